@@ -1,0 +1,43 @@
+# The index of this repository: `make` alone lists what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test up down status env build lint fmt clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\): ## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+
+demo: ## see it work: logins by SMS, the email fallback, a dead provider; all on this machine
+	@scripts/demo.sh run
+
+test: ## everything that must hold: formatting, lints, all tests (first run: about 5 minutes)
+	@scripts/test.sh
+
+up: ## find or start RabbitMQ and PostgreSQL (kept in .services, free loopback ports)
+	@scripts/services.sh up
+
+down: ## stop what was started here and remove its data
+	@scripts/demo.sh stop
+	@scripts/services.sh down
+
+status: ## what runs, and on which ports
+	@scripts/services.sh status
+
+env: ## where the servers are, for a shell: eval "$(make env)"
+	@scripts/services.sh env
+
+build: ## compile the program: target/debug/stepup
+	@scripts/prerequisites.sh build
+	cargo build --workspace
+
+lint: ## formatting and clippy, without the tests
+	@scripts/prerequisites.sh test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: ## format the source
+	cargo fmt --all
+
+clean: ## down, and remove everything that was built or downloaded
+	@$(MAKE) --no-print-directory down
+	cargo clean
+	rm -rf .services

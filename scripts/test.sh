@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+#
+# Everything that must hold before a change goes in: formatting, lints, all tests. The servers
+# start while the first compilation runs, and stay afterwards (`make down` removes them).
+
+set -euo pipefail
+
+REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+cd "$REPOSITORY"
+
+step() {
+    printf '\n== %s (after %d s)\n' "$1" "$SECONDS"
+}
+
+# In CI the versions in Cargo.lock are the ones to test; at a desk cargo may still add one.
+LOCKED=()
+[[ -z ${CI:-} ]] || LOCKED=(--locked)
+
+cat <<'TEXT'
+Checks the formatting, runs the lints and all tests, against a real RabbitMQ and PostgreSQL.
+The first run compiles for about 3 minutes on two cores and may install the two servers' packages
+(a minute more); a later run takes about as long as the tests themselves.
+TEXT
+
+step 'prerequisites'
+scripts/prerequisites.sh test
+STEPUP_PYTHON=$(scripts/python.sh)
+export STEPUP_PYTHON
+
+step 'servers, in the background'
+scripts/services.sh up <&0 &
+servers=$!
+# Left to itself it would go on working after a failed step.
+trap 'wait' EXIT
+
+step 'formatting: cargo fmt --check'
+cargo fmt --all --check
+
+step 'lints: cargo clippy'
+cargo clippy "${LOCKED[@]}" --workspace --all-targets -- -D warnings
+
+step 'compiling the tests'
+cargo test "${LOCKED[@]}" --workspace --no-run
+
+wait "$servers" || {
+    echo 'test: the servers could not be started; what is wrong stands above.' >&2
+    exit 1
+}
+environment=$(scripts/services.sh env)
+eval "$environment"
+
+step 'tests: cargo test'
+cargo test "${LOCKED[@]}" --workspace
+
+step 'all of it passed'

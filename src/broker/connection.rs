@@ -1,0 +1,238 @@
+//! The two connections of a process, opened when first needed and again when found dead.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use lapin::{
+    Channel, Connect, Connection, ConnectionProperties, options::ConfirmSelectOptions,
+    tcp::OwnedTLSConfig, uri::AMQPUri,
+};
+
+use super::{
+    Names,
+    fault::{CALL_DEADLINE, CONNECT_DEADLINE, away, within},
+};
+use crate::fault::Fault;
+
+/// How often both sides show that they live. A dead network is noticed after two of them; the
+/// server's own proposal of 60 s would leave a login hanging for two minutes.
+const HEARTBEAT_SECONDS: u16 = 10;
+
+/// How to reach the broker.
+pub struct Settings {
+    /// `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Parts with special characters
+    /// are percent-encoded; `heartbeat=` may be given, in seconds.
+    pub url: String,
+    /// In front of every name we declare, without a dot: `stepup`.
+    pub prefix: String,
+    /// Shown in the broker's list of connections.
+    pub connection_name: String,
+    /// For `amqps://`: a PEM file with certificates of authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A handle on the broker. Cheap to clone; all clones share the connections.
+#[derive(Clone)]
+pub struct Broker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    uri: AMQPUri,
+    connection_name: String,
+    ca_file: Option<PathBuf>,
+    names: Names,
+    publishing: Slot,
+    consuming: Slot,
+}
+
+/// One connection, or the place for it.
+#[derive(Default)]
+struct Slot {
+    current: Mutex<Option<Arc<Connection>>>,
+    /// Held while opening, so that two tasks do not open two.
+    opening: tokio::sync::Mutex<()>,
+}
+
+impl Slot {
+    fn current(&self) -> Option<Arc<Connection>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, connection: Option<Arc<Connection>>) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+
+    fn alive(&self) -> Option<Arc<Connection>> {
+        self.current().filter(|connection| connection.status().connected())
+    }
+}
+
+impl Broker {
+    /// A handle; connects to nothing yet.
+    ///
+    /// # Errors
+    /// `Permanent` when the URL is none. The text does not repeat it, since it holds a password.
+    pub fn new(settings: Settings) -> Result<Self, Fault> {
+        let Settings { url, prefix, connection_name, ca_file } = settings;
+        let mut uri: AMQPUri = url.parse().map_err(|_| {
+            Fault::Permanent(
+                "the broker's URL is not of the form amqp://user:password@host/".into(),
+            )
+        })?;
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        let shared = Shared {
+            uri,
+            connection_name,
+            ca_file,
+            names: Names::new(prefix),
+            publishing: Slot::default(),
+            consuming: Slot::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The names of what we declare.
+    pub fn names(&self) -> &Names {
+        &self.shared.names
+    }
+
+    /// The login name. It is the `user_id` of all that we publish, and the broker lets nobody else
+    /// use it: so we know our own messages.
+    pub fn user(&self) -> &str {
+        &self.shared.uri.authority.userinfo.username
+    }
+
+    /// Whether the broker has told us that it takes no messages for now (memory or disk alarm).
+    pub fn blocked(&self) -> bool {
+        self.shared.publishing.alive().is_some_and(|connection| connection.status().blocked())
+    }
+
+    /// Asks the broker for a sign of life.
+    ///
+    /// # Errors
+    /// `Down` when it does not answer within the deadline, or takes no messages for now.
+    pub async fn ping(&self) -> Result<(), Fault> {
+        self.refuse_when_blocked()?;
+        let channel = self.publishing_channel().await?;
+        close(&channel).await
+    }
+
+    /// Closes both connections in an orderly way. Using the handle again opens them again.
+    pub async fn close(&self) {
+        for slot in [&self.shared.publishing, &self.shared.consuming] {
+            if let Some(connection) = slot.alive() {
+                let closing = connection.close(200, "bye".into());
+                if let Err(fault) = within("close the connection", CALL_DEADLINE, closing).await {
+                    tracing::debug!(%fault, "connection not closed in an orderly way");
+                }
+            }
+            slot.set(None);
+        }
+    }
+
+    pub(super) fn refuse_when_blocked(&self) -> Result<(), Fault> {
+        if self.blocked() {
+            return Err(away("it takes no messages for now: memory or disk alarm"));
+        }
+        Ok(())
+    }
+
+    /// A new channel on the connection that publishes.
+    pub(super) async fn publishing_channel(&self) -> Result<Channel, Fault> {
+        self.channel(&self.shared.publishing, "publish").await
+    }
+
+    /// A new channel on the connection that publishes, in confirm mode. One task may own it.
+    pub(super) async fn confirm_channel(&self) -> Result<Channel, Fault> {
+        let channel = self.publishing_channel().await?;
+        let select = channel.confirm_select(ConfirmSelectOptions::default());
+        within("switch confirms on", CALL_DEADLINE, select).await?;
+        Ok(channel)
+    }
+
+    /// A new channel on the connection that consumes.
+    pub(super) async fn consuming_channel(&self) -> Result<Channel, Fault> {
+        self.channel(&self.shared.consuming, "consume").await
+    }
+
+    async fn channel(&self, slot: &Slot, purpose: &str) -> Result<Channel, Fault> {
+        let connection = self.connection(slot, purpose).await?;
+        let opened = within("open a channel", CALL_DEADLINE, connection.create_channel()).await;
+        if opened.is_err() {
+            // It may hang without having noticed yet; the next one gets a fresh connection.
+            slot.set(None);
+        }
+        opened
+    }
+
+    async fn connection(&self, slot: &Slot, purpose: &str) -> Result<Arc<Connection>, Fault> {
+        if let Some(connection) = slot.alive() {
+            return Ok(connection);
+        }
+        let _only_one = slot.opening.lock().await;
+        if let Some(connection) = slot.alive() {
+            return Ok(connection);
+        }
+        let connection = Arc::new(self.connect(purpose).await?);
+        slot.set(Some(Arc::clone(&connection)));
+        tracing::info!(purpose, host = self.shared.uri.authority.host, "connected to the broker");
+        Ok(connection)
+    }
+
+    async fn connect(&self, purpose: &str) -> Result<Connection, Fault> {
+        let cert_chain = match &self.shared.ca_file {
+            None => None,
+            Some(path) => Some(tokio::fs::read_to_string(path).await.map_err(|error| {
+                away(format!("cannot read the CA file {}: {error}", path.display()))
+            })?),
+        };
+        let tls = OwnedTLSConfig { identity: None, cert_chain };
+        let name = format!("{} {purpose}", self.shared.connection_name);
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        within("connect", CONNECT_DEADLINE, async {
+            let runtime = lapin::runtime::default_runtime()?;
+            self.shared.uri.clone().connect_with_config(properties, tls, runtime).await
+        })
+        .await
+    }
+}
+
+/// Closes a channel; everything sent on it before has then been handled by the broker.
+pub(super) async fn close(channel: &Channel) -> Result<(), Fault> {
+    within("close a channel", CALL_DEADLINE, channel.close(200, "bye".into())).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broker(url: &str) -> Result<Broker, Fault> {
+        Broker::new(Settings {
+            url: url.into(),
+            prefix: "stepup".into(),
+            connection_name: "test".into(),
+            ca_file: None,
+        })
+    }
+
+    #[test]
+    fn the_user_is_the_decoded_login_name() {
+        assert_eq!(broker("amqp://step%40up:x@localhost/%2f").unwrap().user(), "step@up");
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_refused_without_repeating_it() {
+        let Err(Fault::Permanent(why)) = broker("amqp:secret") else { panic!("accepted") };
+        assert!(!why.contains("secret"), "{why}");
+    }
+
+    #[test]
+    fn the_heartbeat_is_ten_seconds_unless_the_url_says_otherwise() {
+        let seconds = |url| broker(url).unwrap().shared.uri.query.heartbeat;
+        assert_eq!(seconds("amqp://a:b@localhost/"), Some(10));
+        assert_eq!(seconds("amqp://a:b@localhost/?heartbeat=4"), Some(4));
+    }
+}

@@ -1,0 +1,235 @@
+//! Dead letters, for the operator: look, publish again, throw away.
+//!
+//! Those we set aside ourselves are sealed and say why in headers. Those the broker set aside, after
+//! too many returns, are as their sender published them.
+
+use lapin::{
+    BasicProperties, Channel,
+    options::{BasicAckOptions, BasicGetOptions},
+    types::{AMQPValue, FieldTable},
+};
+use time::OffsetDateTime;
+
+use super::{
+    Broker, Publisher, connection,
+    fault::{CALL_DEADLINE, away, within},
+    properties::{DETAIL, QUEUE, REASON, SEALED, WORKER, incoming, number, short, text},
+};
+use crate::{fault::Fault, message::Incoming};
+
+/// How far a search goes into the queue. The broker keeps the position of each fetched message in
+/// memory until the search is over.
+const SEARCH_MAX: usize = 100_000;
+
+/// Where the broker tells why it set a message aside.
+const DEATHS: &str = "x-death";
+
+/// One dead letter, without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadView {
+    /// Its place in the queue, from 1. Valid until somebody replays or drops an earlier one.
+    pub position: usize,
+    /// The property `message_id`.
+    pub message_id: Option<String>,
+    /// The key it was first published with.
+    pub key: String,
+    /// Why: ours (`malformed`, `exhausted`, …), or the broker's (`delivery_limit`, `expired`, …).
+    pub reason: String,
+    /// What exactly; empty when the broker set it aside.
+    pub detail: String,
+    /// The worker that gave up; empty when the broker set it aside.
+    pub worker: String,
+    /// The queue it came from, without the prefix; empty when nobody says.
+    pub queue: String,
+    /// How often it had failed.
+    pub attempt: u32,
+    /// When it failed first, or when the broker set it aside.
+    pub first_seen: Option<OffsetDateTime>,
+    /// When it was published.
+    pub published_at: Option<OffsetDateTime>,
+    /// The broker user that published it.
+    pub user: Option<String>,
+    /// The app our ingress published it for.
+    pub app: Option<String>,
+    /// Whether the body is sealed to our public key.
+    pub sealed: bool,
+    /// The length of the body.
+    pub bytes: usize,
+}
+
+/// How an operator names a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// By the property `message_id`; the first one when several have it.
+    Id(String),
+    /// By [`DeadView::position`], for one without an id.
+    Position(usize),
+}
+
+/// The first `limit` dead letters. They stay where they are.
+///
+/// # Errors
+/// `Down` when the broker cannot be reached or the queue is not there.
+pub async fn list(broker: &Broker, limit: usize) -> Result<Vec<DeadView>, Fault> {
+    let mut search = Search::open(broker).await?;
+    let mut views = Vec::new();
+    while views.len() < limit {
+        let Some(found) = search.next().await? else { break };
+        views.push(found.view);
+    }
+    search.close().await?;
+    Ok(views)
+}
+
+/// One dead letter and its body as it lies there, sealed or not. It stays where it is.
+///
+/// # Errors
+/// As [`list`].
+pub async fn show(broker: &Broker, which: &Which) -> Result<Option<(DeadView, Vec<u8>)>, Fault> {
+    let mut search = Search::open(broker).await?;
+    let found = search.find(which).await?;
+    search.close().await?;
+    Ok(found.map(|found| (found.view, found.message.body)))
+}
+
+/// Publishes a dead letter to the queue it came from, as if it had never failed, and removes it when
+/// that is confirmed. `open` unseals the body and is called only for a sealed one. `false` when there
+/// is no such dead letter.
+///
+/// # Errors
+/// `Permanent` when it cannot be opened or does not say which queue it came from. `Down` when the
+/// broker cannot be reached. In both cases it stays where it is.
+pub async fn replay<O>(broker: &Broker, which: &Which, open: O) -> Result<bool, Fault>
+where
+    O: FnOnce(&[u8]) -> Result<Vec<u8>, String>,
+{
+    let mut search = Search::open(broker).await?;
+    let Some(Found { tag, view, mut message }) = search.find(which).await? else {
+        search.close().await?;
+        return Ok(false);
+    };
+    if view.queue.is_empty() {
+        return Err(Fault::Permanent("it does not say which queue it came from".into()));
+    }
+    if view.sealed {
+        message.body = open(&message.body).map_err(Fault::Permanent)?;
+    }
+    Publisher::open(broker).await?.send_home(&message, &view.queue).await?;
+    search.remove(tag).await?;
+    Ok(true)
+}
+
+/// Throws a dead letter away. `false` when there is no such one.
+///
+/// # Errors
+/// As [`list`].
+pub async fn drop(broker: &Broker, which: &Which) -> Result<bool, Fault> {
+    let mut search = Search::open(broker).await?;
+    match search.find(which).await? {
+        Some(found) => search.remove(found.tag).await.map(|()| true),
+        None => search.close().await.map(|()| false),
+    }
+}
+
+/// Fetches dead letters one by one without acking them: when the channel closes all go back.
+struct Search<'a> {
+    broker: &'a Broker,
+    channel: Channel,
+    position: usize,
+}
+
+struct Found {
+    tag: u64,
+    view: DeadView,
+    message: Incoming,
+}
+
+impl<'a> Search<'a> {
+    async fn open(broker: &'a Broker) -> Result<Self, Fault> {
+        Ok(Self { broker, channel: broker.consuming_channel().await?, position: 0 })
+    }
+
+    async fn next(&mut self) -> Result<Option<Found>, Fault> {
+        let queue = short(&self.broker.names().dead())?;
+        let get = self.channel.basic_get(queue, BasicGetOptions { no_ack: false });
+        let Some(got) = within("fetch a dead letter", CALL_DEADLINE, get).await? else {
+            return Ok(None);
+        };
+        self.position += 1;
+        let (tag, properties) = (got.delivery.delivery_tag, got.delivery.properties.clone());
+        let message = incoming(self.broker, got.delivery);
+        let view = view(self.broker, self.position, &properties, &message);
+        Ok(Some(Found { tag, view, message }))
+    }
+
+    async fn find(&mut self, which: &Which) -> Result<Option<Found>, Fault> {
+        while let Some(found) = self.next().await? {
+            let matches = match which {
+                Which::Id(id) => found.view.message_id.as_ref() == Some(id),
+                Which::Position(position) => found.view.position == *position,
+            };
+            if matches {
+                return Ok(Some(found));
+            }
+            if self.position >= SEARCH_MAX {
+                return Err(away(format!("not among the first {SEARCH_MAX} dead letters")));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn remove(self, tag: u64) -> Result<(), Fault> {
+        let ack = self.channel.basic_ack(tag, BasicAckOptions { multiple: false });
+        within("remove a dead letter", CALL_DEADLINE, ack).await?;
+        self.close().await
+    }
+
+    async fn close(self) -> Result<(), Fault> {
+        connection::close(&self.channel).await
+    }
+}
+
+fn view(
+    broker: &Broker,
+    position: usize,
+    properties: &BasicProperties,
+    message: &Incoming,
+) -> DeadView {
+    let none = FieldTable::default();
+    let headers = properties.headers().as_ref().unwrap_or(&none);
+    // Only of our own messages the headers are ours; an app can write what it likes.
+    let ours = properties.user_id().as_ref().is_some_and(|user| user.as_str() == broker.user());
+    let said = |name| text(headers, name).filter(|_| ours).unwrap_or_default();
+    let sealed =
+        ours && properties.content_type().as_ref().is_some_and(|kind| kind.as_str() == SEALED);
+    let death = if sealed { None } else { last_death(headers) };
+    let broker_said = |name| death.and_then(|death| text(death, name)).unwrap_or_default();
+    let (reason, queue) = match death {
+        Some(_) => (broker_said("reason"), broker_said("queue")),
+        None => (said(REASON), said(QUEUE)),
+    };
+    DeadView {
+        position,
+        message_id: message.message_id.clone(),
+        key: message.key.clone(),
+        reason,
+        detail: said(DETAIL),
+        worker: said(WORKER),
+        queue: broker.names().short(&queue).to_owned(),
+        attempt: message.attempt,
+        first_seen: message.first_seen.or_else(|| {
+            death.and_then(|death| number(death, "time")).and_then(super::properties::instant)
+        }),
+        published_at: message.published_at,
+        user: message.user.clone(),
+        app: message.app.clone(),
+        sealed,
+        bytes: message.body.len(),
+    }
+}
+
+/// What the broker wrote when it last set the message aside. A message that waited on a rung has
+/// older entries too, which come later in the list.
+fn last_death(headers: &FieldTable) -> Option<&FieldTable> {
+    headers.inner().get(DEATHS)?.as_array()?.as_slice().first().and_then(AMQPValue::as_field_table)
+}

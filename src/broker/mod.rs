@@ -1,0 +1,30 @@
+//! Every AMQP call of the product.
+//!
+//! - [`Broker`]: at most one connection to publish and one to consume, since an alarm of the broker
+//!   blocks whole connections, acks included, but only those that publish.
+//! - [`topology`]: every exchange and queue, as a table.
+//! - [`Publisher`], [`Consumer`], [`Requester`]: each the only owner of a channel. A confirm channel
+//!   shared by tasks hands one task the confirm of another's message.
+//! - [`supervise`]: runs a session again when it has ended. The client library's own recovery stays
+//!   off: after it, acks with old delivery tags reach new deliveries, and a channel error leaves a
+//!   consumer pending for ever.
+//! - [`dead`]: what an operator does with dead letters.
+
+pub mod dead;
+pub mod topology;
+
+mod connection;
+mod consume;
+mod fault;
+mod names;
+mod properties;
+mod publish;
+mod request;
+mod supervise;
+
+pub use connection::{Broker, Settings};
+pub use consume::{Consumer, Delivery};
+pub use names::Names;
+pub use publish::{Publication, Publisher, Reply};
+pub use request::{Answer, Requester};
+pub use supervise::supervise;

@@ -1,0 +1,351 @@
+//! Publishing with confirms, pipelined: all frames of a batch go out together, then every confirm is
+//! awaited.
+
+use futures_util::future::try_join_all;
+use lapin::{
+    BasicProperties, Channel, Confirmation, options::BasicPublishOptions, types::ShortString,
+};
+use uuid::Uuid;
+
+use super::{
+    Broker,
+    fault::{CONFIRM_DEADLINE, away, classify},
+    properties::{
+        ATTEMPT, DETAIL, FIRST_SEEN, Headers, KEY, QUEUE, REASON, REPLY_ADDRESS, SEALED, WORKER,
+        again, durable, now, short, transient, without_account,
+    },
+    topology::home_queue,
+};
+use crate::{
+    fault::Fault,
+    message::{DeadLetter, Exchange, Incoming, Outgoing, Rung},
+};
+
+/// How much of a dead letter's detail is kept: enough for a sentence, and the header frame has to
+/// fit into one frame.
+const DETAIL_CHARS: usize = 500;
+
+/// The outcome of a request, for whoever waits for it. Best effort: the outcome is also an event and
+/// a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The request's `reply_to`. Addresses that are none of the broker's direct ones are passed over.
+    pub to: String,
+    /// The request's `correlation_id`.
+    pub correlation_id: Option<String>,
+    /// The JSON body.
+    pub body: String,
+}
+
+/// Something to publish.
+#[derive(Clone, Copy)]
+pub enum Publication<'a> {
+    /// A message, to where it says.
+    Message(&'a Outgoing),
+    /// A reply.
+    Reply(&'a Reply),
+    /// A message that failed: the same once more, by way of a rung.
+    Again {
+        /// As it arrived.
+        message: &'a Incoming,
+        /// The queue it comes home to, without the prefix.
+        queue: &'a str,
+        /// How long it waits.
+        rung: Rung,
+        /// How often it has failed, this time included.
+        attempt: u32,
+    },
+    /// A message set aside.
+    Dead(&'a DeadLetter),
+}
+
+/// The only owner of one confirm channel.
+pub struct Publisher {
+    broker: Broker,
+    /// `None` after a failure: what is still in flight on a channel could be taken for an answer
+    /// about the next batch.
+    channel: Option<Channel>,
+}
+
+impl Publisher {
+    /// Opens the channel.
+    ///
+    /// # Errors
+    /// `Down` when the broker cannot be reached.
+    pub async fn open(broker: &Broker) -> Result<Self, Fault> {
+        let channel = broker.confirm_channel().await?;
+        Ok(Self { broker: broker.clone(), channel: Some(channel) })
+    }
+
+    /// [`publish`](Self::publish) for messages and the replies that go with them.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn publish_all(
+        &mut self,
+        messages: &[Outgoing],
+        replies: &[Reply],
+    ) -> Result<(), Fault> {
+        let batch: Vec<Publication<'_>> = messages
+            .iter()
+            .map(Publication::Message)
+            .chain(replies.iter().map(Publication::Reply))
+            .collect();
+        self.publish(&batch).await
+    }
+
+    /// Publishes all and awaits every confirm. `Ok` means that the broker has stored each message
+    /// durably; replies are only handed to it.
+    ///
+    /// # Errors
+    /// `Down` when any one was refused, came back as unroutable, or was not confirmed within 5 s.
+    /// Then nothing is known of the others: publish the whole batch again, with the same ids. A new
+    /// channel is opened for that. `Permanent` when a name in a publication is longer than AMQP
+    /// allows; then nothing was published.
+    pub async fn publish(&mut self, batch: &[Publication<'_>]) -> Result<(), Fault> {
+        let frames = batch
+            .iter()
+            .filter_map(|publication| self.frame(publication).transpose())
+            .collect::<Result<Vec<Frame<'_>>, Fault>>()?;
+        self.send(frames).await
+    }
+
+    /// Publishes a message again, straight to its queue, as if it had never failed.
+    pub(super) async fn send_home(&mut self, message: &Incoming, queue: &str) -> Result<(), Fault> {
+        let frame = Frame {
+            exchange: short(&self.broker.names().home())?,
+            key: short(&self.broker.names().queue(queue))?,
+            body: &message.body,
+            properties: again(self.broker.user(), message, Headers::default())?,
+            required: true,
+        };
+        self.send(vec![frame]).await
+    }
+
+    async fn send(&mut self, frames: Vec<Frame<'_>>) -> Result<(), Fault> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        self.broker.refuse_when_blocked()?;
+        // Taken out while in flight: when this future is dropped half-way, the channel is gone too.
+        let channel = match self.channel.take().filter(|channel| channel.status().connected()) {
+            Some(channel) => channel,
+            None => self.broker.confirm_channel().await?,
+        };
+        match tokio::time::timeout(CONFIRM_DEADLINE, confirmed(&channel, frames)).await {
+            Ok(Ok(())) => {
+                self.channel = Some(channel);
+                Ok(())
+            }
+            Ok(Err(fault)) => Err(fault),
+            Err(_) => Err(away(format!(
+                "unknown whether the messages are stored: no confirm in {} s",
+                CONFIRM_DEADLINE.as_secs()
+            ))),
+        }
+    }
+
+    /// What goes out for a publication; `None` for a reply that nobody can get.
+    fn frame<'a>(&self, publication: &Publication<'a>) -> Result<Option<Frame<'a>>, Fault> {
+        match *publication {
+            Publication::Message(message) => self.message(message).map(Some),
+            Publication::Reply(reply) => self.reply(reply),
+            Publication::Again { message, queue, rung, attempt } => {
+                let first_seen = message.first_seen.unwrap_or_else(now);
+                let headers =
+                    Headers::default().number(ATTEMPT, attempt).time(FIRST_SEEN, first_seen);
+                Ok(Some(Frame {
+                    exchange: short(&self.broker.names().rung_exchange(rung))?,
+                    key: short(&self.broker.names().queue(queue))?,
+                    body: &message.body,
+                    properties: again(self.broker.user(), message, headers)?,
+                    required: true,
+                }))
+            }
+            Publication::Dead(letter) => self.dead_letter(letter).map(Some),
+        }
+    }
+
+    fn message<'a>(&self, message: &'a Outgoing) -> Result<Frame<'a>, Fault> {
+        let names = self.broker.names();
+        let headers = Headers::default().trace(message.traceparent.as_deref());
+        let (exchange, key, headers) = match message.delay {
+            None => (names.exchange(message.exchange), short(&message.key)?, headers),
+            Some(rung) => {
+                let queue = home_queue(message.exchange, &message.key).ok_or_else(|| {
+                    Fault::Permanent(format!("no queue to come home to for {}", message.key))
+                })?;
+                let key = short(&names.queue(queue))?;
+                (names.rung_exchange(rung), key, headers.text(KEY, &message.key))
+            }
+        };
+        let kind = match message.exchange {
+            Exchange::Events => without_account(&message.key),
+            Exchange::Requests | Exchange::Commands => &message.key,
+        };
+        Ok(Frame {
+            exchange: short(&exchange)?,
+            key,
+            body: message.body.as_bytes(),
+            properties: headers
+                .on(durable(self.broker.user(), kind, now())?.with_message_id(id(message.id))),
+            required: true,
+        })
+    }
+
+    fn reply<'a>(&self, reply: &'a Reply) -> Result<Option<Frame<'a>>, Fault> {
+        if !reply.to.starts_with(REPLY_ADDRESS) {
+            return Ok(None);
+        }
+        let Ok(key) = short(&reply.to) else { return Ok(None) };
+        let mut properties = transient(self.broker.user())?;
+        if let Some(id) = reply.correlation_id.as_deref().and_then(|id| short(id).ok()) {
+            properties = properties.with_correlation_id(id);
+        }
+        Ok(Some(Frame {
+            exchange: ShortString::default(),
+            key,
+            body: reply.body.as_bytes(),
+            properties,
+            required: false,
+        }))
+    }
+
+    fn dead_letter<'a>(&self, letter: &'a DeadLetter) -> Result<Frame<'a>, Fault> {
+        let message = &letter.message;
+        let detail: String = letter.detail.chars().take(DETAIL_CHARS).collect();
+        let headers = Headers::default()
+            .text(REASON, letter.reason.label())
+            .text(DETAIL, &detail)
+            .text(WORKER, &letter.worker)
+            .text(QUEUE, &letter.queue)
+            .number(ATTEMPT, message.attempt)
+            .time(FIRST_SEEN, message.first_seen.unwrap_or_else(now));
+        Ok(Frame {
+            exchange: short(&self.broker.names().dead())?,
+            key: short(&message.key)?,
+            body: &message.body,
+            properties: again(self.broker.user(), message, headers)?
+                .with_content_type(SEALED.into()),
+            required: true,
+        })
+    }
+}
+
+/// One message, ready to go out.
+struct Frame<'a> {
+    exchange: ShortString,
+    key: ShortString,
+    body: &'a [u8],
+    properties: BasicProperties,
+    /// Has to reach a queue. Not so for replies: the broker calls a direct reply unroutable even
+    /// when it has delivered it.
+    required: bool,
+}
+
+async fn confirmed(channel: &Channel, frames: Vec<Frame<'_>>) -> Result<(), Fault> {
+    let sending = frames.into_iter().map(|frame| async move {
+        let options = BasicPublishOptions { mandatory: frame.required, immediate: false };
+        let Frame { exchange, key, body, properties, required } = frame;
+        let confirm = channel.basic_publish(exchange, key, options, body, properties).await?;
+        Ok((confirm, required))
+    });
+    let confirms = try_join_all(sending).await.map_err(|error| classify("publish", &error))?;
+    let (mut returned, mut refused) = (0_u32, 0_u32);
+    // Every one is looked at before judging: a returned message is attached to whichever confirm of
+    // the channel comes first, also to that of a reply.
+    for (confirm, required) in confirms {
+        match confirm.await.map_err(|error| classify("await the confirm", &error))? {
+            Confirmation::Ack(None) => {}
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => returned += 1,
+            Confirmation::Nack(None) | Confirmation::NotRequested => refused += u32::from(required),
+        }
+    }
+    match (returned, refused) {
+        (0, 0) => Ok(()),
+        (0, refused) => Err(away(format!("it refused {refused} messages: a queue is full"))),
+        (returned, _) => {
+            Err(away(format!("no queue for {returned} messages: run `stepup topology`")))
+        }
+    }
+}
+
+fn id(id: Uuid) -> ShortString {
+    id.to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{broker::Settings, message::DeadReason};
+
+    fn publisher() -> Publisher {
+        let broker = Broker::new(Settings {
+            url: "amqp://us:x@localhost/%2f".into(),
+            prefix: "stepup".into(),
+            connection_name: "test".into(),
+            ca_file: None,
+        });
+        Publisher { broker: broker.unwrap(), channel: None }
+    }
+
+    fn outgoing(exchange: Exchange, key: &str, delay: Option<Rung>) -> Outgoing {
+        let (key, body) = (key.to_owned(), "{}".to_owned());
+        Outgoing { exchange, key, id: Uuid::nil(), body, delay, traceparent: None }
+    }
+
+    #[test]
+    fn a_delayed_command_goes_to_the_rung_and_says_where_it_belongs() {
+        let message = outgoing(Exchange::Commands, "sms.send", Some(Rung::Second30));
+        let publisher = publisher();
+        let frame = publisher.message(&message).unwrap();
+        assert_eq!(frame.exchange.as_str(), "stepup.retry.30s");
+        assert_eq!(frame.key.as_str(), "stepup.sms_delivery.login");
+        let headers = frame.properties.headers().as_ref().unwrap();
+        assert!(headers.contains_key(KEY));
+        let unknown = outgoing(Exchange::Commands, "sms.unknown", Some(Rung::Second30));
+        assert!(matches!(publisher.message(&unknown), Err(Fault::Permanent(_))));
+    }
+
+    #[test]
+    fn the_type_of_an_event_is_its_key_without_the_account() {
+        let message = outgoing(Exchange::Events, "acme.challenge.issued", None);
+        let publisher = publisher();
+        let frame = publisher.message(&message).unwrap();
+        assert_eq!(frame.key.as_str(), "acme.challenge.issued");
+        assert_eq!(frame.properties.kind().as_ref().unwrap().as_str(), "challenge.issued");
+    }
+
+    #[test]
+    fn a_reply_goes_only_to_a_direct_address() {
+        let to = |to: &str| Reply { to: to.into(), correlation_id: None, body: "{}".into() };
+        let publisher = publisher();
+        assert!(publisher.reply(&to("stepup.dead")).unwrap().is_none());
+        assert!(publisher.reply(&to("amq.rabbitmq.reply-to")).unwrap().is_none());
+        assert!(publisher.reply(&to(&format!("{REPLY_ADDRESS}{:300}", 1))).unwrap().is_none());
+        let reply = to("amq.rabbitmq.reply-to.abc");
+        assert!(!publisher.reply(&reply).unwrap().unwrap().required);
+    }
+
+    #[test]
+    fn a_dead_letter_has_a_short_detail() {
+        let letter = DeadLetter {
+            message: Incoming::default(),
+            reason: DeadReason::Malformed,
+            detail: "é".repeat(10_000),
+            worker: "audit".into(),
+            queue: "audit.bulk".into(),
+        };
+        let publisher = publisher();
+        let frame = publisher.dead_letter(&letter).unwrap();
+        let headers = frame.properties.headers().as_ref().unwrap();
+        let detail = headers.inner()[DETAIL].as_long_string().unwrap();
+        assert_eq!(detail.to_string().chars().count(), DETAIL_CHARS);
+    }
+
+    #[test]
+    fn a_key_that_is_too_long_is_permanent_and_no_panic() {
+        let message = outgoing(Exchange::Events, &"k".repeat(300), None);
+        assert!(matches!(publisher().message(&message), Err(Fault::Permanent(_))));
+    }
+}

@@ -1,0 +1,180 @@
+//! Phone numbers: normalised to E.164 before every comparison, told apart by numbering metadata.
+
+use std::fmt;
+
+use phonenumber::metadata::DATABASE;
+use phonenumber::{Mode, Type};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// A country as ISO 3166-1 alpha-2: `US`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Country([u8; 2]);
+
+impl Country {
+    /// Reads two letters that name a country with a numbering plan.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id: phonenumber::country::Id = text.parse().ok()?;
+        let name: [u8; 2] = id.as_ref().as_bytes().try_into().ok()?;
+        Some(Self(name))
+    }
+
+    /// The two letters.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Country {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Country {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Self::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom("is not a country as ISO 3166-1: `US`"))
+    }
+}
+
+/// A number in clear. No `Debug`, `Display` or `Serialize`; wiped when dropped.
+#[derive(PartialEq, Eq)]
+pub struct PhoneNumber {
+    e164: Zeroizing<String>,
+    country: Country,
+    textable: bool,
+}
+
+impl PhoneNumber {
+    /// Reads a number as people write it: international, with `00`, or national as in `home`.
+    /// `None` for what is no number. Warms the metadata on first use (some 100 ms).
+    pub fn parse(text: &str, home: Country) -> Option<Self> {
+        let trimmed = text.trim();
+        // `00` is what most of the world dials for `+`; the metadata only knows it per country.
+        let international =
+            trimmed.strip_prefix("00").map(|rest| Zeroizing::new(format!("+{rest}")));
+        let written = international.as_ref().map_or(trimmed, |text| text.as_str());
+        // Longer texts are no numbers, and need not be given to a parser.
+        if written.len() > 40 {
+            return None;
+        }
+        let home_id = home.as_str().parse().ok()?;
+        let number = phonenumber::parse(Some(home_id), written).ok()?;
+        let e164 = Zeroizing::new(number.format().mode(Mode::E164).to_string());
+        // E.164: at most 15 digits; fewer than 7 reach nobody.
+        if !(8..=16).contains(&e164.len()) {
+            return None;
+        }
+        let country = number.country().id().and_then(|id| Country::parse(id.as_ref()));
+        Some(Self { e164, country: country.unwrap_or(home), textable: textable(&number) })
+    }
+
+    /// The number as E.164: `+12025550123`. For the provider and for blind indexes only.
+    pub fn e164(&self) -> &str {
+        &self.e164
+    }
+
+    /// The number without its last four digits: what a block of numbers shares.
+    pub fn prefix(&self) -> &str {
+        &self.e164[..self.e164.len() - 4]
+    }
+
+    /// The country of the numbering plan.
+    pub fn country(&self) -> Country {
+        self.country
+    }
+
+    /// False where the metadata can tell that it takes no SMS, or costs a premium.
+    pub fn textable(&self) -> bool {
+        self.textable
+    }
+
+    /// What may be shown of it: the last two digits.
+    pub fn mask(&self) -> String {
+        mask(&self.e164)
+    }
+}
+
+/// What may be shown of an E.164 number: the last two digits.
+pub fn mask(e164: &str) -> String {
+    format!("•••{}", e164.get(e164.len().saturating_sub(2)..).unwrap_or_default())
+}
+
+/// Where the metadata cannot tell, only the code's round trip proves it: such a number passes.
+fn textable(number: &phonenumber::PhoneNumber) -> bool {
+    !matches!(
+        number.number_type(&DATABASE),
+        Type::FixedLine
+            | Type::TollFree
+            | Type::PremiumRate
+            | Type::SharedCost
+            | Type::PersonalNumber
+            | Type::Pager
+            | Type::Uan
+            | Type::Emergency
+            | Type::Voicemail
+            | Type::ShortCode
+            | Type::StandardRate
+            | Type::Carrier
+            | Type::NoInternational
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn us() -> Country {
+        Country::parse("US").unwrap()
+    }
+
+    #[test]
+    fn one_number_has_one_form_however_it_is_written() {
+        for written in
+            ["+12025550123", "+1 (202) 555-0123", "0012025550123", "202-555-0123", " 2025550123 "]
+        {
+            let number = PhoneNumber::parse(written, us()).unwrap();
+            assert_eq!(number.e164(), "+12025550123", "{written}");
+            assert_eq!(number.country(), us());
+            assert_eq!(number.prefix(), "+1202555");
+            assert_eq!(number.mask(), "•••23");
+            assert!(number.textable());
+        }
+    }
+
+    #[test]
+    fn a_landline_is_told_where_metadata_can_tell() {
+        let germany = Country::parse("DE").unwrap();
+        assert!(!PhoneNumber::parse("+49 30 123456", germany).unwrap().textable());
+        assert!(PhoneNumber::parse("+49 151 23456789", germany).unwrap().textable());
+        assert!(!PhoneNumber::parse("+1 800 555 0123", us()).unwrap().textable());
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        for text in ["", "abc", "+1", "+1202555012345678901234567890", "ada@example.com"] {
+            assert!(PhoneNumber::parse(text, us()).is_none(), "{text}");
+        }
+        assert!(Country::parse("XX").is_none());
+        assert!(Country::parse("usa").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,60}") {
+            if let Some(number) = PhoneNumber::parse(&text, us()) {
+                prop_assert!(number.e164().starts_with('+'));
+                prop_assert!(number.e164()[1..].bytes().all(|b| b.is_ascii_digit()));
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Providers that carry a code to a person: one trait a channel, and what a provider said.
+//!
+//! A gateway makes one call and classifies the outcome; it does not retry, log or count. The one
+//! question that decides whether a second try may send the message twice is whether the provider
+//! can have received the first, so every implementation answers it from facts of its own (what was
+//! handed to the network) and not from the wording of a library's error.
+//!
+//! # Codes
+//!
+//! The `code` of an answer comes from a closed set and never contains a provider's free text:
+//! `http_NNN`, `smtp_NNN`, `connect`, `connection_lost`, `timeout`, `no_answer`,
+//! `invalid_address`, `non_ascii_address`, `invalid_message`, `starttls_unavailable` and
+//! `auth_unsupported`.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+mod hand_over;
+#[cfg(test)]
+mod loopback;
+mod retry_after;
+pub mod sms_webhook;
+pub mod smtp;
+mod smtp_session;
+mod smtp_url;
+mod webhook_key;
+
+pub use sms_webhook::{SmsWebhook, SmsWebhookSettings};
+pub use smtp::{Smtp, SmtpSettings};
+pub use webhook_key::WebhookKey;
+
+/// The longest provider reference that is kept, in characters.
+pub const PROVIDER_REF_CHARS_MAX: usize = 128;
+
+/// What a provider said. Every one of these is a verdict to be stored, none is an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The provider took the message over.
+    Accepted {
+        /// The provider's own id for it (see [`provider_ref`]); empty if it gave none.
+        provider_ref: String,
+    },
+    /// The same provider will take it later.
+    Throttled {
+        /// How long the provider asks us to wait, if it says so; at most an hour.
+        retry_after: Option<Duration>,
+    },
+    /// The message was certainly not taken over; another try may succeed and cannot duplicate it.
+    Transient {
+        /// Why, from the closed set.
+        code: String,
+    },
+    /// The message was certainly not taken over, and the same call can never succeed.
+    Refused {
+        /// What the refusal is about, and so what else is worth trying.
+        scope: Scope,
+        /// Why, from the closed set.
+        code: String,
+    },
+    /// The message may have been taken over: it was handed to the network and no answer came.
+    Unknown {
+        /// Why, from the closed set.
+        code: String,
+    },
+}
+
+impl Answer {
+    /// One word for metrics.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::Throttled { .. } => "throttled",
+            Self::Transient { .. } => "transient",
+            Self::Refused { .. } => "refused",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+
+    fn transient(code: impl Into<String>) -> Self {
+        Self::Transient { code: code.into() }
+    }
+
+    fn refused(scope: Scope, code: impl Into<String>) -> Self {
+        Self::Refused { scope, code: code.into() }
+    }
+
+    fn unknown(code: impl Into<String>) -> Self {
+        Self::Unknown { code: code.into() }
+    }
+}
+
+/// What a refusal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// This number or address cannot be reached, whoever sends and whatever is sent.
+    Recipient,
+    /// This text is not accepted.
+    Message,
+    /// Our sender name or address is not accepted.
+    Sender,
+    /// Our account with the provider or our configuration of it: no message will pass.
+    Account,
+}
+
+impl Scope {
+    /// One word for metrics and for tables.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Recipient => "recipient",
+            Self::Message => "message",
+            Self::Sender => "sender",
+            Self::Account => "account",
+        }
+    }
+
+    /// The scope with this [`label`](Self::label), if there is one.
+    pub fn from_label(label: &str) -> Option<Self> {
+        [Self::Recipient, Self::Message, Self::Sender, Self::Account]
+            .into_iter()
+            .find(|scope| scope.label() == label)
+    }
+}
+
+/// One SMS. It has no `Debug`: it holds a number and a code in clear.
+pub struct Sms<'a> {
+    /// The delivery attempt; the same on every repeat of the same attempt.
+    pub attempt: Uuid,
+    /// The recipient in E.164 with `+`.
+    pub to: &'a str,
+    /// What the person reads.
+    pub text: &'a str,
+}
+
+/// One plain text email. It has no `Debug`: it holds an address and a code in clear.
+pub struct Mail<'a> {
+    /// The delivery attempt; the same on every repeat of the same attempt.
+    pub attempt: Uuid,
+    /// The recipient's address alone, without a display name.
+    pub to: &'a str,
+    /// The subject; control characters are removed.
+    pub subject: &'a str,
+    /// What the person reads; `\n` or `\r\n` ends a line.
+    pub text: &'a str,
+}
+
+/// A provider of SMS.
+pub trait SmsGateway: Send + Sync + 'static {
+    /// Makes one call, bounded in time by the gateway's own settings.
+    fn send(&self, sms: Sms<'_>) -> impl Future<Output = Answer> + Send;
+}
+
+/// A provider of email.
+pub trait MailGateway: Send + Sync + 'static {
+    /// Makes one call, bounded in time by the gateway's own settings.
+    fn send(&self, mail: Mail<'_>) -> impl Future<Output = Answer> + Send;
+}
+
+/// A setting that cannot work. The text names the part that is wrong and never a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError(String);
+
+impl SettingsError {
+    fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+/// The form in which a provider's id is kept and compared: without control characters, at most
+/// [`PROVIDER_REF_CHARS_MAX`] characters. Receipts must pass the id they carry through it too.
+pub fn provider_ref(raw: &str) -> String {
+    raw.chars().filter(|c| !c.is_control()).take(PROVIDER_REF_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_reference_is_bounded_and_has_no_control_characters() {
+        assert_eq!(provider_ref("SM\r\n12\u{7}3"), "SM123");
+        assert_eq!(provider_ref(&"é".repeat(500)).chars().count(), PROVIDER_REF_CHARS_MAX);
+    }
+
+    #[test]
+    fn every_scope_is_found_by_its_label_and_nothing_else_is() {
+        for scope in [Scope::Recipient, Scope::Message, Scope::Sender, Scope::Account] {
+            assert_eq!(Scope::from_label(scope.label()), Some(scope));
+        }
+        assert_eq!(Scope::from_label("Recipient"), None);
+    }
+}

@@ -1,0 +1,436 @@
+//! SMS through any provider that can take a signed HTTP request.
+//!
+//! `POST` of `{"to","text","reference"}` with the three Standard Webhooks headers; `webhook-id` and
+//! `reference` are the delivery attempt, so the other side can recognise a repeat.
+//!
+//! | outcome | answer |
+//! |---|---|
+//! | 2xx with a whole body | accepted; a JSON body's `id` is the provider's reference |
+//! | 2xx, body over 64 KiB | accepted, without a reference |
+//! | 2xx, body cut off | unknown `no_answer`, or `timeout` |
+//! | 429 | throttled; `Retry-After` as seconds or date, at most 1 h |
+//! | 408, 425, 5xx | transient `http_NNN` |
+//! | 3xx | refused, account: the URL is wrong; redirects are not followed |
+//! | 401, 402, 403, 405, 407 | refused, account |
+//! | 404, 410, 422 | refused, recipient, or the `scope` of a JSON body |
+//! | 400, 413, other 4xx | refused, message, or the `scope` of a JSON body |
+//! | any other status | unknown `http_NNN` |
+//! | no status, and the request's body had not been handed to a connection | transient `connect` |
+//! | no status, and it had | unknown `no_answer`, or `timeout` |
+//!
+//! A receiver must therefore answer 5xx only for what it has not sent.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Response, Url, redirect};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::hand_over::HandOver;
+use super::retry_after::retry_after;
+use super::{Answer, Scope, SettingsError, Sms, SmsGateway, WebhookKey, provider_ref};
+
+const RESPONSE_BYTES_MAX: usize = 64 * 1024;
+const IDLE_CONNECTIONS_MAX: usize = 32;
+// Shorter than the keep-alive of common servers, so that we are usually the side that closes.
+const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(30);
+
+/// Where and how [`SmsWebhook`] sends.
+pub struct SmsWebhookSettings {
+    /// `https://` or `http://`; user and password in it become HTTP Basic authentication.
+    pub url: String,
+    /// The shared secret, see [`WebhookKey::parse`].
+    pub secret: Zeroizing<String>,
+    /// For one whole call, connecting and the answer's body included.
+    pub timeout: Duration,
+    /// For name resolution, TCP and TLS together.
+    pub connect_timeout: Duration,
+}
+
+/// A generic SMS provider behind a signed webhook.
+pub struct SmsWebhook {
+    client: Client,
+    url: Url,
+    key: WebhookKey,
+}
+
+impl SmsWebhook {
+    /// The usual [`SmsWebhookSettings::timeout`].
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+    /// The usual [`SmsWebhookSettings::connect_timeout`].
+    pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// Checks the settings and prepares the client; opens no connection. A rustls provider must be
+    /// installed for the process.
+    ///
+    /// # Errors
+    ///
+    /// The URL, the secret or a timeout cannot work, or the system's certificates cannot be read.
+    pub fn new(settings: SmsWebhookSettings) -> Result<Self, SettingsError> {
+        let url = Url::parse(&settings.url)
+            .map_err(|error| SettingsError::new(format!("url: {error}")))?;
+        if !matches!(url.scheme(), "https" | "http") {
+            return Err(SettingsError::new("url: must begin with https:// or http://"));
+        }
+        if settings.timeout.is_zero() || settings.connect_timeout.is_zero() {
+            return Err(SettingsError::new("timeout: must be longer than zero"));
+        }
+        let client = Client::builder()
+            .user_agent(concat!("stepup/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            // The environment is read in config.rs only.
+            .no_proxy()
+            .timeout(settings.timeout)
+            .connect_timeout(settings.connect_timeout)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .pool_idle_timeout(IDLE_CONNECTION_MAX)
+            .build()
+            .map_err(|_| SettingsError::new("tls: the client cannot be set up"))?;
+        Ok(Self { client, url, key: WebhookKey::parse(&settings.secret)? })
+    }
+}
+
+impl SmsGateway for SmsWebhook {
+    async fn send(&self, sms: Sms<'_>) -> Answer {
+        let Some(body) = render(&sms) else {
+            return Answer::refused(Scope::Message, "invalid_message");
+        };
+        let id = sms.attempt.to_string();
+        let timestamp_seconds = unix_time().as_secs();
+        let signature = self.key.sign(&id, timestamp_seconds, &body);
+        let (hand_over, body) = HandOver::new(body);
+        let sent = self
+            .client
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp_seconds)
+            .header("webhook-signature", signature)
+            .body(body)
+            .send()
+            .await;
+        match sent {
+            Ok(response) => judge(response, sms.to).await,
+            Err(_) if hand_over.withdraw() => Answer::transient("connect"),
+            Err(error) => Answer::unknown(cut_code(&error)),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    to: &'a str,
+    text: &'a str,
+    reference: Uuid,
+}
+
+/// The body, in a buffer that is large enough never to move, since only the last one is zeroised.
+fn render(sms: &Sms<'_>) -> Option<Zeroizing<Vec<u8>>> {
+    // JSON writes one byte as six at most (`\u00XX`).
+    let capacity = 6 * (sms.to.len() + sms.text.len()) + 128;
+    let mut body = Zeroizing::new(Vec::with_capacity(capacity));
+    let request = Request { to: sms.to, text: sms.text, reference: sms.attempt };
+    serde_json::to_writer(&mut *body, &request).ok().map(|()| body)
+}
+
+/// The verdict of a status line, refined by what the body says.
+async fn judge(response: Response, to: &str) -> Answer {
+    let status = response.status().as_u16();
+    let code = format!("http_{status}");
+    let retry_after = retry_after(response.headers(), unix_time());
+    let body = read(response).await;
+    match status {
+        200..=299 => match body {
+            Ok(body) => Answer::Accepted { provider_ref: reference(&body, to) },
+            Err(cut) => Answer::unknown(cut),
+        },
+        429 => Answer::Throttled { retry_after },
+        408 | 425 | 500..=599 => Answer::transient(code),
+        300..=399 | 401..=403 | 405 | 407 => Answer::refused(Scope::Account, code),
+        400..=499 => {
+            let usual = match status {
+                404 | 410 | 422 => Scope::Recipient,
+                _ => Scope::Message,
+            };
+            let said = body.ok().and_then(|body| Scope::from_label(body.get("scope")?.as_str()?));
+            Answer::refused(said.unwrap_or(usual), code)
+        }
+        _ => Answer::unknown(code),
+    }
+}
+
+/// The body as JSON, `null` if it is something else or too long; or why it was cut off.
+async fn read(mut response: Response) -> Result<Value, &'static str> {
+    let mut body = Zeroizing::new(Vec::new());
+    while let Some(chunk) = response.chunk().await.map_err(|error| cut_code(&error))? {
+        if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
+            return Ok(Value::Null);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+fn cut_code(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() { "timeout" } else { "no_answer" }
+}
+
+/// The provider's id, text or integer; empty if it has none or builds it from the number.
+fn reference(body: &Value, to: &str) -> String {
+    let raw = match body.get("id") {
+        Some(Value::String(id)) => id.clone(),
+        Some(Value::Number(id)) => id.to_string(),
+        _ => return String::new(),
+    };
+    if raw.contains(to.trim_start_matches('+')) { String::new() } else { provider_ref(&raw) }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a protocol field, and no decision depends on it")]
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::gateway::loopback::{closed_port, never_answer, serve};
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const TO: &str = "+15005550006";
+
+    fn webhook(url: &str) -> Result<SmsWebhook, SettingsError> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        SmsWebhook::new(SmsWebhookSettings {
+            url: url.to_owned(),
+            secret: Zeroizing::new(SECRET.to_owned()),
+            timeout: Duration::from_millis(200),
+            connect_timeout: Duration::from_millis(100),
+        })
+    }
+
+    fn sms() -> Sms<'static> {
+        Sms { attempt: Uuid::from_u128(7), to: TO, text: "Code 123456" }
+    }
+
+    async fn send_to(scheme: &str, address: SocketAddr) -> Answer {
+        webhook(&format!("{scheme}://{address}/sms")).unwrap().send(sms()).await
+    }
+
+    /// Reads one request, head and body; `None` when the connection ends first.
+    async fn read_request(stream: &mut TcpStream) -> Option<String> {
+        let mut bytes = Vec::new();
+        loop {
+            let text = String::from_utf8(bytes.clone()).unwrap();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                if body.len() == length.unwrap().parse::<usize>().unwrap() {
+                    return Some(text);
+                }
+            }
+            if stream.read_buf(&mut bytes).await.ok()? == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Sends to a server that answers one request with these bytes and closes.
+    async fn answered(response: &str) -> Answer {
+        let response = response.to_owned();
+        let address = serve(move |mut stream, _| {
+            let response = response.clone();
+            async move {
+                read_request(&mut stream).await.unwrap();
+                stream.write_all(response.as_bytes()).await.unwrap();
+            }
+        })
+        .await;
+        send_to("http", address).await
+    }
+
+    async fn status(line: &str, body: &str) -> Answer {
+        let length = body.len();
+        answered(&format!("HTTP/1.1 {line}\r\ncontent-length: {length}\r\n\r\n{body}")).await
+    }
+
+    fn accepted(provider_ref: &str) -> Answer {
+        Answer::Accepted { provider_ref: provider_ref.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn the_request_is_signed_json_with_the_attempt_as_id() {
+        let (requests, mut seen) = mpsc::channel(1);
+        let address = serve(move |mut stream, _| {
+            let requests = requests.clone();
+            async move {
+                requests.send(read_request(&mut stream).await.unwrap()).await.unwrap();
+                stream.write_all(b"HTTP/1.1 202 Accepted\r\n\r\n{\"id\":\"SM1\"}").await.unwrap();
+            }
+        })
+        .await;
+        assert_eq!(send_to("http", address).await, accepted("SM1"));
+        let request = seen.recv().await.unwrap();
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let header = |name: &str| {
+            let line = head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+            line.unwrap_or_else(|| panic!("no {name} in {head}")).to_owned()
+        };
+        let id = Uuid::from_u128(7).to_string();
+        assert_eq!(body, format!(r#"{{"to":"{TO}","text":"Code 123456","reference":"{id}"}}"#));
+        assert!(head.starts_with("POST /sms HTTP/1.1\r\n"));
+        assert!(header("user-agent").starts_with("stepup/"));
+        assert_eq!(header("content-type"), "application/json");
+        assert_eq!(header("webhook-id"), id);
+        let timestamp = header("webhook-timestamp").parse().unwrap();
+        let signature = WebhookKey::parse(SECRET).unwrap().sign(&id, timestamp, body.as_bytes());
+        assert_eq!(header("webhook-signature"), signature);
+    }
+
+    #[tokio::test]
+    async fn success_is_accepted_with_the_reference_if_there_is_a_usable_one() {
+        assert_eq!(status("200 OK", r#"{"id":"a\u0007b"}"#).await, accepted("ab"));
+        assert_eq!(status("200 OK", r#"{"id":42}"#).await, accepted("42"));
+        assert_eq!(status("200 OK", r#"{"id":"15005550006-1"}"#).await, accepted(""));
+        assert_eq!(status("200 OK", "thanks").await, accepted(""));
+        assert_eq!(status("200 OK", &"x".repeat(RESPONSE_BYTES_MAX + 1)).await, accepted(""));
+        assert_eq!(answered("HTTP/1.1 204 No Content\r\n\r\n").await, accepted(""));
+    }
+
+    #[tokio::test]
+    async fn temporary_statuses_are_transient_and_429_is_throttled() {
+        assert_eq!(status("408 Request Timeout", "").await, Answer::transient("http_408"));
+        assert_eq!(status("425 Too Early", "").await, Answer::transient("http_425"));
+        assert_eq!(status("503 Service Unavailable", "").await, Answer::transient("http_503"));
+        let retry_after = None;
+        assert_eq!(status("429 Too Many Requests", "").await, Answer::Throttled { retry_after });
+        let retry_after = Some(Duration::from_secs(7));
+        let seconds = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\n\r\n";
+        assert_eq!(answered(seconds).await, Answer::Throttled { retry_after });
+    }
+
+    #[tokio::test]
+    async fn client_errors_are_refused_with_the_scope_of_the_status_or_of_the_body() {
+        let refused = |scope, code| Answer::refused(scope, code);
+        assert_eq!(status("302 Found", "").await, refused(Scope::Account, "http_302"));
+        assert_eq!(status("400 Bad Request", "").await, refused(Scope::Message, "http_400"));
+        assert_eq!(status("401 Unauthorized", "").await, refused(Scope::Account, "http_401"));
+        assert_eq!(status("403 Forbidden", "").await, refused(Scope::Account, "http_403"));
+        assert_eq!(status("404 Not Found", "").await, refused(Scope::Recipient, "http_404"));
+        assert_eq!(status("410 Gone", "{}").await, refused(Scope::Recipient, "http_410"));
+        assert_eq!(status("413 Too Large", "").await, refused(Scope::Message, "http_413"));
+        let sender = r#"{"title":"no","scope":"sender"}"#;
+        assert_eq!(status("422 No", sender).await, refused(Scope::Sender, "http_422"));
+        let nonsense = r#"{"scope":{"is":"+15005550006"}}"#;
+        assert_eq!(status("422 No", nonsense).await, refused(Scope::Recipient, "http_422"));
+        let half = "HTTP/1.1 400 Bad Request\r\ncontent-length: 90\r\n\r\n{";
+        assert_eq!(answered(half).await, refused(Scope::Message, "http_400"));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_never_came_about_is_transient() {
+        assert_eq!(send_to("http", closed_port().await).await, Answer::transient("connect"));
+        // TLS that fails, and TLS that gets no answer.
+        let closes = serve(|_, _| std::future::ready(())).await;
+        assert_eq!(send_to("https", closes).await, Answer::transient("connect"));
+        let speaks_plain = serve(|mut stream, _| async move {
+            let _ = stream.write_all(b"220 mx.example ESMTP\r\n").await;
+            never_answer(stream).await;
+        });
+        assert_eq!(send_to("https", speaks_plain.await).await, Answer::transient("connect"));
+        let silent = serve(|stream, _| never_answer(stream)).await;
+        assert_eq!(send_to("https", silent).await, Answer::transient("connect"));
+    }
+
+    #[tokio::test]
+    async fn running_out_of_time_while_connecting_is_transient_even_without_a_connect_timeout() {
+        let silent = serve(|stream, _| never_answer(stream)).await;
+        let settings = SmsWebhookSettings {
+            url: format!("https://{silent}/"),
+            secret: Zeroizing::new(SECRET.to_owned()),
+            timeout: Duration::from_millis(100),
+            connect_timeout: Duration::from_secs(9),
+        };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let slow_tls = SmsWebhook::new(settings).unwrap().send(sms()).await;
+        assert_eq!(slow_tls, Answer::transient("connect"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_closes_at_once_is_never_called_accepted_or_refused() {
+        // Whether the request was taken by then is a race; both honest answers are allowed.
+        let closes = serve(|_, _| std::future::ready(())).await;
+        let webhook = webhook(&format!("http://{closes}/")).unwrap();
+        for _ in 0..50 {
+            let answer = webhook.send(sms()).await;
+            let honest = [Answer::transient("connect"), Answer::unknown("no_answer")];
+            assert!(honest.contains(&answer), "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_went_out_without_an_answer_is_unknown() {
+        assert_eq!(answered("").await, Answer::unknown("no_answer"));
+        assert_eq!(answered("what?\r\n\r\n").await, Answer::unknown("no_answer"));
+        assert_eq!(answered("HTTP/1.1 2").await, Answer::unknown("no_answer"));
+        let half = "HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{\"id\":\"SM1\"";
+        assert_eq!(answered(half).await, Answer::unknown("no_answer"));
+        let half = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"id\"\r\n";
+        assert_eq!(answered(half).await, Answer::unknown("no_answer"));
+        let silent = serve(|stream, _| never_answer(stream)).await;
+        assert_eq!(send_to("http", silent).await, Answer::unknown("timeout"));
+        let stuck_body = serve(|mut stream, _| async move {
+            read_request(&mut stream).await.unwrap();
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{";
+            stream.write_all(head).await.unwrap();
+            never_answer(stream).await;
+        });
+        assert_eq!(send_to("http", stuck_body.await).await, Answer::unknown("timeout"));
+    }
+
+    #[tokio::test]
+    async fn connections_are_reused_and_one_that_died_idle_costs_nothing() {
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
+        let (closed, mut is_closed) = mpsc::channel(1);
+        let address = serve(move |mut stream, _| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let closed = closed.clone();
+            async move {
+                for _ in 0..2 {
+                    read_request(&mut stream).await.unwrap();
+                    let response = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                    stream.write_all(response).await.unwrap();
+                }
+                drop(stream);
+                closed.send(()).await.unwrap();
+            }
+        })
+        .await;
+        let webhook = webhook(&format!("http://{address}/")).unwrap();
+        for _ in 0..2 {
+            assert_eq!(webhook.send(sms()).await, accepted(""));
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), 1);
+        is_closed.recv().await.unwrap();
+        assert_eq!(webhook.send(sms()).await, accepted(""));
+        assert_eq!(connections.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_without_repeating_a_secret() {
+        for url in ["hunter2", "ftp://u:hunter2@sms.example/", "http://u:hunter2@:80/"] {
+            let error = webhook(url).err().unwrap().to_string();
+            assert!(error.starts_with("url: ") && !error.contains("hunter2"), "{error}");
+        }
+    }
+}

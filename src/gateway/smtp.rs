@@ -1,0 +1,410 @@
+//! Email over SMTP: plain text, one recipient, one call a message.
+//!
+//! lettre speaks the protocol; the pool is ours. lettre's own pool takes a connection back when a
+//! send is dropped half way, as a timeout does, and would write the next message into it; and it
+//! does not tell whether a failure came before or after the message was handed over.
+//!
+//! | at | reply 4xx | reply 5xx | connection lost or garbage | out of time |
+//! |---|---|---|---|---|
+//! | connecting, greeting, EHLO, STARTTLS, AUTH | transient `smtp_NNN` | refused, account | transient `connect` | transient `connect` |
+//! | MAIL | transient `smtp_NNN` | refused, sender (552: message) | transient `connection_lost` | transient `timeout` |
+//! | RCPT | transient `smtp_NNN` | 501, 550, 551, 552, 553: refused, recipient; else message | transient `connection_lost` | transient `timeout` |
+//! | DATA | transient `smtp_NNN` | refused, message | transient `connection_lost` | transient `timeout` |
+//! | content and final dot | transient `smtp_NNN` | refused, message | unknown `no_answer` | unknown `timeout` |
+//!
+//! 530, 534, 535 and 538 are about authentication: refused, account, at any step.
+//!
+//! Before the dialogue: a recipient that is not an address is refused, recipient,
+//! `invalid_address`; one that is not ASCII, `non_ascii_address`. A server that does not offer the
+//! STARTTLS or the login that the settings demand is refused, account, `starttls_unavailable` or
+//! `auth_unsupported`.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lettre::Address;
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
+use lettre::message::{Mailbox, Message};
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::commands::Rset;
+use zeroize::Zeroizing;
+
+use super::smtp_session::{Step, connect, deliver};
+use super::smtp_url::Server;
+use super::{Answer, Mail, MailGateway, Scope, SettingsError};
+
+const IDLE_CONNECTIONS_MAX: usize = 8;
+// Mail servers close an idle connection after about five minutes.
+const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(60);
+
+/// Where and how [`Smtp`] sends.
+pub struct SmtpSettings {
+    /// `smtp://[user:password@]host[:port][?tls=required|opportunistic|none]` or
+    /// `smtps://[user:password@]host[:port]`, user and password percent-encoded. Without `tls`,
+    /// STARTTLS is required.
+    pub url: Zeroizing<String>,
+    /// The sender, `name@example.org` or `Name <name@example.org>`; the address in ASCII.
+    pub from: String,
+    /// For one whole call, connecting included.
+    pub timeout: Duration,
+}
+
+/// A mail server.
+pub struct Smtp {
+    server: Server,
+    from: Mailbox,
+    timeout: Duration,
+    /// The newest last.
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    connection: AsyncSmtpConnection,
+    since: Instant,
+}
+
+impl Smtp {
+    /// The usual [`SmtpSettings::timeout`].
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// Checks the settings; opens no connection. A rustls provider must be installed for the
+    /// process.
+    ///
+    /// # Errors
+    ///
+    /// The URL, the sender or the timeout cannot work, or the system's certificates cannot be
+    /// read.
+    pub fn new(settings: SmtpSettings) -> Result<Self, SettingsError> {
+        let from: Mailbox =
+            settings.from.parse().map_err(|_| SettingsError::new("from: not a mail address"))?;
+        if !is_ascii(&from.email) {
+            return Err(SettingsError::new("from: the address must be ASCII"));
+        }
+        if settings.timeout.is_zero() {
+            return Err(SettingsError::new("timeout: must be longer than zero"));
+        }
+        Ok(Self {
+            server: Server::parse(&settings.url)?,
+            from,
+            timeout: settings.timeout,
+            idle: Mutex::default(),
+        })
+    }
+
+    async fn attempt(&self, to: &Address, content: &[u8], step: &mut Step) -> Answer {
+        let connection = match self.reusable().await {
+            Some(connection) => Ok(connection),
+            None => connect(&self.server, self.timeout).await,
+        };
+        let mut connection = match connection {
+            Ok(connection) => connection,
+            Err(answer) => return answer,
+        };
+        let (answer, in_step) = deliver(&mut connection, &self.from.email, to, content, step).await;
+        if in_step {
+            self.park(connection);
+        }
+        answer
+    }
+
+    /// An idle connection that answered a moment ago and has no transaction open.
+    async fn reusable(&self) -> Option<AsyncSmtpConnection> {
+        let newest = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        let mut connection = newest.connection;
+        let fresh = newest.since.elapsed() < IDLE_CONNECTION_MAX;
+        // A part of the time only, so that enough is left to connect anew.
+        let reset = tokio::time::timeout(self.timeout / 4, connection.command(Rset));
+        if fresh && matches!(reset.await, Ok(Ok(_))) {
+            return Some(connection);
+        }
+        // The others have been idle for longer.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        None
+    }
+
+    fn park(&self, connection: AsyncSmtpConnection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_CONNECTIONS_MAX {
+            idle.push(Idle { connection, since: Instant::now() });
+        }
+    }
+
+    /// The whole message. Only 7-bit, so that no server extension is needed.
+    fn compose(&self, mail: &Mail<'_>, to: Address) -> Option<Zeroizing<Vec<u8>>> {
+        let subject: String = mail.subject.chars().filter(|c| !c.is_control()).collect();
+        let attempt = mail.attempt.to_string();
+        let id = format!("<{attempt}@{}>", self.from.email.domain());
+        Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(subject)
+            .message_id(Some(id))
+            .raw_header(header("Auto-Submitted", "auto-generated".to_owned()))
+            .raw_header(header("X-Stepup-Reference", attempt))
+            .header(MIME_VERSION_1_0)
+            .header(ContentType::TEXT_PLAIN)
+            .body(mail.text.to_owned())
+            .ok()
+            .map(|message| Zeroizing::new(message.formatted()))
+    }
+}
+
+impl MailGateway for Smtp {
+    async fn send(&self, mail: Mail<'_>) -> Answer {
+        let Ok(to) = mail.to.parse::<Address>() else {
+            return Answer::refused(Scope::Recipient, "invalid_address");
+        };
+        if !is_ascii(&to) {
+            return Answer::refused(Scope::Recipient, "non_ascii_address");
+        }
+        let Some(content) = self.compose(&mail, to.clone()) else {
+            return Answer::refused(Scope::Message, "invalid_message");
+        };
+        let mut step = Step::Connect;
+        let attempt = self.attempt(&to, &content, &mut step);
+        match tokio::time::timeout(self.timeout, attempt).await {
+            Ok(answer) => answer,
+            Err(_) => step.timed_out(),
+        }
+    }
+}
+
+fn is_ascii(address: &Address) -> bool {
+    AsRef::<str>::as_ref(address).is_ascii()
+}
+
+fn header(name: &'static str, value: String) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::gateway::loopback::Act::{self, Close, Hang, Say};
+    use crate::gateway::loopback::{Transcript, closed_port, mail_server};
+
+    fn smtp(url: &str) -> Result<Smtp, SettingsError> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Smtp::new(SmtpSettings {
+            url: Zeroizing::new(url.to_owned()),
+            from: "Sign-in <no-reply@acme.example>".to_owned(),
+            timeout: Duration::from_millis(200),
+        })
+    }
+
+    fn plain(address: SocketAddr) -> Smtp {
+        smtp(&format!("smtp://{address}?tls=none")).unwrap()
+    }
+
+    fn mail() -> Mail<'static> {
+        let attempt = Uuid::from_u128(7);
+        Mail { attempt, to: "ana@example.org", subject: "Your code", text: "Code 123456\n" }
+    }
+
+    fn accepted() -> Answer {
+        Answer::Accepted { provider_ref: "4Fz3K".to_owned() }
+    }
+
+    /// The answer when the server does `act` at `step`, on every connection.
+    async fn answer_when(step: &'static str, act: Act) -> Answer {
+        let (address, _) = mail_server(vec![(step, act)], vec![(step, act)]).await;
+        plain(address).send(mail()).await
+    }
+
+    #[tokio::test]
+    async fn a_mail_has_all_its_headers_and_nothing_can_be_injected() {
+        let (address, transcript) = mail_server(vec![], vec![]).await;
+        let subject = "Your code\r\nBcc: eve@example.org";
+        let text = "Code 123456\n.\nQUIT\n";
+        let answer = plain(address).send(Mail { subject, text, ..mail() }).await;
+        assert_eq!(answer, accepted());
+        let lines = transcript.lock().unwrap().clone();
+        let attempt = Uuid::from_u128(7);
+        for line in [
+            "MAIL FROM:<no-reply@acme.example>",
+            "RCPT TO:<ana@example.org>",
+            "From: Sign-in <no-reply@acme.example>",
+            "To: ana@example.org",
+            "Subject: Your codeBcc: eve@example.org",
+            "MIME-Version: 1.0",
+            "Content-Type: text/plain; charset=utf-8",
+            "Auto-Submitted: auto-generated",
+            &format!("Message-ID: <{attempt}@acme.example>"),
+            &format!("X-Stepup-Reference: {attempt}"),
+            "Code 123456",
+            "..",
+        ] {
+            assert!(lines.iter().any(|seen| seen == line), "no {line:?} in {lines:#?}");
+        }
+        assert!(lines.iter().any(|line| line.starts_with("Date: ")));
+        assert!(!lines.iter().any(|line| line.starts_with("Bcc")));
+        assert_eq!(lines.iter().filter(|line| *line == ".").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn text_outside_ascii_travels_in_seven_bits() {
+        let (address, transcript) = mail_server(vec![], vec![]).await;
+        let subject = "Código";
+        let answer =
+            plain(address).send(Mail { subject, text: "你的验证码是 123456", ..mail() }).await;
+        assert_eq!(answer, accepted());
+        let lines = transcript.lock().unwrap().clone();
+        assert!(lines.iter().all(|line| line.is_ascii()), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.starts_with("Subject: =?utf-8?")), "{lines:#?}");
+    }
+
+    #[tokio::test]
+    async fn a_recipient_that_is_no_address_is_refused_without_a_connection() {
+        let gateway = plain(closed_port().await);
+        for to in ["", "ana", "ana@", "ana@example.org>\r\nRCPT TO:<eve@example.org", "a b@x.org"] {
+            let refused = Answer::refused(Scope::Recipient, "invalid_address");
+            assert_eq!(gateway.send(Mail { to, ..mail() }).await, refused, "{to}");
+        }
+        let refused = Answer::refused(Scope::Recipient, "non_ascii_address");
+        assert_eq!(gateway.send(Mail { to: "aña@example.org", ..mail() }).await, refused);
+    }
+
+    #[tokio::test]
+    async fn without_a_session_the_answer_is_transient() {
+        let connect = Answer::transient("connect");
+        assert_eq!(plain(closed_port().await).send(mail()).await, connect);
+        let garbage = Say("HTTP/1.1 400 Bad Request\r\n");
+        for (step, act) in [
+            ("greeting", Close),
+            ("greeting", Hang),
+            ("greeting", garbage),
+            ("EHLO", Close),
+            ("EHLO", Hang),
+        ] {
+            assert_eq!(answer_when(step, act).await, connect);
+        }
+        let (address, _) = mail_server(vec![], vec![]).await;
+        assert_eq!(smtp(&format!("smtps://{address}")).unwrap().send(mail()).await, connect);
+        assert_eq!(
+            answer_when("greeting", Say("421 4.3.2 busy\r\n")).await,
+            Answer::transient("smtp_421")
+        );
+    }
+
+    #[tokio::test]
+    async fn failures_before_the_content_are_transient() {
+        let lost = Answer::transient("connection_lost");
+        let timeout = Answer::transient("timeout");
+        assert_eq!(answer_when("MAIL", Close).await, lost);
+        assert_eq!(answer_when("RCPT", Close).await, lost);
+        assert_eq!(answer_when("DATA", Close).await, lost);
+        assert_eq!(answer_when("DATA", Say("250 out of step\r\n")).await, lost);
+        assert_eq!(answer_when("MAIL", Hang).await, timeout);
+        assert_eq!(answer_when("DATA", Hang).await, timeout);
+    }
+
+    #[tokio::test]
+    async fn after_the_content_no_answer_is_unknown() {
+        assert_eq!(answer_when(".", Close).await, Answer::unknown("no_answer"));
+        assert_eq!(answer_when(".", Hang).await, Answer::unknown("timeout"));
+        assert_eq!(answer_when(".", Say("what?\r\n")).await, Answer::unknown("no_answer"));
+    }
+
+    #[tokio::test]
+    async fn replies_are_classified_by_step() {
+        assert_eq!(
+            answer_when("RCPT", Say("451 4.7.1 greylisted\r\n")).await,
+            Answer::transient("smtp_451")
+        );
+        assert_eq!(
+            answer_when("RCPT", Say("550 5.1.1 no such user\r\n")).await,
+            Answer::refused(Scope::Recipient, "smtp_550")
+        );
+        assert_eq!(
+            answer_when("MAIL", Say("553 5.7.1 not your address\r\n")).await,
+            Answer::refused(Scope::Sender, "smtp_553")
+        );
+        assert_eq!(
+            answer_when("MAIL", Say("530 5.7.0 log in first\r\n")).await,
+            Answer::refused(Scope::Account, "smtp_530")
+        );
+        assert_eq!(
+            answer_when(".", Say("554 5.7.1 spam\r\n")).await,
+            Answer::refused(Scope::Message, "smtp_554")
+        );
+        assert_eq!(
+            answer_when(".", Say("452 4.3.1 disk full\r\n")).await,
+            Answer::transient("smtp_452")
+        );
+    }
+
+    #[tokio::test]
+    async fn encryption_and_login_are_never_skipped() {
+        let (address, transcript) = mail_server(vec![], vec![]).await;
+        let required = smtp(&format!("smtp://u:hunter2@{address}")).unwrap().send(mail()).await;
+        assert_eq!(required, Answer::refused(Scope::Account, "starttls_unavailable"));
+        let login = smtp(&format!("smtp://u:hunter2@{address}?tls=none")).unwrap();
+        let unsupported = Answer::refused(Scope::Account, "auth_unsupported");
+        assert_eq!(login.send(mail()).await, unsupported);
+        assert!(!transcript.lock().unwrap().iter().any(|line| line.starts_with("MAIL")));
+        let acts = vec![
+            ("EHLO", Say("250-mx.example\r\n250 AUTH PLAIN\r\n")),
+            ("AUTH", Say("535 5.7.8 no\r\n")),
+        ];
+        let (address, _) = mail_server(acts, vec![]).await;
+        let login = smtp(&format!("smtp://u:hunter2@{address}?tls=none")).unwrap();
+        assert_eq!(login.send(mail()).await, Answer::refused(Scope::Account, "smtp_535"));
+    }
+
+    fn connections(transcript: &Transcript) -> usize {
+        let lines = transcript.lock().unwrap();
+        lines.iter().filter(|line| line.starts_with("connection ")).count()
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_reused_also_after_a_refusal() {
+        let (address, transcript) = mail_server(vec![], vec![]).await;
+        let gateway = plain(address);
+        assert_eq!(gateway.send(mail()).await, accepted());
+        assert_eq!(gateway.send(mail()).await, accepted());
+        assert_eq!(connections(&transcript), 1);
+        let (address, transcript) = mail_server(vec![("RCPT", Say("550 no\r\n"))], vec![]).await;
+        let gateway = plain(address);
+        gateway.send(mail()).await;
+        gateway.send(mail()).await;
+        assert_eq!(connections(&transcript), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_died_idle_is_replaced_unnoticed() {
+        for act in [Close, Hang, Say("421 4.4.2 idle for too long\r\n")] {
+            let (address, transcript) = mail_server(vec![("RSET", act)], vec![]).await;
+            let gateway = plain(address);
+            assert_eq!(gateway.send(mail()).await, accepted());
+            assert_eq!(gateway.send(mail()).await, accepted());
+            assert_eq!(connections(&transcript), 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dialogue_that_was_broken_off_is_never_continued() {
+        let (address, transcript) = mail_server(vec![(".", Hang)], vec![]).await;
+        let gateway = plain(address);
+        assert_eq!(gateway.send(mail()).await, Answer::unknown("timeout"));
+        assert_eq!(gateway.send(mail()).await, accepted());
+        assert_eq!(connections(&transcript), 2);
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        assert!(smtp("smtp://u:hunter2@").is_err());
+        let settings = |from: &str, timeout_ms| SmtpSettings {
+            url: Zeroizing::new("smtp://mx.example?tls=none".to_owned()),
+            from: from.to_owned(),
+            timeout: Duration::from_millis(timeout_ms),
+        };
+        assert!(Smtp::new(settings("nobody", 1)).is_err());
+        assert!(Smtp::new(settings("a@exämple.org", 1)).is_err());
+        assert!(Smtp::new(settings("a@example.org", 0)).is_err());
+        assert!(Smtp::new(settings("a@example.org\r\nBcc: b@example.org", 1)).is_err());
+    }
+}

@@ -1,0 +1,25 @@
+//! `stepup`: self-hosted two-factor authentication as queue-driven workers.
+//!
+//! The floors, lowest first; each may use only what is listed (kept by `tests/it/architecture.rs`):
+//!
+//! | floor | module      | may use                                              |
+//! |-------|-------------|------------------------------------------------------|
+//! | 0     | [`domain`]  | nothing of ours                                      |
+//! | 0     | [`fault`]   | nothing of ours                                      |
+//! | 0     | [`observe`] | `fault`                                              |
+//! | 1     | [`message`] | `domain`                                             |
+//! | 2     | [`rules`]   | `domain`, `message`; nothing from here down awaits   |
+//! | 3     | [`store`]   | `domain`, `fault`, `message`, `observe`, `rules`     |
+//! | 3     | [`broker`]  | `fault`, `message`, `observe`                        |
+//! | 3     | [`gateway`] | nothing of ours                                      |
+//! | 4     | [`runtime`] | all of the above but `gateway`                       |
+//! | 5     | [`ingress`] | all of the above but `gateway`                       |
+//!
+//! [`config`] reads the environment for all of them. The workers live in a package of their own,
+//! `workers/`, which this one cannot import.
+
+pub mod domain;
+pub mod fault;
+pub mod gateway;
+pub mod message;
+pub mod rules;

@@ -1,0 +1,147 @@
+//! What workers ask of each other. A command carries ids; what else it takes is read from the
+//! database in the transaction in which it is decided.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::decode::{Message, Rejected, Subject};
+use super::envelope::{Exchange, Outgoing};
+use crate::domain::challenge::words;
+use crate::domain::id::{AppName, ChallengeId};
+
+words! {
+    /// Why a code goes by email.
+    EmailCause {
+        /// The SMS has not led to a verification in time.
+        Fallback = "fallback",
+        /// The SMS failed for good.
+        SmsFailed = "sms_failed",
+        /// The person chose email when asking for a resend.
+        Resend = "resend",
+    }
+}
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Command {
+    /// `sms.send`: hand one send of a code to the SMS provider.
+    #[serde(rename = "sms.send")]
+    SendSms {
+        /// Whose code.
+        challenge: ChallengeId,
+        /// Which send of it, from 1.
+        send: i16,
+        /// How many calls to the provider went before.
+        #[serde(default, rename = "try")]
+        tries: i16,
+    },
+    /// `email.send`: hand a code to the mail server. Send 0 is the automatic fallback.
+    #[serde(rename = "email.send")]
+    SendEmail {
+        /// Whose code.
+        challenge: ChallengeId,
+        /// Which send of it.
+        send: i16,
+        /// How many calls to the mail server went before.
+        #[serde(default, rename = "try")]
+        tries: i16,
+        /// Why.
+        cause: EmailCause,
+    },
+    /// `challenge.expire`: the challenge's time is over.
+    #[serde(rename = "challenge.expire")]
+    Expire {
+        /// Which.
+        challenge: ChallengeId,
+    },
+    /// `challenge.abandon`: a send failed for good; the challenge ends if no hope is left.
+    #[serde(rename = "challenge.abandon")]
+    Abandon {
+        /// Which.
+        challenge: ChallengeId,
+    },
+    /// `notice.send`: mail a notice to an admin.
+    #[serde(rename = "notice.send")]
+    SendNotice {
+        /// Which.
+        notice: Uuid,
+        /// How many calls to the mail server went before.
+        #[serde(default, rename = "try")]
+        tries: i16,
+    },
+}
+
+impl Command {
+    /// The routing key.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::SendSms { .. } => "sms.send",
+            Self::SendEmail { .. } => "email.send",
+            Self::Expire { .. } => "challenge.expire",
+            Self::Abandon { .. } => "challenge.abandon",
+            Self::SendNotice { .. } => "notice.send",
+        }
+    }
+
+    /// The message that carries it.
+    pub fn outgoing(&self, id: Uuid) -> Outgoing {
+        // A struct of ids and numbers always serialises.
+        let body = serde_json::to_string(self).unwrap_or_default();
+        Outgoing {
+            exchange: Exchange::Commands,
+            key: self.key().to_owned(),
+            id,
+            body,
+            delay: None,
+            traceparent: None,
+        }
+    }
+}
+
+impl Message for Command {
+    fn read(key: &str, _: Option<AppName>, body: serde_json::Value) -> Result<Self, Rejected> {
+        let command: Self = super::decode::parse(body)?;
+        if command.key() != key {
+            return Err(Rejected::malformed(format!("the body is not that of `{key}`")));
+        }
+        Ok(command)
+    }
+
+    fn subject(&self) -> Subject {
+        match self {
+            Self::SendSms { challenge, .. }
+            | Self::SendEmail { challenge, .. }
+            | Self::Expire { challenge }
+            | Self::Abandon { challenge } => Subject::of(challenge.0),
+            Self::SendNotice { notice, .. } => Subject::of(notice),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_reads_back_as_itself() {
+        let challenge = ChallengeId(Uuid::from_u128(7));
+        for command in [
+            Command::SendSms { challenge, send: 1, tries: 0 },
+            Command::SendEmail { challenge, send: 0, tries: 2, cause: EmailCause::Fallback },
+            Command::Expire { challenge },
+            Command::Abandon { challenge },
+            Command::SendNotice { notice: Uuid::from_u128(9), tries: 0 },
+        ] {
+            let sent = command.outgoing(Uuid::nil());
+            let body = serde_json::from_str(&sent.body).unwrap();
+            assert_eq!(Command::read(&sent.key, None, body), Ok(command));
+        }
+    }
+
+    #[test]
+    fn a_body_under_a_foreign_key_is_malformed() {
+        let body = serde_json::json!({ "type": "notice.send", "notice": Uuid::nil() });
+        assert!(Command::read("sms.send", None, body).is_err());
+    }
+}

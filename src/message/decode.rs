@@ -1,0 +1,262 @@
+//! From a delivery to a message: who asks, what is sealed, what the body says.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::envelope::{DeadReason, Incoming};
+use super::request::{is_request, sealed_fields};
+use crate::domain::id::{AppName, request_id};
+use crate::domain::keys::Keyring;
+
+/// The largest body, in bytes. The largest real one is under 2 KiB.
+pub const BODY_MAX: usize = 64 * 1024;
+
+/// A message type: the set of bodies one worker reads.
+pub trait Message: Sized + Send + Sync + 'static {
+    /// Reads the body of a message with this key. `app` is there for requests.
+    fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected>;
+
+    /// What the message is about. Two about the same are never decided on the same facts.
+    fn subject(&self) -> Subject;
+}
+
+/// A hash of what a message is about. A collision costs a smaller batch and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Subject(u64);
+
+impl Subject {
+    /// The subject `what`.
+    pub fn of(what: impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        what.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// Why a message is set aside unread: a reason, and a sentence that says what to do. The sentence
+/// never quotes the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The class.
+    pub reason: DeadReason,
+    /// The sentence.
+    pub detail: String,
+}
+
+impl Rejected {
+    /// A message that cannot be understood.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self { reason: DeadReason::Malformed, detail: detail.into() }
+    }
+
+    fn unidentified(detail: &str) -> Self {
+        Self { reason: DeadReason::Unidentified, detail: detail.to_owned() }
+    }
+}
+
+/// Who may ask: broker users and the apps behind them.
+#[derive(Clone, Debug)]
+pub struct Senders {
+    /// Our own broker user, which speaks for any app that it names.
+    pub own_user: String,
+    /// Broker user to app.
+    pub apps: BTreeMap<String, AppName>,
+}
+
+impl Senders {
+    fn trusts(&self, incoming: &Incoming) -> bool {
+        incoming.user.as_deref() == Some(self.own_user.as_str())
+    }
+
+    /// The app that asks. `incoming.app` was left out by the broker floor unless our own user
+    /// published the message.
+    fn app_of(&self, incoming: &Incoming) -> Result<AppName, Rejected> {
+        let Some(user) = &incoming.user else {
+            return Err(Rejected::unidentified(
+                "the property user_id is missing: set it to the broker user you log in with",
+            ));
+        };
+        if let (true, Some(app)) = (self.trusts(incoming), &incoming.app) {
+            return AppName::parse(app)
+                .map_err(|_| Rejected::unidentified("x-stepup-app is no app name"));
+        }
+        self.apps.get(user).cloned().ok_or_else(|| {
+            Rejected::unidentified("user_id belongs to no app: add it to STEPUP_APPS")
+        })
+    }
+}
+
+/// A message that was read.
+#[derive(Debug)]
+pub struct Decoded<M> {
+    /// Its identity: for a request a function of app and `message_id`, else the `message_id`.
+    pub id: Uuid,
+    /// For requests, a keyed digest of what was asked: the same id must ask the same.
+    pub digest: Option<[u8; 32]>,
+    /// What it says.
+    pub message: M,
+}
+
+/// Reads a delivery. Sealed fields are opened here, in memory that is wiped.
+pub fn decode<M: Message>(
+    incoming: &Incoming,
+    senders: &Senders,
+    keys: &Keyring,
+) -> Result<Decoded<M>, Rejected> {
+    let request = is_request(&incoming.key);
+    let app = if request {
+        Some(senders.app_of(incoming)?)
+    } else if senders.trusts(incoming) {
+        None
+    } else {
+        return Err(Rejected::unidentified(
+            "user_id is not ours: commands and events are published by stepup alone",
+        ));
+    };
+    let message_id = incoming.message_id.as_deref().unwrap_or_default();
+    let id = match &app {
+        Some(app) if (1..=255).contains(&message_id.len()) => request_id(app, message_id),
+        Some(_) => {
+            return Err(Rejected::malformed(
+                "the property message_id is missing or longer than 255: it makes repeats harmless",
+            ));
+        }
+        None => Uuid::parse_str(message_id)
+            .map_err(|_| Rejected::malformed("the property message_id is not a UUID"))?,
+    };
+    let mut body = object(&incoming.body)?;
+    open_sealed(&incoming.key, &mut body, keys)?;
+    let digest = app.as_ref().map(|_| {
+        // Keys of a JSON object are kept sorted, so this form is canonical.
+        let canonical = Zeroizing::new(body.to_string());
+        let fields = [incoming.key.as_bytes(), canonical.as_bytes()];
+        keys.fingerprint("stepup/request/v1", &fields)
+    });
+    Ok(Decoded { id, digest, message: M::read(&incoming.key, app, body)? })
+}
+
+fn object(body: &[u8]) -> Result<Value, Rejected> {
+    if body.len() > BODY_MAX {
+        return Err(Rejected::malformed(format!("the body is over {BODY_MAX} bytes")));
+    }
+    let body: Value = serde_json::from_slice(body).map_err(|error| {
+        Rejected::malformed(format!("the body is not JSON (line {}, column {})", error.line(), error.column()))
+    })?;
+    if !body.is_object() {
+        return Err(Rejected::malformed("the body is not a JSON object"));
+    }
+    match body.get("v") {
+        None => Ok(body),
+        Some(v) if v.as_u64() == Some(1) => Ok(body),
+        Some(_) => Err(Rejected::malformed("field `v`: this version is not known here, 1 is")),
+    }
+}
+
+fn open_sealed(key: &str, body: &mut Value, keys: &Keyring) -> Result<(), Rejected> {
+    for name in sealed_fields(key) {
+        let Some(value) = body.get_mut(*name).filter(|value| !value.is_null()) else { continue };
+        let sealed = value.as_str().unwrap_or_default();
+        let clear = keys
+            .open_request(sealed)
+            .map_err(|why| Rejected::malformed(format!("field `{name}` {why}")))?;
+        let text = std::str::from_utf8(&clear)
+            .map_err(|_| Rejected::malformed(format!("field `{name}` is not UTF-8 when opened")))?;
+        *value = Value::String(text.to_owned());
+    }
+    Ok(())
+}
+
+/// Reads a body into its struct. The error names the field and never quotes its value.
+pub(super) fn parse<T: DeserializeOwned>(body: Value) -> Result<T, Rejected> {
+    serde_json::from_value(body).map_err(|error| Rejected::malformed(unquoted(&error.to_string())))
+}
+
+/// Drops the parts of a serde message that repeat what was sent: `invalid type: string "…"`.
+fn unquoted(message: &str) -> String {
+    let mut out = String::new();
+    for (place, part) in message.split('"').enumerate() {
+        out.push_str(if place % 2 == 0 { part } else { "…" });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::{IssueChallenge, Request, VerifyChallenge};
+    use super::*;
+    use serde_json::json;
+
+    fn senders() -> Senders {
+        let apps = BTreeMap::from([("crm-user".to_owned(), AppName::parse("crm").unwrap())]);
+        Senders { own_user: "stepup".into(), apps }
+    }
+
+    fn login(user: Option<&str>) -> Incoming {
+        Incoming {
+            key: "challenge.issue".into(),
+            message_id: Some("r1".into()),
+            user: user.map(str::to_owned),
+            body: json!({ "account": "acme", "member": "ada", "login": "l1" }).to_string().into(),
+            ..Incoming::default()
+        }
+    }
+
+    fn read(incoming: &Incoming) -> Result<Decoded<Request<IssueChallenge>>, Rejected> {
+        decode(incoming, &senders(), &Keyring::for_tests())
+    }
+
+    #[test]
+    fn the_broker_checked_user_says_who_asks() {
+        assert_eq!(read(&login(Some("crm-user"))).unwrap().message.app.as_str(), "crm");
+        for user in [None, Some("stranger"), Some("stepup")] {
+            assert_eq!(read(&login(user)).unwrap_err().reason, DeadReason::Unidentified);
+        }
+        let for_crm = Incoming { app: Some("crm".into()), ..login(Some("stepup")) };
+        assert_eq!(read(&for_crm).unwrap().message.app.as_str(), "crm");
+    }
+
+    #[test]
+    fn a_request_needs_a_message_id() {
+        let nameless = Incoming { message_id: None, ..login(Some("crm-user")) };
+        assert!(read(&nameless).unwrap_err().detail.contains("message_id"));
+    }
+
+    #[test]
+    fn the_error_names_the_field_and_does_not_repeat_its_value() {
+        let with = |body: Value| {
+            let body = body.to_string().into();
+            read(&Incoming { body, ..login(Some("crm-user")) }).unwrap_err().detail
+        };
+        assert!(with(json!({ "account": "acme", "login": "l1" })).contains("member"));
+        let detail = with(json!({ "account": "acme", "member": 5, "login": "+12025550123" }));
+        assert!(!detail.contains("2025550123"), "{detail}");
+        assert!(with(json!({ "v": 2 })).contains("version"));
+        assert!(with(json!([])).contains("object"));
+    }
+
+    #[test]
+    fn the_digest_is_of_what_was_asked_not_of_how_it_was_sealed() {
+        let keys = Keyring::for_tests();
+        let verify = |guess: &str, challenge: u128| {
+            let body = json!({
+                "guess": keys.public().seal(guess.as_bytes()),
+                "account": "acme",
+                "challenge": Uuid::from_u128(challenge),
+            });
+            let incoming = Incoming {
+                key: "challenge.verify".into(),
+                body: body.to_string().into(),
+                ..login(Some("crm-user"))
+            };
+            decode::<Request<VerifyChallenge>>(&incoming, &senders(), &keys).unwrap().digest
+        };
+        assert_eq!(verify("123456", 1), verify("123456", 1));
+        assert_ne!(verify("123456", 1), verify("123457", 1));
+        assert_ne!(verify("123456", 1), verify("123456", 2));
+    }
+}

@@ -1,0 +1,61 @@
+//! FLOOR 1. What travels: one struct per routing key, the envelope around it, and how a body is
+//! read. `docs/messages.md` shows every one of them with an example, and a test publishes each.
+//!
+//! Readers are tolerant: unknown fields pass, so that old and new processes can run side by side.
+
+mod command;
+mod decode;
+mod envelope;
+mod event;
+mod outcome;
+mod request;
+
+pub use command::{Command, EmailCause};
+pub use decode::{Decoded, Message, Rejected, Senders, Subject, decode};
+pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, Rung};
+pub use event::{Event, EventKind, EventRecord};
+pub use outcome::{Outcome, OutcomeKind};
+pub use request::{
+    CancelChallenge, IssueChallenge, PutAccount, PutMember, Request, ResendChallenge, Secret,
+    VerifyChallenge,
+};
+
+use crate::domain::Timestamp;
+use crate::domain::id::derived;
+
+/// Something a verdict brings about outside the database.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// It happened: tell everybody.
+    Event(Box<Event>),
+    /// Ask another worker, perhaps after a delay.
+    Command(Command, Option<Rung>),
+}
+
+impl From<Event> for Effect {
+    fn from(event: Event) -> Self {
+        Self::Event(Box::new(event))
+    }
+}
+
+impl From<Command> for Effect {
+    fn from(command: Command) -> Self {
+        Self::Command(command, None)
+    }
+}
+
+impl Effect {
+    /// The message for it. The id is derived from the cause and the place among its effects.
+    pub fn render(self, cause: uuid::Uuid, place: usize, now: Timestamp) -> Outgoing {
+        match self {
+            Self::Event(event) => {
+                let id = derived(cause, &format!("{}#{place}", event.kind.label()));
+                event.outgoing(id, now)
+            }
+            Self::Command(command, delay) => {
+                let id = derived(cause, &format!("{}#{place}", command.key()));
+                Outgoing { delay, ..command.outgoing(id) }
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The answer to a request: what goes to `reply_to`, and over HTTP into the body.
+
+use serde::Serialize;
+
+use crate::domain::Timestamp;
+use crate::domain::challenge::{Channel, State, words};
+use crate::domain::id::ChallengeId;
+
+words! {
+    /// What became of a request. Refusals say no more than they must.
+    OutcomeKind {
+        /// The challenge is open; a code is on its way or was sent.
+        Open = "open",
+        /// A code was sent once more.
+        Resent = "resent",
+        /// The member has 2FA off: no code is needed.
+        NotRequired = "not_required",
+        /// The right code: the login may be completed.
+        Verified = "verified",
+        /// Not the right code.
+        WrongCode = "wrong_code",
+        /// Too many wrong codes: the challenge has ended.
+        Locked = "locked",
+        /// The challenge's life is over.
+        Expired = "expired",
+        /// The code was used before.
+        AlreadyUsed = "already_used",
+        /// The challenge was cancelled.
+        Cancelled = "cancelled",
+        /// A newer challenge of the same pending login has taken its place.
+        Superseded = "superseded",
+        /// No message with the code could be sent.
+        Undeliverable = "undeliverable",
+        /// Too early for a resend; see `retry_after`.
+        Cooldown = "cooldown",
+        /// Every send of this challenge is used up.
+        SendsUsedUp = "sends_used_up",
+        /// Email cannot be chosen for this challenge, or not yet.
+        EmailNotEligible = "email_not_eligible",
+        /// Too many messages to this number; see `retry_after`.
+        TooManySends = "too_many_sends",
+        /// Too many wrong codes in a row; nothing was compared; see `retry_after`.
+        Wait = "wait",
+        /// Too many wrong codes in a day: no new challenge until `retry_after` is over.
+        TooManyWrongCodes = "too_many_wrong_codes",
+        /// The factor is suspended: support must reset it.
+        Suspended = "suspended",
+        /// The member has no number that codes can go to.
+        NoPhone = "no_phone",
+        /// The number takes no SMS.
+        PhoneUnsupported = "phone_unsupported",
+        /// Codes may not be sent to the number's country.
+        CountryNotAllowed = "country_not_allowed",
+        /// The account, member or challenge is not known to this app.
+        NotFound = "not_found",
+        /// The directory took the change.
+        Stored = "stored",
+        /// The directory holds this or a newer version: nothing was changed.
+        Outdated = "outdated",
+        /// A field of the request cannot be used.
+        Invalid = "invalid",
+        /// The request could not be understood, or its id was used for another one.
+        Refused = "refused",
+    }
+}
+
+/// An outcome. Fields that do not apply are left out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    /// What became of the request.
+    pub outcome: OutcomeKind,
+    /// The challenge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<ChallengeId>,
+    /// Where it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// By which way the code goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
+    /// Where to, masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// When the challenge's life ends.
+    #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub expires_at: Option<Timestamp>,
+    /// From when on a resend is granted.
+    #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub resend_available_at: Option<Timestamp>,
+    /// Seconds until it is worth trying again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<i64>,
+    /// Wrong codes left before the lock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts_left: Option<i16>,
+    /// How it was proved (RFC 8176).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amr: Option<Vec<&'static str>>,
+    /// The field that cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<&'static str>,
+    /// A sentence for the developer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Outcome {
+    /// The bare outcome.
+    pub const fn new(outcome: OutcomeKind) -> Self {
+        Self {
+            outcome,
+            challenge: None,
+            state: None,
+            channel: None,
+            destination: None,
+            expires_at: None,
+            resend_available_at: None,
+            retry_after: None,
+            attempts_left: None,
+            amr: None,
+            field: None,
+            detail: None,
+        }
+    }
+
+    /// The JSON body.
+    pub fn body(&self) -> String {
+        // A struct of texts and numbers always serialises.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}

@@ -1,0 +1,226 @@
+//! What apps may ask.
+
+use std::fmt;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::decode::{Message, Rejected, Subject, parse};
+use crate::domain::account::EmailFallback;
+use crate::domain::challenge::{Channel, Purpose};
+use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId};
+use crate::domain::member::Role;
+use crate::domain::phone::Country;
+
+/// Every request key, and the fields of its body that travel sealed.
+const REQUESTS: &[(&str, &[&str])] = &[
+    ("challenge.issue", &[]),
+    ("challenge.resend", &[]),
+    ("challenge.verify", &["guess"]),
+    ("challenge.cancel", &[]),
+    ("directory.account", &[]),
+    ("directory.member", &["phone", "email"]),
+];
+
+/// Whether messages with this key come from apps.
+pub(super) fn is_request(key: &str) -> bool {
+    REQUESTS.iter().any(|(request, _)| *request == key)
+}
+
+/// The fields that travel sealed under this key.
+pub(super) fn sealed_fields(key: &str) -> &'static [&'static str] {
+    REQUESTS.iter().find(|(request, _)| *request == key).map_or(&[], |(_, fields)| fields)
+}
+
+/// A text that must not be seen. Its `Debug` shows nothing; it is wiped when dropped.
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Wraps a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text, for the one who must read it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A request and the app that makes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request<T> {
+    /// Who asks.
+    pub app: AppName,
+    /// What.
+    pub ask: T,
+}
+
+/// `challenge.issue`: a member has given the right password; a code is to prove the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct IssueChallenge {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// The app's name for this pending login. The same name again returns its open challenge.
+    pub login: LoginId,
+    /// What the challenge proves.
+    #[serde(default = "login_purpose")]
+    pub purpose: Purpose,
+}
+
+fn login_purpose() -> Purpose {
+    Purpose::Login
+}
+
+/// `challenge.resend`: the same code once more.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ResendChallenge {
+    /// The account.
+    pub account: AccountId,
+    /// The challenge.
+    pub challenge: ChallengeId,
+    /// By which way; `email` only once it is eligible.
+    #[serde(default = "by_sms")]
+    pub channel: Channel,
+}
+
+fn by_sms() -> Channel {
+    Channel::Sms
+}
+
+/// `challenge.verify`: what the person typed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct VerifyChallenge {
+    /// The account.
+    pub account: AccountId,
+    /// The challenge.
+    pub challenge: ChallengeId,
+    /// The guess; sealed on its way.
+    pub guess: Secret,
+}
+
+/// `challenge.cancel`: the login was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct CancelChallenge {
+    /// The account.
+    pub account: AccountId,
+    /// The challenge.
+    pub challenge: ChallengeId,
+}
+
+/// `directory.account`: the whole of what we need to know of an account. The highest version wins.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PutAccount {
+    /// The account.
+    pub account: AccountId,
+    /// Grows with each change at the app; an upsert with an older or equal one changes nothing.
+    pub version: i64,
+    /// The name a person knows it by.
+    pub name: String,
+    /// The web origin the code is bound to, without `https://`.
+    #[serde(default)]
+    pub origin: Option<String>,
+    /// How national numbers are read.
+    pub country: Country,
+    /// Countries codes may go to; by default the account's own.
+    #[serde(default)]
+    pub countries: Option<Vec<Country>>,
+    /// What happens when the SMS brings no verification in time.
+    #[serde(default = "automatic")]
+    pub email_fallback: EmailFallback,
+}
+
+fn automatic() -> EmailFallback {
+    EmailFallback::Automatic
+}
+
+/// `directory.member`: the whole of what we need to know of a member. The highest version wins.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PutMember {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// Grows with each change at the app; an upsert with an older or equal one changes nothing.
+    pub version: i64,
+    /// Whether the member may log in at all.
+    #[serde(default = "yes")]
+    pub active: bool,
+    /// What the member may do.
+    #[serde(default = "plain_member")]
+    pub role: Role,
+    /// Language of texts (BCP 47).
+    #[serde(default = "english")]
+    pub locale: String,
+    /// The number codes go to; sealed on its way.
+    #[serde(default)]
+    pub phone: Option<Secret>,
+    /// The address; sealed on its way.
+    #[serde(default)]
+    pub email: Option<Secret>,
+    /// Whether the address is confirmed.
+    #[serde(default)]
+    pub email_verified: bool,
+    /// 2FA on or off.
+    #[serde(default)]
+    pub two_factor: bool,
+    /// Whether email may serve as a backup; needs a confirmed address.
+    #[serde(default)]
+    pub email_backup: bool,
+    /// Whether a primary admin wants a mail when a member's number changes.
+    #[serde(default)]
+    pub notify_number_changes: bool,
+    /// Who made the change, if not the member.
+    #[serde(default)]
+    pub actor: Option<MemberId>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn plain_member() -> Role {
+    Role::Member
+}
+
+fn english() -> String {
+    "en".to_owned()
+}
+
+/// A request whose body is read on its own.
+macro_rules! request {
+    ($ask:ty, $message:ident => $subject:expr) => {
+        impl Message for Request<$ask> {
+            fn read(
+                key: &str,
+                app: Option<AppName>,
+                body: serde_json::Value,
+            ) -> Result<Self, Rejected> {
+                let app = app.ok_or_else(|| Rejected::malformed(format!("`{key}` is no request")))?;
+                Ok(Self { app, ask: parse(body)? })
+            }
+
+            fn subject(&self) -> Subject {
+                let $message = &self.ask;
+                Subject::of($subject)
+            }
+        }
+    };
+}
+
+request!(IssueChallenge, ask => (&ask.account, &ask.member));
+request!(ResendChallenge, ask => ask.challenge.0);
+request!(VerifyChallenge, ask => ask.challenge.0);
+request!(CancelChallenge, ask => ask.challenge.0);
+request!(PutAccount, ask => &ask.account);
+request!(PutMember, ask => (&ask.account, &ask.member));

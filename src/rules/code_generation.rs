@@ -1,0 +1,237 @@
+//! The life of a challenge, but for its verification: issue, resend, cancel, expire, abandon.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Ctx, Decided, Ending, issue, resend};
+use crate::domain::Timestamp;
+use crate::domain::account::Account;
+use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel, State};
+use crate::domain::id::{AppName, ChallengeId};
+use crate::domain::keys::Keyring;
+use crate::domain::member::Member;
+use crate::domain::policy::Policy;
+use crate::message::{
+    CancelChallenge, Command, Event, EventKind, IssueChallenge, Message, Outcome, OutcomeKind,
+    Rejected, Request, ResendChallenge, Subject,
+};
+
+/// What this worker is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// A new login.
+    Issue(Request<IssueChallenge>),
+    /// The code once more.
+    Resend(Request<ResendChallenge>),
+    /// The login was given up.
+    Cancel(Request<CancelChallenge>),
+    /// The timer says that the time is over.
+    Expire(ChallengeId),
+    /// A sender says that its last send failed.
+    Abandon(ChallengeId),
+}
+
+impl Message for Ask {
+    fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
+        match key {
+            "challenge.issue" => Request::read(key, app, body).map(Self::Issue),
+            "challenge.resend" => Request::read(key, app, body).map(Self::Resend),
+            "challenge.cancel" => Request::read(key, app, body).map(Self::Cancel),
+            _ => match Command::read(key, app, body)? {
+                Command::Expire { challenge } => Ok(Self::Expire(challenge)),
+                Command::Abandon { challenge } => Ok(Self::Abandon(challenge)),
+                _ => Err(Rejected::malformed("this queue does not take that command")),
+            },
+        }
+    }
+
+    fn subject(&self) -> Subject {
+        match self {
+            Self::Issue(request) => request.subject(),
+            Self::Resend(request) => request.subject(),
+            Self::Cancel(request) => request.subject(),
+            Self::Expire(challenge) | Self::Abandon(challenge) => Subject::of(challenge.0),
+        }
+    }
+}
+
+/// What is known when an [`Ask`] is decided.
+#[derive(Clone, Debug)]
+pub enum Facts {
+    /// For an issue.
+    Issue(Box<issue::Facts>),
+    /// For everything else.
+    Challenge(Box<ChallengeFacts>),
+    /// The account is not the app's, or nobody knows the member or the challenge.
+    Unknown {
+        /// Whether the account, at least, is the app's.
+        own_account: bool,
+    },
+}
+
+/// What is known of a challenge.
+#[derive(Clone, Debug)]
+pub struct ChallengeFacts {
+    /// The challenge.
+    pub challenge: Challenge,
+    /// Its account.
+    pub account: Account,
+    /// Its member, today.
+    pub member: Member,
+    /// Whether a newer challenge completes the same pending login.
+    pub replaced: bool,
+    /// Its deliveries so far.
+    pub attempts: Vec<(Channel, AttemptState)>,
+    /// What was sent to its number.
+    pub number: NumberFacts,
+}
+
+/// What is known of a number: shared by all members who have it.
+#[derive(Clone, Debug, Default)]
+pub struct NumberFacts {
+    /// The timer of the number: no SMS is granted before.
+    pub next_send_at: Option<Timestamp>,
+    /// Sends granted in the longest window.
+    pub sends: Vec<Timestamp>,
+}
+
+/// What is written.
+#[derive(Debug)]
+pub enum Write {
+    /// A new challenge, and the end of the one whose place it takes, if that one's time was over.
+    Issue {
+        /// The new one.
+        new: Box<issue::NewChallenge>,
+        /// The old one's end.
+        ended: Option<Ending>,
+    },
+    /// A further send.
+    Grant(resend::Grant),
+    /// An end.
+    End(Ending),
+}
+
+/// What the rules of this worker go by, besides the facts.
+#[derive(Clone)]
+pub struct Rules {
+    /// The keys.
+    pub keys: Arc<Keyring>,
+    /// The numbers.
+    pub policy: Arc<Policy>,
+}
+
+/// The rule.
+pub fn decide(ask: &Ask, facts: Facts, rules: &Rules, ctx: &mut Ctx<'_>) -> Decided<Write> {
+    match (ask, facts) {
+        (Ask::Issue(request), Facts::Issue(facts)) => issue::decide(request, &facts, rules, ctx),
+        (Ask::Issue(request), Facts::Unknown { own_account }) => {
+            issue::refuse(request, own_account, Outcome::new(OutcomeKind::NotFound))
+        }
+        (Ask::Resend(request), Facts::Challenge(facts)) => {
+            resend::decide(&request.ask, &facts, &rules.policy, ctx.now)
+        }
+        (Ask::Cancel(_), Facts::Challenge(facts)) => cancel(&facts, ctx.now),
+        (Ask::Expire(_), Facts::Challenge(facts)) => expire(&facts.challenge, ctx.now),
+        (Ask::Abandon(_), Facts::Challenge(facts)) => abandon(&facts, ctx.now),
+        _ => Decided::answer(Outcome::new(OutcomeKind::NotFound)),
+    }
+}
+
+fn cancel(facts: &ChallengeFacts, now: Timestamp) -> Decided<Write> {
+    let challenge = &facts.challenge;
+    if !challenge.live(now) {
+        return Decided::answer(ended(challenge, facts.replaced));
+    }
+    let reason = Some(CancelReason::Requested);
+    let end = end(challenge, State::Cancelled, reason, now);
+    Decided { reply: Some(outcome(challenge, OutcomeKind::Cancelled)), ..end }
+}
+
+fn expire(challenge: &Challenge, now: Timestamp) -> Decided<Write> {
+    if challenge.state != State::Open {
+        return Decided::nothing("ended_before");
+    }
+    if now < challenge.expires_at {
+        return Decided::nothing("not_due");
+    }
+    end(challenge, State::Expired, None, now)
+}
+
+/// A challenge whose every message failed cannot be answered by anybody.
+fn abandon(facts: &ChallengeFacts, now: Timestamp) -> Decided<Write> {
+    let hope = facts.attempts.iter().any(|(_, state)| {
+        !matches!(state, AttemptState::Failed | AttemptState::Skipped)
+    });
+    if facts.challenge.state != State::Open {
+        Decided::nothing("ended_before")
+    } else if hope {
+        Decided::nothing("not_abandoned")
+    } else {
+        end(&facts.challenge, State::Undeliverable, None, now)
+    }
+}
+
+/// Ends a challenge and tells everybody.
+pub(super) fn end(
+    challenge: &Challenge,
+    state: State,
+    reason: Option<CancelReason>,
+    now: Timestamp,
+) -> Decided<Write> {
+    let event = ending_event(challenge, state, reason);
+    Decided {
+        label: state.label(),
+        write: Some(Write::End(Ending { challenge: challenge.id, state, reason, at: now })),
+        effects: vec![event.into()],
+        reply: None,
+    }
+}
+
+/// The terminal event of a challenge.
+pub(super) fn ending_event(
+    challenge: &Challenge,
+    state: State,
+    reason: Option<CancelReason>,
+) -> Event {
+    let kind = match state {
+        State::Open | State::Expired => EventKind::ChallengeExpired,
+        State::Verified => EventKind::ChallengeVerified,
+        State::Locked => EventKind::ChallengeLocked,
+        State::Cancelled => EventKind::ChallengeCancelled,
+        State::Superseded => EventKind::ChallengeSuperseded,
+        State::Undeliverable => EventKind::ChallengeUndeliverable,
+    };
+    Event { reason: reason.map(|reason| reason.label().to_owned()), ..about(challenge, kind) }
+}
+
+/// An event about a challenge.
+pub(super) fn about(challenge: &Challenge, kind: EventKind) -> Event {
+    Event {
+        member: Some(challenge.member.clone()),
+        challenge: Some(challenge.id),
+        login: Some(challenge.login.clone()),
+        purpose: Some(challenge.purpose),
+        ..Event::new(kind, Some(challenge.account.clone()))
+    }
+}
+
+/// An outcome about a challenge.
+pub(super) fn outcome(challenge: &Challenge, kind: OutcomeKind) -> Outcome {
+    Outcome { challenge: Some(challenge.id), ..Outcome::new(kind) }
+}
+
+/// The answer about a challenge that no longer takes anything.
+pub(super) fn ended(challenge: &Challenge, replaced: bool) -> Outcome {
+    let kind = match challenge.state {
+        State::Verified => OutcomeKind::AlreadyUsed,
+        _ if replaced => OutcomeKind::Superseded,
+        // Open, but past its time: the timer has not come round yet.
+        State::Open | State::Expired => OutcomeKind::Expired,
+        State::Locked => OutcomeKind::Locked,
+        State::Cancelled => OutcomeKind::Cancelled,
+        State::Superseded => OutcomeKind::Superseded,
+        State::Undeliverable => OutcomeKind::Undeliverable,
+    };
+    outcome(challenge, kind)
+}

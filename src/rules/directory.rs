@@ -1,0 +1,452 @@
+//! What the directory's upserts change: the highest version wins, and a changed number, a switched
+//! off factor or a deactivated member ends what is open.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::code_generation::ending_event;
+use super::{Ctx, Decided, Ending};
+use crate::domain::account::Account;
+use crate::domain::challenge::{CancelReason, Challenge, State};
+use crate::domain::email::EmailAddress;
+use crate::domain::id::{AccountId, AppName, MemberId};
+use crate::domain::keys::{Keyring, Place};
+use crate::domain::member::{Contact, Member};
+use crate::domain::phone::{PhoneNumber, mask};
+use crate::domain::{Chance, Timestamp};
+use crate::message::{
+    Effect, Event, EventKind, Message, Outcome, OutcomeKind, PutAccount, PutMember, Rejected,
+    Request, Subject,
+};
+
+/// What this worker is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// An account.
+    Account(Request<PutAccount>),
+    /// A member.
+    Member(Request<PutMember>),
+}
+
+impl Message for Ask {
+    fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
+        if key == "directory.account" {
+            Request::read(key, app, body).map(Self::Account)
+        } else {
+            Request::read(key, app, body).map(Self::Member)
+        }
+    }
+
+    fn subject(&self) -> Subject {
+        match self {
+            Self::Account(request) => request.subject(),
+            Self::Member(request) => request.subject(),
+        }
+    }
+}
+
+/// What is known when an upsert is decided.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The account as stored, whosesoever, and its version.
+    pub account: Option<(Account, i64)>,
+    /// The member as stored.
+    pub member: Option<Member>,
+    /// The member's open challenges.
+    pub open: Vec<Challenge>,
+}
+
+/// What is written.
+#[derive(Debug)]
+pub enum Write {
+    /// An account.
+    Account {
+        /// The row.
+        account: Account,
+        /// Its version.
+        version: i64,
+    },
+    /// A member, with what follows for challenges and for the Activity report.
+    Member {
+        /// The row.
+        member: Box<Member>,
+        /// Open challenges that end with the change.
+        endings: Vec<Ending>,
+        /// Rows for the Activity report, in the same transaction.
+        activity: Vec<Activity>,
+    },
+}
+
+/// A row of the Activity report. No codes, no full numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// The account.
+    pub account: AccountId,
+    /// Whom it concerns.
+    pub member: MemberId,
+    /// Who did it.
+    pub actor: MemberId,
+    /// `number_changed`, `two_factor_enabled`, `two_factor_disabled`.
+    pub action: &'static str,
+    /// `self` or `admin`.
+    pub origin: &'static str,
+    /// The number before, masked.
+    pub old_number: Option<String>,
+    /// The number after, masked.
+    pub new_number: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The rule.
+pub fn decide(ask: &Ask, facts: Facts, keys: &Arc<Keyring>, ctx: &mut Ctx<'_>) -> Decided<Write> {
+    match ask {
+        Ask::Account(request) => put_account(request, facts),
+        Ask::Member(request) => put_member(request, facts, keys, ctx),
+    }
+}
+
+fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decided<Write> {
+    let ask = &request.ask;
+    if let Some((known, version)) = &facts.account {
+        // Another app's account: the same answer as for one that nobody knows.
+        if known.app != request.app {
+            return refused(Outcome::new(OutcomeKind::NotFound), &request.app);
+        }
+        if *version >= ask.version {
+            return Decided::answer(Outcome::new(OutcomeKind::Outdated));
+        }
+    }
+    if ask.name.trim().is_empty() || ask.name.chars().count() > 100 {
+        return invalid("name", "is empty or longer than 100 characters", &request.app);
+    }
+    if ask.origin.as_deref().is_some_and(|origin| !is_host(origin)) {
+        let why = "is not a host name of at most 63 characters, such as app.example.com";
+        return invalid("origin", why, &request.app);
+    }
+    let account = Account {
+        id: ask.account.clone(),
+        app: request.app.clone(),
+        name: ask.name.trim().to_owned(),
+        origin: ask.origin.clone(),
+        country: ask.country,
+        countries: ask.countries.clone().unwrap_or_else(|| vec![ask.country]),
+        email_fallback: ask.email_fallback,
+    };
+    let event = Event {
+        app: Some(request.app.clone()),
+        version: Some(ask.version),
+        ..Event::new(EventKind::AccountChanged, Some(ask.account.clone()))
+    };
+    stored(Write::Account { account, version: ask.version }, vec![event.into()])
+}
+
+/// A host as the SMS's last line can carry it: it must leave room in the segment, and hold nothing
+/// that means something there.
+fn is_host(text: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+    };
+    text.len() <= 63 && text.split('.').all(label)
+}
+
+fn put_member(
+    request: &Request<PutMember>,
+    facts: Facts,
+    keys: &Keyring,
+    ctx: &mut Ctx<'_>,
+) -> Decided<Write> {
+    let ask = &request.ask;
+    let Some((account, _)) = facts.account.filter(|(account, _)| account.app == request.app) else {
+        return refused(Outcome::new(OutcomeKind::NotFound), &request.app);
+    };
+    if facts.member.as_ref().is_some_and(|known| known.version >= ask.version) {
+        return Decided::answer(Outcome::new(OutcomeKind::Outdated));
+    }
+    let phone = match &ask.phone {
+        None => None,
+        Some(text) => match PhoneNumber::parse(text.expose(), account.country) {
+            None => return invalid("phone", "is no phone number", &request.app),
+            Some(number) => Some(number),
+        },
+    };
+    let email = match &ask.email {
+        None => None,
+        Some(text) => match EmailAddress::parse(text.expose()) {
+            None => return invalid("email", "is no email address", &request.app),
+            Some(address) => Some(address),
+        },
+    };
+    if ask.locale.len() > 35 || !ask.locale.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    {
+        return invalid("locale", "is no language tag such as en or pt-BR", &request.app);
+    }
+    let member = merged(ask, facts.member.as_ref(), phone.as_ref(), email.as_ref(), keys, ctx.rng);
+    change(request, facts.member.as_ref(), member, &facts.open, keys, ctx.now)
+}
+
+/// The row: what the directory says, and what only we know.
+fn merged(
+    ask: &PutMember,
+    known: Option<&Member>,
+    phone: Option<&PhoneNumber>,
+    email: Option<&EmailAddress>,
+    keys: &Keyring,
+    rng: &mut dyn Chance,
+) -> Member {
+    // A contact that stays keeps its row as it is; sealing it anew would look like a change.
+    let mut contact = |kind: &str, clear: &str, folded: &str, before: Option<&Contact>| {
+        let index = keys.blind(kind, folded).to_vec();
+        if let Some(before) = before.filter(|before| before.index == index) {
+            return before.clone();
+        }
+        let place = Place::Contact(ask.account.as_str(), ask.member.as_str(), kind);
+        Contact { sealed: keys.seal(&place, clear.as_bytes(), rng), index }
+    };
+    let phone_before = known.and_then(|member| member.phone.as_ref());
+    let email_before = known.and_then(|member| member.email.as_ref());
+    let new_phone = phone.map(|p| contact("phone", p.e164(), p.e164(), phone_before));
+    let new_email = email.map(|e| contact("email", e.as_str(), &e.folded(), email_before));
+    let same_phone = phone_before.map(|p| &p.index) == new_phone.as_ref().map(|p| &p.index);
+    Member {
+        account: ask.account.clone(),
+        id: ask.member.clone(),
+        version: ask.version,
+        active: ask.active,
+        role: ask.role,
+        locale: ask.locale.clone(),
+        phone: new_phone,
+        phone_prefix_index: phone.map(|p| keys.blind("phone_prefix", p.prefix()).to_vec()),
+        phone_country: phone.map(PhoneNumber::country),
+        phone_textable: phone.is_some_and(PhoneNumber::textable),
+        phone_verified_at: known.and_then(|member| member.phone_verified_at).filter(|_| same_phone),
+        email: new_email,
+        email_verified: ask.email_verified,
+        two_factor: ask.two_factor,
+        email_backup: ask.email_backup,
+        notify_number_changes: ask.notify_number_changes,
+        wrong_in_a_row: known.map_or(0, |member| member.wrong_in_a_row),
+        guess_after: known.and_then(|member| member.guess_after),
+        suspended_at: known.and_then(|member| member.suspended_at),
+    }
+}
+
+fn change(
+    request: &Request<PutMember>,
+    known: Option<&Member>,
+    member: Member,
+    open: &[Challenge],
+    keys: &Keyring,
+    now: Timestamp,
+) -> Decided<Write> {
+    let ask = &request.ask;
+    let mut effects = vec![Effect::from(Event {
+        app: Some(request.app.clone()),
+        member: Some(ask.member.clone()),
+        version: Some(ask.version),
+        actor: ask.actor.clone(),
+        ..Event::new(EventKind::MemberChanged, Some(ask.account.clone()))
+    })];
+    let mut endings = Vec::new();
+    for challenge in open {
+        let Some(reason) = voided(challenge, &member) else { continue };
+        let (id, state) = (challenge.id, State::Cancelled);
+        endings.push(Ending { challenge: id, state, reason: Some(reason), at: now });
+        effects.push(ending_event(challenge, state, Some(reason)).into());
+    }
+    let mut activity = Vec::new();
+    let mut row = |action, old_number: Option<String>, new_number: Option<String>| {
+        let actor = ask.actor.clone().unwrap_or_else(|| ask.member.clone());
+        let origin = if actor == ask.member { "self" } else { "admin" };
+        let (account, member) = (ask.account.clone(), ask.member.clone());
+        let at = now;
+        activity.push(Activity { account, member, actor, action, origin, old_number, new_number, at });
+    };
+    let index = |member: &Member| member.phone.as_ref().map(|phone| phone.index.clone());
+    if let Some(before) = known.filter(|known| known.phone.is_some() && index(known) != index(&member))
+    {
+        let masked = |member: &Member| member.phone_in_clear(keys).map(|e164| mask(&e164));
+        let (old, new) = (masked(before), masked(&member));
+        row("number_changed", old.clone(), new.clone());
+        effects.push(Effect::from(Event {
+            app: Some(request.app.clone()),
+            member: Some(ask.member.clone()),
+            actor: ask.actor.clone(),
+            old_number: old,
+            new_number: new,
+            ..Event::new(EventKind::PhoneChanged, Some(ask.account.clone()))
+        }));
+    }
+    match (known.is_some_and(|known| known.two_factor), member.two_factor) {
+        (false, true) => row("two_factor_enabled", None, None),
+        (true, false) => row("two_factor_disabled", None, None),
+        _ => {}
+    }
+    stored(Write::Member { member: Box::new(member), endings, activity }, effects)
+}
+
+/// Why an open challenge cannot go on with the member as it is now.
+fn voided(challenge: &Challenge, member: &Member) -> Option<CancelReason> {
+    let target = member.phone.as_ref().map(|phone| phone.index.as_slice());
+    if !member.active {
+        Some(CancelReason::MemberDeactivated)
+    } else if !member.two_factor {
+        Some(CancelReason::FactorDisabled)
+    } else if target != Some(challenge.phone_index.as_slice()) {
+        Some(CancelReason::TargetChanged)
+    } else {
+        None
+    }
+}
+
+fn stored(write: Write, effects: Vec<Effect>) -> Decided<Write> {
+    let reply = Some(Outcome::new(OutcomeKind::Stored));
+    Decided { label: "stored", write: Some(write), effects, reply }
+}
+
+/// A refusal is an event too, without an account: it may be another app's.
+fn refused(outcome: Outcome, app: &AppName) -> Decided<Write> {
+    let event = Event {
+        app: Some(app.clone()),
+        reason: Some(outcome.outcome.label().to_owned()),
+        ..Event::new(EventKind::DirectoryRefused, None)
+    };
+    Decided { effects: vec![event.into()], ..Decided::answer(outcome) }
+}
+
+fn invalid(field: &'static str, why: &str, app: &AppName) -> Decided<Write> {
+    let detail = Some(format!("{field} {why}"));
+    refused(Outcome { field: Some(field), detail, ..Outcome::new(OutcomeKind::Invalid) }, app)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests_support::{NOW, account, challenge, ctx, member};
+    use super::*;
+    use crate::message::Secret;
+    use serde_json::json;
+
+    fn put(version: i64, phone: Option<&str>) -> PutMember {
+        let mut ask: PutMember = serde_json::from_value(json!({
+            "account": "acme", "member": "ada", "version": version, "two_factor": true,
+            "email_verified": true, "email_backup": true, "actor": "bob",
+        }))
+        .unwrap();
+        ask.phone = phone.map(Secret::new);
+        ask.email = Some(Secret::new("Ada@acme.example"));
+        ask
+    }
+
+    fn facts() -> Facts {
+        Facts { account: Some((account(), 1)), member: Some(member()), open: vec![challenge()] }
+    }
+
+    fn decided(ask: PutMember, facts: Facts) -> Decided<Write> {
+        let request = Request { app: account().app, ask };
+        decide(&Ask::Member(request), facts, &Arc::new(Keyring::for_tests()), &mut ctx(NOW))
+    }
+
+    fn kind(decided: &Decided<Write>) -> OutcomeKind {
+        decided.reply.as_ref().unwrap().outcome
+    }
+
+    fn written(decided: Decided<Write>) -> (Box<Member>, Vec<Ending>, Vec<Activity>) {
+        match decided.write {
+            Some(Write::Member { member, endings, activity }) => (member, endings, activity),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_older_or_equal_version_changes_nothing() {
+        let outdated = decided(put(1, None), facts());
+        assert_eq!(kind(&outdated), OutcomeKind::Outdated);
+        assert!(outdated.write.is_none() && outdated.effects.is_empty());
+    }
+
+    #[test]
+    fn the_same_number_written_otherwise_is_no_change() {
+        let known = member();
+        let (stored, endings, activity) =
+            written(decided(put(2, Some("(202) 555-0123")), facts()));
+        assert_eq!(stored.phone, known.phone);
+        assert_eq!(stored.email.unwrap().index, known.email.unwrap().index);
+        assert!(endings.is_empty() && activity.is_empty());
+    }
+
+    #[test]
+    fn r51_r55_a_changed_number_is_unverified_voids_what_is_open_and_is_told() {
+        let mut facts = facts();
+        facts.member.as_mut().unwrap().phone_verified_at = Some(NOW);
+        let decided = decided(put(2, Some("+1 202 555 0177")), facts);
+        let told = decided.effects.iter().find_map(|effect| match effect {
+            Effect::Event(event) if event.kind == EventKind::PhoneChanged => Some(event.clone()),
+            _ => None,
+        });
+        let told = told.unwrap();
+        assert_eq!(told.old_number.as_deref(), Some("•••23"));
+        assert_eq!(told.new_number.as_deref(), Some("•••77"));
+        let (stored, endings, activity) = written(decided);
+        assert_eq!(stored.phone_verified_at, None);
+        assert_eq!(endings[0].reason, Some(CancelReason::TargetChanged));
+        assert_eq!((activity[0].action, activity[0].origin), ("number_changed", "admin"));
+        assert_eq!(activity[0].actor.as_str(), "bob");
+    }
+
+    #[test]
+    fn r43_r44_switching_off_and_deactivating_void_what_is_open() {
+        let number = Some("+12025550123");
+        let off = PutMember { two_factor: false, ..put(2, number) };
+        let (_, endings, activity) = written(decided(off, facts()));
+        assert_eq!(endings[0].reason, Some(CancelReason::FactorDisabled));
+        assert_eq!(activity[0].action, "two_factor_disabled");
+        let gone = PutMember { active: false, ..put(2, number) };
+        let (_, endings, _) = written(decided(gone, facts()));
+        assert_eq!(endings[0].reason, Some(CancelReason::MemberDeactivated));
+    }
+
+    #[test]
+    fn what_only_we_know_survives_an_upsert() {
+        let mut facts = facts();
+        let known = facts.member.as_mut().unwrap();
+        (known.wrong_in_a_row, known.suspended_at) = (4, Some(NOW));
+        let (stored, ..) = written(decided(put(2, Some("+12025550123")), facts));
+        assert_eq!((stored.wrong_in_a_row, stored.suspended_at), (4, Some(NOW)));
+    }
+
+    #[test]
+    fn another_app_s_account_is_as_unknown_as_none() {
+        let mut foreign = facts();
+        foreign.account.as_mut().unwrap().0.app = AppName::parse("other").unwrap();
+        let unknown = Facts { account: None, member: None, open: vec![] };
+        for facts in [foreign, unknown] {
+            let refused = decided(put(2, None), facts);
+            assert_eq!(kind(&refused), OutcomeKind::NotFound);
+            assert!(refused.write.is_none());
+        }
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_used_is_named_and_not_repeated() {
+        let mut bad_email = put(2, None);
+        bad_email.email = Some(Secret::new("nobody"));
+        for (ask, field) in [(put(2, Some("12")), "phone"), (bad_email, "email")] {
+            let reply = decided(ask, facts()).reply.unwrap();
+            assert_eq!((reply.outcome, reply.field), (OutcomeKind::Invalid, Some(field)));
+            assert!(!reply.detail.unwrap().contains("nobody"));
+        }
+    }
+
+    #[test]
+    fn an_origin_fits_the_last_line_of_an_sms() {
+        for good in ["app.example.com", "localhost", "a-b.c"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in ["", "https://x.y", "a b", "x.y/z", "x@y", "a..b", "x.y #1", &"x".repeat(64)] {
+            assert!(!is_host(bad), "{bad}");
+        }
+    }
+}

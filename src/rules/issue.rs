@@ -1,0 +1,345 @@
+//! Whether a login gets a challenge.
+
+use time::Duration;
+
+use super::code_generation::{NumberFacts, Rules, Write, about, ending_event, outcome};
+use super::limits::{all_full_until, full_until};
+use super::{Ctx, Decided, Ending, seconds_until};
+use crate::domain::Timestamp;
+use crate::domain::account::{Account, EmailFallback};
+use crate::domain::challenge::{Challenge, Channel, State};
+use crate::domain::code::{Binding, Code};
+use crate::domain::id::ChallengeId;
+use crate::domain::keys::{Keyring, Place};
+use crate::domain::member::Member;
+use crate::domain::phone;
+use crate::message::{
+    Command, Effect, Event, EventKind, IssueChallenge, Outcome, OutcomeKind, Request,
+};
+
+/// What is known when a login is asked for.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The id the challenge would have: that of the request.
+    pub id: ChallengeId,
+    /// The account; it is the app's.
+    pub account: Account,
+    /// The member.
+    pub member: Member,
+    /// The last challenge of the same pending login.
+    pub current: Option<Challenge>,
+    /// The member's wrong codes in the longest window.
+    pub wrong: Vec<Timestamp>,
+    /// What was sent to the member's number.
+    pub number: NumberFacts,
+}
+
+/// A challenge to write, with the first send granted.
+#[derive(Debug)]
+pub struct NewChallenge {
+    /// The row.
+    pub challenge: Challenge,
+    /// When the first SMS may go: later than now if the number's timer still runs.
+    pub send_at: Timestamp,
+    /// When it was decided.
+    pub now: Timestamp,
+}
+
+/// The rule.
+pub fn decide(
+    request: &Request<IssueChallenge>,
+    facts: &Facts,
+    rules: &Rules,
+    ctx: &mut Ctx<'_>,
+) -> Decided<Write> {
+    let (member, policy, now) = (&facts.member, &rules.policy, ctx.now);
+    let refused = |kind| refuse(request, true, Outcome::new(kind));
+    let later = |kind, then| {
+        let retry_after = Some(seconds_until(then, now));
+        refuse(request, true, Outcome { retry_after, ..Outcome::new(kind) })
+    };
+    if !member.active {
+        return refused(OutcomeKind::NotFound);
+    }
+    if !member.two_factor {
+        return Decided::answer(Outcome::new(OutcomeKind::NotRequired));
+    }
+    if member.suspended_at.is_some() {
+        return refused(OutcomeKind::Suspended);
+    }
+    if let Some(open) = facts.current.as_ref().filter(|current| current.live(now)) {
+        return Decided::answer(opened(open, &rules.keys, member, now));
+    }
+    if let Some(then) = full_until(policy.wrong_per_day, &facts.wrong, now) {
+        return later(OutcomeKind::TooManyWrongCodes, then);
+    }
+    if member.phone.is_none() {
+        return refused(OutcomeKind::NoPhone);
+    }
+    if !member.phone_textable {
+        return refused(OutcomeKind::PhoneUnsupported);
+    }
+    if !member.phone_country.is_some_and(|country| facts.account.countries.contains(&country)) {
+        return refused(OutcomeKind::CountryNotAllowed);
+    }
+    if let Some(then) = all_full_until(&policy.sends_per_number, &facts.number.sends, now) {
+        return later(OutcomeKind::TooManySends, then);
+    }
+    issue(request, facts, rules, ctx)
+}
+
+fn issue(
+    request: &Request<IssueChallenge>,
+    facts: &Facts,
+    rules: &Rules,
+    ctx: &mut Ctx<'_>,
+) -> Decided<Write> {
+    let now = ctx.now;
+    let challenge = draw(request, facts, rules, ctx);
+    let send_at = challenge.resend_at - rules.policy.resend_wait(1);
+    let ended = facts.current.as_ref().filter(|current| current.state == State::Open);
+    let mut effects = Vec::new();
+    if let Some(old) = ended {
+        effects.push(ending_event(old, State::Expired, None).into());
+    }
+    effects.push(Effect::from(Event {
+        app: Some(request.app.clone()),
+        expires_at: Some(challenge.expires_at),
+        resend_available_at: Some(challenge.resend_at),
+        ..about(&challenge, EventKind::ChallengeIssued)
+    }));
+    if send_at <= now {
+        effects.push(Command::SendSms { challenge: challenge.id, send: 1, tries: 0 }.into());
+    }
+    let ended = ended.map(|old| Ending {
+        challenge: old.id,
+        state: State::Expired,
+        reason: None,
+        at: now,
+    });
+    let reply = opened(&challenge, &rules.keys, &facts.member, now);
+    let new = Box::new(NewChallenge { challenge, send_at, now });
+    Decided { label: "issued", write: Some(Write::Issue { new, ended }), effects, reply: Some(reply) }
+}
+
+/// Draws the code and makes the challenge's row: digest, deliverable copy, and the facts of the day.
+fn draw(
+    request: &Request<IssueChallenge>,
+    facts: &Facts,
+    rules: &Rules,
+    ctx: &mut Ctx<'_>,
+) -> Challenge {
+    let (policy, ask, member) = (&rules.policy, &request.ask, &facts.member);
+    let expires_at = ctx.now + policy.challenge_life;
+    let code = Code::draw(policy.code_digits, ctx.rng);
+    let binding = Binding {
+        account: &ask.account,
+        member: &ask.member,
+        challenge: facts.id,
+        purpose: ask.purpose,
+        operation: b"",
+    };
+    let place = Place::Code(facts.id.0.as_bytes(), expires_at.unix_timestamp());
+    let forbidden = facts.account.email_fallback == EmailFallback::Forbidden;
+    // Another browser does not get round the number's timer: its first SMS waits for it.
+    let send_at = facts.number.next_send_at.map_or(ctx.now, |next| next.max(ctx.now));
+    Challenge {
+        id: facts.id,
+        account: ask.account.clone(),
+        member: ask.member.clone(),
+        login: ask.login.clone(),
+        purpose: ask.purpose,
+        state: State::Open,
+        reason: None,
+        created_at: ctx.now,
+        expires_at,
+        digest: code.digest(&rules.keys, &binding),
+        code_sealed: Some(rules.keys.seal(&place, code.digits().as_bytes(), ctx.rng)),
+        phone_index: member.phone.as_ref().map(|phone| phone.index.clone()).unwrap_or_default(),
+        email_index: member
+            .backup_email()
+            .filter(|_| !forbidden)
+            .map(|contact| contact.index.clone()),
+        email_fallback: facts.account.email_fallback,
+        sends: 1,
+        wrong: 0,
+        resend_at: send_at + policy.resend_wait(1),
+        fallback_at: None,
+    }
+}
+
+/// The refusal of a login. Where not even the account is the app's, the event names none.
+pub fn refuse(
+    request: &Request<IssueChallenge>,
+    own_account: bool,
+    outcome: Outcome,
+) -> Decided<Write> {
+    let ask = &request.ask;
+    let known = |value| own_account.then_some(value);
+    let event = Event {
+        app: Some(request.app.clone()),
+        member: known(()).map(|()| ask.member.clone()),
+        login: known(()).map(|()| ask.login.clone()),
+        purpose: Some(ask.purpose),
+        reason: Some(outcome.outcome.label().to_owned()),
+        ..Event::new(EventKind::ChallengeRefused, known(()).map(|()| ask.account.clone()))
+    };
+    Decided { effects: vec![event.into()], ..Decided::answer(outcome) }
+}
+
+/// The answer about an open challenge; the same for a new one and for one returned.
+fn opened(challenge: &Challenge, keys: &Keyring, member: &Member, now: Timestamp) -> Outcome {
+    let wait = challenge.resend_at - now;
+    Outcome {
+        state: Some(State::Open),
+        channel: Some(Channel::Sms),
+        destination: member.phone_in_clear(keys).map(|e164| phone::mask(&e164)),
+        expires_at: Some(challenge.expires_at),
+        resend_available_at: Some(challenge.resend_at),
+        retry_after: (wait > Duration::ZERO).then(|| seconds_until(challenge.resend_at, now)),
+        ..outcome(challenge, OutcomeKind::Open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests_support::{NOW, account, ctx, issue_request, member, rules};
+    use super::*;
+    use crate::domain::policy::Policy;
+
+    fn facts() -> Facts {
+        Facts {
+            id: ChallengeId(uuid::Uuid::from_u128(1)),
+            account: account(),
+            member: member(),
+            current: None,
+            wrong: Vec::new(),
+            number: NumberFacts::default(),
+        }
+    }
+
+    fn decided(facts: &Facts) -> Decided<Write> {
+        decide(&issue_request(), facts, &rules(), &mut ctx(NOW))
+    }
+
+    fn outcome_of(facts: &Facts) -> Outcome {
+        decided(facts).reply.unwrap()
+    }
+
+    fn new_challenge(facts: &Facts) -> Box<NewChallenge> {
+        match decided(facts).write {
+            Some(Write::Issue { new, .. }) => new,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ago(seconds: i64) -> Timestamp {
+        NOW - Duration::seconds(seconds)
+    }
+
+    #[test]
+    fn r38_the_code_is_sent_without_a_further_click() {
+        let decided = decided(&facts());
+        assert_eq!(decided.label, "issued");
+        let sms = Command::SendSms { challenge: facts().id, send: 1, tries: 0 };
+        assert!(decided.effects.contains(&Effect::Command(sms, None)));
+        let reply = decided.reply.unwrap();
+        assert_eq!(reply.destination.as_deref(), Some("•••23"));
+        assert_eq!(reply.retry_after, Some(60));
+    }
+
+    #[test]
+    fn r41_with_2fa_off_no_code_is_required() {
+        let off = Facts { member: Member { two_factor: false, ..member() }, ..facts() };
+        assert_eq!(outcome_of(&off).outcome, OutcomeKind::NotRequired);
+        assert!(decided(&off).effects.is_empty());
+    }
+
+    #[test]
+    fn r45_the_same_pending_login_returns_its_open_challenge() {
+        let open = new_challenge(&facts()).challenge;
+        let again = Facts { current: Some(open.clone()), ..facts() };
+        let decided = decided(&again);
+        assert!(decided.write.is_none() && decided.effects.is_empty());
+        assert_eq!(decided.reply.unwrap().challenge, Some(open.id));
+    }
+
+    #[test]
+    fn r45_after_its_end_a_new_one_starts_and_one_past_its_time_is_ended_first() {
+        let mut old = new_challenge(&facts()).challenge;
+        old.id = ChallengeId(uuid::Uuid::from_u128(2));
+        old.expires_at = NOW;
+        let decided = decided(&Facts { current: Some(old.clone()), ..facts() });
+        let Some(Write::Issue { ended: Some(ended), .. }) = decided.write else { panic!() };
+        assert_eq!((ended.challenge, ended.state), (old.id, State::Expired));
+        old.state = State::Locked;
+        let fresh = new_challenge(&Facts { current: Some(old), ..facts() });
+        assert_eq!(fresh.challenge.id, facts().id);
+    }
+
+    #[test]
+    fn r17_a_second_browser_waits_for_the_timer_of_the_number() {
+        let next = NOW + Duration::seconds(40);
+        let number = NumberFacts { next_send_at: Some(next), sends: vec![ago(20)] };
+        let second = Facts { number, ..facts() };
+        let new = new_challenge(&second);
+        assert_eq!(new.send_at, next);
+        assert_eq!(new.challenge.resend_at, next + Duration::seconds(60));
+        let sends_now =
+            decided(&second).effects.iter().any(|effect| matches!(effect, Effect::Command(..)));
+        assert!(!sends_now);
+    }
+
+    #[test]
+    fn limits_refuse_and_say_when_to_come_again() {
+        let sends = [10, 20, 30, 40, 50].map(ago).to_vec();
+        let number = NumberFacts { next_send_at: None, sends };
+        let outcome = outcome_of(&Facts { number, ..facts() });
+        assert_eq!(outcome.outcome, OutcomeKind::TooManySends);
+        assert_eq!(outcome.retry_after, Some(600 - 50));
+        let wrong = (1..=15).map(|n| ago(n * 60)).collect();
+        let outcome = outcome_of(&Facts { wrong, ..facts() });
+        assert_eq!(outcome.outcome, OutcomeKind::TooManyWrongCodes);
+        assert_eq!(outcome.retry_after, Some(24 * 3600 - 15 * 60));
+    }
+
+    #[test]
+    fn each_reason_not_to_send_has_its_outcome_and_no_challenge() {
+        let cases = [
+            (Member { active: false, ..member() }, OutcomeKind::NotFound),
+            (Member { suspended_at: Some(NOW), ..member() }, OutcomeKind::Suspended),
+            (Member { phone: None, ..member() }, OutcomeKind::NoPhone),
+            (Member { phone_textable: false, ..member() }, OutcomeKind::PhoneUnsupported),
+            (Member { phone_country: None, ..member() }, OutcomeKind::CountryNotAllowed),
+        ];
+        for (member, kind) in cases {
+            let decided = decided(&Facts { member, ..facts() });
+            assert_eq!(decided.reply.unwrap().outcome, kind);
+            assert!(decided.write.is_none());
+            assert!(matches!(&decided.effects[..], [Effect::Event(event)]
+                if event.kind == EventKind::ChallengeRefused));
+        }
+    }
+
+    #[test]
+    fn r34_r35_the_facts_of_the_day_of_issue_are_kept() {
+        assert!(new_challenge(&facts()).challenge.email_index.is_some());
+        for member in [
+            Member { email_backup: false, ..member() },
+            Member { email_verified: false, ..member() },
+            Member { email: None, ..member() },
+        ] {
+            let new = new_challenge(&Facts { member, ..facts() });
+            assert_eq!(new.challenge.email_index, None);
+        }
+        let forbidden = Account { email_fallback: EmailFallback::Forbidden, ..account() };
+        let new = new_challenge(&Facts { account: forbidden, ..facts() });
+        assert_eq!(new.challenge.email_index, None);
+    }
+
+    #[test]
+    fn a_life_is_as_long_as_the_policy_says() {
+        let new = new_challenge(&facts());
+        assert_eq!(new.challenge.expires_at - NOW, Policy::default().challenge_life);
+    }
+}

@@ -1,0 +1,108 @@
+//! FLOOR 2. The functional core: facts in, verdict out. Nothing here awaits, reads a clock, draws
+//! chance or knows a database. One file per worker.
+
+pub mod code_generation;
+pub mod delivery;
+pub mod directory;
+pub mod issue;
+pub mod limits;
+pub mod notice;
+pub mod resend;
+pub mod text;
+pub mod verification;
+
+use crate::domain::challenge::{CancelReason, State};
+use crate::domain::id::ChallengeId;
+use crate::domain::{Chance, Timestamp};
+use crate::message::{Effect, Outcome, Rung};
+
+/// What a rule may know of the outside: the time, and chance.
+pub struct Ctx<'a> {
+    /// The database's clock, read after the facts were locked.
+    pub now: Timestamp,
+    /// In production the operating system's generator.
+    pub rng: &'a mut dyn Chance,
+}
+
+/// What was decided, as plain data.
+pub trait Verdict: Send + Sync + 'static {
+    /// One word: the label on the metric, the span and the inbox row.
+    fn label(&self) -> &'static str;
+    /// The messages this verdict causes.
+    fn effects(&self) -> Vec<Effect>;
+    /// The answer to the one who asked.
+    fn reply(&self) -> Option<Outcome> {
+        None
+    }
+    /// Somebody else is at it: look again after this delay, which counts as no attempt.
+    fn wait(&self) -> Option<Rung> {
+        None
+    }
+}
+
+/// The verdict of an inward worker: what to write, and what follows.
+#[derive(Debug)]
+pub struct Decided<W> {
+    /// The label.
+    pub label: &'static str,
+    /// What to write; each inward worker has its own.
+    pub write: Option<W>,
+    /// The messages it causes.
+    pub effects: Vec<Effect>,
+    /// The answer.
+    pub reply: Option<Outcome>,
+}
+
+impl<W: Send + Sync + 'static> Verdict for Decided<W> {
+    fn label(&self) -> &'static str {
+        self.label
+    }
+
+    fn effects(&self) -> Vec<Effect> {
+        self.effects.clone()
+    }
+
+    fn reply(&self) -> Option<Outcome> {
+        self.reply.clone()
+    }
+}
+
+impl<W> Decided<W> {
+    /// A verdict that changes nothing and only answers.
+    pub fn answer(outcome: Outcome) -> Self {
+        Self {
+            label: outcome.outcome.label(),
+            write: None,
+            effects: Vec::new(),
+            reply: Some(outcome),
+        }
+    }
+
+    /// A verdict that changes nothing and tells nobody.
+    pub const fn nothing(label: &'static str) -> Self {
+        Self { label, write: None, effects: Vec::new(), reply: None }
+    }
+}
+
+/// The end of a challenge. Written only where it is still open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Which.
+    pub challenge: ChallengeId,
+    /// How.
+    pub state: State,
+    /// Why, if cancelled.
+    pub reason: Option<CancelReason>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Whole seconds from `now` to `then`, rounded up: waiting that long is enough.
+pub fn seconds_until(then: Timestamp, now: Timestamp) -> i64 {
+    let left = then - now;
+    let whole = left.whole_seconds();
+    (if left > time::Duration::seconds(whole) { whole + 1 } else { whole }).max(0)
+}
+
+#[cfg(test)]
+mod tests_support;

@@ -1,0 +1,149 @@
+//! The texts people get. One GSM-7 segment for an SMS; the code first; the last line binds it to
+//! the web origin, in the form phones fill in by themselves.
+
+use zeroize::Zeroizing;
+
+use crate::domain::account::Account;
+use crate::domain::challenge::Purpose;
+use crate::domain::code::Code;
+
+/// Characters of one SMS in the GSM 7-bit default alphabet (3GPP TS 23.038).
+pub const SEGMENT: usize = 160;
+
+/// A mail.
+pub struct Mail {
+    /// The subject. Never holds the code: subjects are shown on locked screens and kept in logs.
+    pub subject: String,
+    /// The text.
+    pub text: Zeroizing<String>,
+}
+
+/// The SMS with a code. A name that does not fit into the segment is left out.
+pub fn sms(account: &Account, purpose: Purpose, code: &Code) -> Zeroizing<String> {
+    let bound = account.origin.as_ref().map_or_else(String::new, |origin| {
+        format!("\n@{origin} #{}", code.digits())
+    });
+    let with = |name: &str| {
+        let what = purpose_words(purpose);
+        format!("{} is your {name}{what} code. Don't share it.{bound}", code.digits())
+    };
+    let full = with(&format!("{} ", gsm(&account.name)));
+    Zeroizing::new(if full.chars().count() <= SEGMENT { full } else { with("") })
+}
+
+/// The mail with a code.
+pub fn code_mail(account: &Account, purpose: Purpose, code: &Code, minutes_left: i64) -> Mail {
+    let (name, what) = (one_line(&account.name), purpose_words(purpose));
+    let text = format!(
+        "{} is your {name} {what} code.\n\n\
+         It is the same code that was sent to your phone, and works for {minutes_left} more minutes.\n\
+         Don't share it. If you did not try to sign in, change your password.\n",
+        code.digits()
+    );
+    Mail { subject: format!("Your {name} {what} code"), text: Zeroizing::new(text) }
+}
+
+/// What is known of a changed number.
+pub struct NumberChange<'a> {
+    /// Whose number.
+    pub member: &'a str,
+    /// Who changed it.
+    pub actor: &'a str,
+    /// When, in words.
+    pub at: &'a str,
+    /// The number before, masked.
+    pub old: &'a str,
+    /// The number after, masked.
+    pub new: &'a str,
+}
+
+/// The mail that tells a primary admin of a changed number (R-87).
+pub fn number_changed_mail(account: &Account, change: &NumberChange<'_>) -> Mail {
+    let name = one_line(&account.name);
+    let NumberChange { member, actor, at, old, new } = change;
+    let text = format!(
+        "The two-factor phone number of a member of {name} was changed.\n\n\
+         Member:      {member}\n\
+         Changed by:  {actor}\n\
+         When:        {at}\n\
+         Old number:  {old}\n\
+         New number:  {new}\n\n\
+         If you did not expect this, look at the Activity report and talk to the member.\n\
+         You get this mail because you asked for it in the Security Center.\n"
+    );
+    Mail {
+        subject: format!("{name}: a two-factor phone number was changed"),
+        text: Zeroizing::new(text),
+    }
+}
+
+const fn purpose_words(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Login => "sign-in",
+    }
+}
+
+/// Keeps a name from adding lines, and so from forging the bound last line.
+fn one_line(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}')).collect()
+}
+
+/// Keeps of a name what the GSM alphabet has for one septet a character, so that the SMS stays one
+/// segment; `@` and `#` go too, since they mean something in the last line.
+fn gsm(name: &str) -> String {
+    const LETTERS: &str = "£¥èéùìòÇØøÅåÆæßÉÄÖÑÜ§¿äöñüà ";
+    let keep = |c: char| {
+        c.is_ascii_alphanumeric() || "!%&'()*+,-./:;<=>?_\"".contains(c) || LETTERS.contains(c)
+    };
+    let kept: String = one_line(name).chars().filter(|c| keep(*c)).collect();
+    kept.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::account::EmailFallback;
+    use crate::domain::id::{AccountId, AppName};
+    use crate::domain::phone::Country;
+    use proptest::prelude::*;
+
+    fn account(name: &str) -> Account {
+        let us = Country::parse("US").unwrap();
+        Account {
+            id: AccountId::parse("acme").unwrap(),
+            app: AppName::parse("crm").unwrap(),
+            name: name.to_owned(),
+            origin: Some("app.acme.example".into()),
+            country: us,
+            countries: vec![us],
+            email_fallback: EmailFallback::Automatic,
+        }
+    }
+
+    #[test]
+    fn the_sms_reads_well() {
+        let text = sms(&account("Acme Plumbing"), Purpose::Login, &Code::typed("012345"));
+        assert_eq!(
+            *text,
+            "012345 is your Acme Plumbing sign-in code. Don't share it.\n@app.acme.example #012345"
+        );
+    }
+
+    #[test]
+    fn the_subject_of_a_mail_holds_no_code() {
+        let mail = code_mail(&account("Acme"), Purpose::Login, &Code::typed("012345"), 9);
+        assert!(!mail.subject.contains("012345"));
+        assert!(mail.text.starts_with("012345 is your Acme sign-in code."));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_name_the_sms_is_one_segment_and_its_last_line_is_ours(name in "\\PC{0,200}|x\n@evil.example #111111") {
+            let text = sms(&account(&name), Purpose::Login, &Code::typed("012345"));
+            prop_assert!(text.chars().count() <= SEGMENT);
+            prop_assert_eq!(text.lines().count(), 2);
+            prop_assert_eq!(text.lines().last(), Some("@app.acme.example #012345"));
+            prop_assert!(text.starts_with("012345 is your "));
+        }
+    }
+}

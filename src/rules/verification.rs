@@ -1,0 +1,329 @@
+//! Whether a guess is right, and what a wrong one costs.
+//!
+//! Counted before compared: the write that counts a wrong guess, or ends the challenge on a right
+//! one, is committed before the answer leaves.
+
+use super::code_generation::{Rules, about, ended, ending_event, outcome};
+use super::limits::inside;
+use super::{Decided, Ending, seconds_until};
+use crate::domain::Timestamp;
+use crate::domain::challenge::{Challenge, Channel, State};
+use crate::domain::code::{Binding, Code};
+use crate::domain::member::Member;
+use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, Request, VerifyChallenge};
+
+/// What is known when a guess is judged.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The challenge it names.
+    pub challenge: Challenge,
+    /// Its member.
+    pub member: Member,
+    /// Whether a newer challenge completes the same pending login.
+    pub replaced: bool,
+    /// The channels by which the code was claimed so far.
+    pub claimed: Vec<Channel>,
+    /// The member's wrong codes in the longest window.
+    pub wrong: Vec<Timestamp>,
+}
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    /// The challenge and its count of wrong codes as judged: the guard of the write.
+    pub challenge: Challenge,
+    /// Whether the guess was wrong, and so counts.
+    pub wrong: bool,
+    /// The challenge's end, if it ends.
+    pub ending: Option<Ending>,
+    /// The member's wrong codes in a row, as judged and from now on.
+    pub in_a_row: (i32, i32),
+    /// No further guess is compared before.
+    pub guess_after: Option<Timestamp>,
+    /// The factor is suspended from now on.
+    pub suspend: bool,
+    /// The number has proved itself: the code went by SMS alone.
+    pub phone_verified: bool,
+    /// When it was judged.
+    pub now: Timestamp,
+}
+
+/// The rule. Without facts the challenge is not the app's, or nobody's.
+pub fn decide(
+    request: &Request<VerifyChallenge>,
+    facts: Option<Facts>,
+    rules: &Rules,
+    now: Timestamp,
+) -> Decided<Write> {
+    let Some(facts) = facts else {
+        return Decided::answer(Outcome::new(OutcomeKind::NotFound));
+    };
+    let (challenge, policy) = (&facts.challenge, &rules.policy);
+    if facts.replaced || !challenge.live(now) {
+        return Decided::answer(ended(challenge, facts.replaced));
+    }
+    let spent = inside(policy.wrong_per_month, &facts.wrong, now) >= policy.wrong_per_month.count;
+    if facts.member.suspended_at.is_some() || spent {
+        return Decided::answer(outcome(challenge, OutcomeKind::Suspended));
+    }
+    if let Some(then) = facts.member.guess_after.filter(|then| *then > now) {
+        let retry_after = Some(seconds_until(then, now));
+        return Decided::answer(Outcome { retry_after, ..outcome(challenge, OutcomeKind::Wait) });
+    }
+    let binding = Binding {
+        account: &challenge.account,
+        member: &challenge.member,
+        challenge: challenge.id,
+        purpose: challenge.purpose,
+        operation: b"",
+    };
+    let guess = Code::typed(request.ask.guess.expose());
+    if guess.matches(&challenge.digest, &rules.keys, &binding) {
+        right(request, facts, now)
+    } else {
+        wrong(facts, rules, now)
+    }
+}
+
+/// How it was proved, in words of RFC 8176. Both channels carry the same code, so the weakest one
+/// claimed before counts. There is no registered word for email, and it is no factor: ours says so.
+fn amr(claimed: &[Channel]) -> Vec<&'static str> {
+    if claimed.contains(&Channel::Email) { vec!["otp", "stepup:email"] } else { vec!["otp", "sms"] }
+}
+
+fn right(request: &Request<VerifyChallenge>, facts: Facts, now: Timestamp) -> Decided<Write> {
+    let (challenge, member) = (facts.challenge, facts.member);
+    let amr = amr(&facts.claimed);
+    let by_email = facts.claimed.contains(&Channel::Email);
+    let event = Event {
+        app: Some(request.app.clone()),
+        amr: Some(amr.clone()),
+        channel: Some(if by_email { Channel::Email } else { Channel::Sms }),
+        ..ending_event(&challenge, State::Verified, None)
+    };
+    let reply = Outcome {
+        amr: Some(amr),
+        state: Some(State::Verified),
+        ..outcome(&challenge, OutcomeKind::Verified)
+    };
+    let ending = Ending { challenge: challenge.id, state: State::Verified, reason: None, at: now };
+    let same_number =
+        member.phone.as_ref().is_some_and(|phone| phone.index == challenge.phone_index);
+    let write = Write {
+        challenge,
+        wrong: false,
+        ending: Some(ending),
+        in_a_row: (member.wrong_in_a_row, 0),
+        guess_after: None,
+        suspend: false,
+        phone_verified: !by_email && same_number && facts.claimed.contains(&Channel::Sms),
+        now,
+    };
+    Decided {
+        label: "verified",
+        write: Some(write),
+        effects: vec![event.into()],
+        reply: Some(reply),
+    }
+}
+
+fn wrong(facts: Facts, rules: &Rules, now: Timestamp) -> Decided<Write> {
+    let (challenge, member, policy) = (facts.challenge, facts.member, &rules.policy);
+    let left = (policy.wrong_per_challenge - challenge.wrong - 1).max(0);
+    let in_a_row = member.wrong_in_a_row + 1;
+    // This one counts too.
+    let reached = |window| inside(window, &facts.wrong, now) + 1 == window.count;
+    let suspend = reached(policy.wrong_per_month);
+    let locked = left == 0;
+    let mut effects: Vec<Effect> = Vec::new();
+    effects.push(Effect::from(if locked {
+        Event { attempts_left: Some(0), ..ending_event(&challenge, State::Locked, None) }
+    } else {
+        Event { attempts_left: Some(left), ..about(&challenge, EventKind::GuessFailed) }
+    }));
+    if reached(policy.wrong_per_day) {
+        effects.push(about(&challenge, EventKind::GuessLimitReached).into());
+    }
+    if suspend {
+        effects.push(about(&challenge, EventKind::FactorSuspended).into());
+    }
+    let kind = if locked { OutcomeKind::Locked } else { OutcomeKind::WrongCode };
+    let reply = Outcome { attempts_left: Some(left), ..outcome(&challenge, kind) };
+    let ending = locked.then(|| Ending {
+        challenge: challenge.id,
+        state: State::Locked,
+        reason: None,
+        at: now,
+    });
+    let write = Write {
+        challenge,
+        wrong: true,
+        ending,
+        in_a_row: (member.wrong_in_a_row, in_a_row),
+        guess_after: policy.guess_wait_after(in_a_row).map(|wait| now + wait),
+        suspend,
+        phone_verified: false,
+        now,
+    };
+    Decided { label: kind.label(), write: Some(write), effects, reply: Some(reply) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests_support::{CODE, NOW, account, challenge, member, rules};
+    use super::*;
+    use crate::message::Secret;
+    use proptest::prelude::*;
+    use time::Duration;
+
+    fn facts() -> Facts {
+        Facts {
+            challenge: challenge(),
+            member: member(),
+            replaced: false,
+            claimed: vec![Channel::Sms],
+            wrong: Vec::new(),
+        }
+    }
+
+    fn guess(text: &str, facts: Facts, seconds: i64) -> Decided<Write> {
+        let ask = VerifyChallenge {
+            account: account().id,
+            challenge: challenge().id,
+            guess: Secret::new(text),
+        };
+        let now = NOW + Duration::seconds(seconds);
+        decide(&Request { app: account().app, ask }, Some(facts), &rules(), now)
+    }
+
+    fn kind(decided: &Decided<Write>) -> OutcomeKind {
+        decided.reply.as_ref().unwrap().outcome
+    }
+
+    #[test]
+    fn the_right_code_ends_the_challenge_and_clears_the_row_of_wrong_ones() {
+        let facts = Facts { member: Member { wrong_in_a_row: 3, ..member() }, ..facts() };
+        let decided = guess(CODE, facts, 1);
+        assert_eq!(kind(&decided), OutcomeKind::Verified);
+        let write = decided.write.unwrap();
+        assert_eq!(write.ending.unwrap().state, State::Verified);
+        assert_eq!(write.in_a_row, (3, 0));
+        assert!(write.phone_verified && !write.wrong);
+        assert_eq!(decided.reply.unwrap().amr.unwrap(), ["otp", "sms"]);
+    }
+
+    #[test]
+    fn amr_is_the_weakest_channel_claimed_before() {
+        let both = Facts { claimed: vec![Channel::Sms, Channel::Email], ..facts() };
+        let decided = guess(CODE, both, 61);
+        assert_eq!(decided.reply.unwrap().amr.unwrap(), ["otp", "stepup:email"]);
+        assert!(!decided.write.unwrap().phone_verified, "an email proves no number");
+    }
+
+    #[test]
+    fn a_wrong_code_costs_one_attempt_and_the_fifth_locks() {
+        for before in 0..5 {
+            let mut facts = facts();
+            facts.challenge.wrong = before;
+            let decided = guess("999999", facts, 1);
+            let left = 4 - before;
+            assert_eq!(decided.reply.as_ref().unwrap().attempts_left, Some(left));
+            let locks = left == 0;
+            let expected = if locks { OutcomeKind::Locked } else { OutcomeKind::WrongCode };
+            assert_eq!(kind(&decided), expected);
+            let write = decided.write.unwrap();
+            assert!(write.wrong);
+            assert_eq!(write.ending.map(|e| e.state), locks.then_some(State::Locked));
+        }
+    }
+
+    #[test]
+    fn the_right_code_is_wrong_at_the_instant_of_expiry() {
+        assert_eq!(kind(&guess(CODE, facts(), 599)), OutcomeKind::Verified);
+        let late = guess(CODE, facts(), 600);
+        assert_eq!(kind(&late), OutcomeKind::Expired);
+        assert!(late.write.is_none());
+    }
+
+    #[test]
+    fn r20_a_guess_for_a_replaced_challenge_costs_nothing() {
+        let mut facts = Facts { replaced: true, ..facts() };
+        facts.challenge.state = State::Expired;
+        let decided = guess(CODE, facts.clone(), 1);
+        assert_eq!(kind(&decided), OutcomeKind::Superseded);
+        assert!(decided.write.is_none());
+        facts.challenge.state = State::Verified;
+        assert_eq!(kind(&guess(CODE, facts, 1)), OutcomeKind::AlreadyUsed);
+    }
+
+    #[test]
+    fn five_in_a_row_must_wait_and_a_guess_meanwhile_is_not_compared() {
+        let facts = Facts { member: Member { wrong_in_a_row: 4, ..member() }, ..facts() };
+        let write = guess("999999", facts.clone(), 0).write.unwrap();
+        assert_eq!(write.guess_after, Some(NOW + Duration::seconds(30)));
+        let waiting = Facts {
+            member: Member { wrong_in_a_row: 5, guess_after: write.guess_after, ..member() },
+            ..facts
+        };
+        let early = guess(CODE, waiting.clone(), 29);
+        assert_eq!(kind(&early), OutcomeKind::Wait);
+        assert_eq!(early.reply.unwrap().retry_after, Some(1));
+        assert!(early.write.is_none());
+        assert_eq!(kind(&guess(CODE, waiting, 30)), OutcomeKind::Verified);
+    }
+
+    #[test]
+    fn the_hundredth_wrong_code_in_thirty_days_suspends_and_no_further_one_is_compared() {
+        let past = |count: i64| (0..count).map(|n| NOW - Duration::hours(n * 7 + 25)).collect();
+        let last = guess("999999", Facts { wrong: past(99), ..facts() }, 0);
+        assert!(last.write.unwrap().suspend);
+        let suspended = Facts { wrong: past(100), ..facts() };
+        assert_eq!(kind(&guess(CODE, suspended, 0)), OutcomeKind::Suspended);
+        let marked = Facts { member: Member { suspended_at: Some(NOW), ..member() }, ..facts() };
+        assert_eq!(kind(&guess(CODE, marked, 0)), OutcomeKind::Suspended);
+    }
+
+    #[test]
+    fn the_fifteenth_of_a_day_is_told() {
+        let wrong = (0..14).map(|n| NOW - Duration::minutes(n)).collect();
+        let decided = guess("999999", Facts { wrong, ..facts() }, 0);
+        let told = decided.effects.iter().any(|effect| {
+            matches!(effect, Effect::Event(event) if event.kind == EventKind::GuessLimitReached)
+        });
+        assert!(told);
+    }
+
+    proptest! {
+        /// The state machine: whatever is guessed and whenever, a challenge ends at most once, and
+        /// never more than five guesses are compared.
+        #[test]
+        fn a_challenge_ends_once_and_compares_no_more_than_its_limit(
+            steps in proptest::collection::vec((any::<bool>(), 0_i64..120), 0..40),
+        ) {
+            let (mut facts, mut seconds, mut compared, mut endings) = (facts(), 0, 0, 0);
+            for (is_right, pause) in steps {
+                seconds += pause;
+                let text = if is_right { CODE } else { "999999" };
+                let decided = guess(text, facts.clone(), seconds);
+                let Some(write) = decided.write else { continue };
+                prop_assert_eq!(facts.challenge.state, State::Open);
+                compared += 1;
+                facts.challenge.wrong += i16::from(write.wrong);
+                facts.member.wrong_in_a_row = write.in_a_row.1;
+                facts.member.guess_after = write.guess_after;
+                if write.wrong {
+                    facts.wrong.push(write.now);
+                }
+                if let Some(ending) = write.ending {
+                    endings += 1;
+                    facts.challenge.state = ending.state;
+                    let terminal = decided.effects.iter().filter(|effect| {
+                        matches!(effect, Effect::Event(event) if event.kind.terminal())
+                    });
+                    prop_assert_eq!(terminal.count(), 1);
+                }
+            }
+            prop_assert!(endings <= 1 && compared <= 5);
+        }
+    }
+}

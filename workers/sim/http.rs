@@ -1,0 +1,310 @@
+//! The HTTP API: carrier, faults, phones, mailboxes, ledger, page.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, RawQuery, State as Shared},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+    },
+    response::{Html, IntoResponse, Response},
+    routing::{get, post, put},
+};
+use serde_json::{Value, json};
+
+use super::{
+    carrier,
+    faults::{EVERYBODY, Order},
+    ledger::{Channel, Record, Unrecorded},
+    page,
+    state::{State, recipient},
+};
+
+const MAX_BODY_BYTES: usize = 64 * 1024;
+const MAX_WAIT_SECONDS: u64 = 60;
+const DEFAULT_PAGE: u64 = 1_000;
+const MAX_PAGE: u64 = 10_000;
+
+/// How many messages the page shows.
+const PAGE_MESSAGES: usize = 60;
+
+/// Every route of the simulator. The requests must carry [`super::wire::Wire`] as connect info.
+pub(super) fn router(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/", get(front_page))
+        .route("/livez", get(async || "ok\n"))
+        .route("/carrier/messages", post(carrier::post))
+        .route("/faults", get(list_faults).delete(heal_all))
+        .route("/faults/{recipient}", put(order_fault).delete(heal))
+        .route("/phones", get(list_phones))
+        .route("/phones/{number}", get(phone))
+        .route("/phones/{number}/next", get(next_text))
+        .route("/mailboxes", get(list_mailboxes))
+        .route("/mailboxes/{address}", get(mailbox))
+        .route("/mailboxes/{address}/next", get(next_mail))
+        .route("/ledger", get(ledger).delete(clear))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(state)
+}
+
+/// An error answer (RFC 9457). Never contains a number, an address or a text.
+#[derive(Debug)]
+pub(super) struct Problem {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// A sentence for the caller.
+    pub detail: String,
+    /// `recipient` if another recipient would have been accepted.
+    pub scope: Option<&'static str>,
+    /// Seconds.
+    pub retry_after: Option<u32>,
+}
+
+impl Problem {
+    /// A problem of no particular scope.
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), scope: None, retry_after: None }
+    }
+
+    /// The call cannot be recorded, so it is not accepted either.
+    pub fn unavailable(reason: &Unrecorded) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, reason.to_string())
+    }
+
+    fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = json!({
+            "status": self.status.as_u16(),
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "detail": self.detail,
+        });
+        if let Some(scope) = self.scope {
+            body["scope"] = scope.into();
+        }
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// The number `name` of a query string, if it is there.
+fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, Problem> {
+    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let value = pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+    let number = value.map(str::parse).transpose();
+    number.map_err(|_| Problem::bad_request(format!("{name} must be a whole number")))
+}
+
+fn position(query: Option<&str>) -> Result<usize, Problem> {
+    let after = number(query, "after")?.unwrap_or_default();
+    Ok(usize::try_from(after).unwrap_or(usize::MAX))
+}
+
+fn known(text: &str, channel: Channel) -> Result<String, Problem> {
+    match recipient(text) {
+        Some((found, name)) if found == channel => Ok(name),
+        _ => Err(Problem::bad_request("the path does not end in a phone number or an address")),
+    }
+}
+
+// ---- faults
+
+fn fault_key(text: String) -> Result<String, Problem> {
+    if text == EVERYBODY {
+        return Ok(text);
+    }
+    let name = recipient(&text).map(|(_, name)| name);
+    name.ok_or_else(|| Problem::bad_request("faults are for a number, an address or *"))
+}
+
+async fn list_faults(Shared(state): Shared<Arc<State>>) -> Json<Value> {
+    Json(json!({ "faults": state.books().faults.orders() }))
+}
+
+async fn order_fault(
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let key = fault_key(name)?;
+    let order: Order = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad_request(format!("no fault: {error}")))?;
+    order.check().map_err(Problem::bad_request)?;
+    state.books().faults.order(key, order);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn heal(
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let key = fault_key(name)?;
+    state.books().faults.heal(&key);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn heal_all(Shared(state): Shared<Arc<State>>) -> StatusCode {
+    state.books().faults.heal_all();
+    StatusCode::NO_CONTENT
+}
+
+// ---- phones and mailboxes
+
+async fn list_phones(Shared(state): Shared<Arc<State>>) -> Json<Value> {
+    Json(json!({ "phones": counts(&state, Channel::Sms, "number") }))
+}
+
+async fn list_mailboxes(Shared(state): Shared<Arc<State>>) -> Json<Value> {
+    Json(json!({ "mailboxes": counts(&state, Channel::Email, "address") }))
+}
+
+fn counts(state: &State, channel: Channel, key: &str) -> Vec<Value> {
+    let books = state.books();
+    let inboxes = books.ledger.inboxes(channel).iter();
+    inboxes.map(|(name, messages)| json!({ key: name, "count": messages.len() })).collect()
+}
+
+async fn phone(
+    Shared(state): Shared<Arc<State>>,
+    Path(number): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let number = known(&number, Channel::Sms)?;
+    let messages = messages(&state, Channel::Sms, &number);
+    Ok(Json(json!({ "number": number, "messages": messages })))
+}
+
+async fn mailbox(
+    Shared(state): Shared<Arc<State>>,
+    Path(address): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let address = known(&address, Channel::Email)?;
+    let messages = messages(&state, Channel::Email, &address);
+    Ok(Json(json!({ "address": address, "messages": messages })))
+}
+
+fn messages(state: &State, channel: Channel, recipient: &str) -> Vec<Value> {
+    let records = state.books().ledger.messages(channel, recipient);
+    records.iter().enumerate().map(|(index, record)| message(index, record)).collect()
+}
+
+/// A shown message as its reader sees it.
+fn message(index: usize, record: &Record) -> Value {
+    let content = record.content.clone().unwrap_or_default();
+    let mut message = json!({
+        "index": index,
+        "id": record.entry.provider_ref,
+        "at": page::rfc3339(record.entry.at),
+        "text": content.text,
+    });
+    if let Some(code) = code(&content.text) {
+        message["code"] = code.into();
+    }
+    if record.entry.channel == Channel::Email {
+        message["from"] = content.from.into();
+        message["subject"] = content.subject.into();
+    }
+    message
+}
+
+/// The code of an origin-bound message, whose last line is `@domain #code`.
+pub(super) fn code(text: &str) -> Option<&str> {
+    let (domain, rest) = text.trim_end().lines().last()?.strip_prefix('@')?.split_once(" #")?;
+    let code = rest.split_whitespace().next()?;
+    (!domain.is_empty() && !domain.contains(' ')).then_some(code)
+}
+
+async fn next_text(
+    Shared(state): Shared<Arc<State>>,
+    Path(number): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    next(&state, Channel::Sms, &number, query.as_deref()).await
+}
+
+async fn next_mail(
+    Shared(state): Shared<Arc<State>>,
+    Path(address): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    next(&state, Channel::Email, &address, query.as_deref()).await
+}
+
+async fn next(
+    state: &State,
+    channel: Channel,
+    text: &str,
+    query: Option<&str>,
+) -> Result<Response, Problem> {
+    let recipient = known(text, channel)?;
+    let index = position(query)?;
+    let wait_seconds = number(query, "wait")?.unwrap_or_default().min(MAX_WAIT_SECONDS);
+    let wait = Duration::from_secs(wait_seconds);
+    Ok(match state.message(channel, &recipient, index, wait).await {
+        Some(record) => Json(message(index, &record)).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
+}
+
+// ---- ledger and page
+
+async fn ledger(
+    Shared(state): Shared<Arc<State>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, Problem> {
+    let after = position(query.as_deref())?;
+    let limit = number(query.as_deref(), "limit")?.unwrap_or(DEFAULT_PAGE).min(MAX_PAGE);
+    let records = state.books().ledger.page(after, limit as usize);
+    let entries: Vec<_> = records.iter().map(|record| &record.entry).collect();
+    Ok(Json(json!({ "entries": entries, "next": after.saturating_add(entries.len()) })))
+}
+
+async fn clear(Shared(state): Shared<Arc<State>>) -> Result<StatusCode, Problem> {
+    let cleared = state.books().ledger.clear();
+    cleared.map_err(|reason| Problem::unavailable(&reason))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn front_page(Shared(state): Shared<Arc<State>>) -> Response {
+    let latest = state.books().ledger.latest(PAGE_MESSAGES);
+    ([(CACHE_CONTROL, "no-store")], Html(page::render(&latest))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{code, number};
+
+    #[test]
+    fn the_code_is_on_the_last_line_bound_to_a_domain() {
+        for (text, expected) in [
+            ("Your code is 1.\n\n@shop.example #123456", Some("123456")),
+            ("@shop.example #123456 @frame.example\n", Some("123456")),
+            ("@shop.example #123456\nbye", None),
+            ("mail a@shop.example #123456", None),
+            ("@ #123456", None),
+            ("@shop.example #", None),
+            ("", None),
+        ] {
+            assert_eq!(code(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_query_number_is_optional_but_must_be_one() {
+        assert_eq!(number(Some("after=3&wait=4"), "wait").unwrap(), Some(4));
+        assert_eq!(number(Some("after=3"), "wait").unwrap(), None);
+        assert_eq!(number(None, "wait").unwrap(), None);
+        assert!(number(Some("wait=soon"), "wait").is_err());
+    }
+}
