@@ -18,6 +18,7 @@
 //! [`config`] reads the environment for all of them. The workers live in a package of their own,
 //! `workers/`, which this one cannot import.
 
+pub mod broker;
 pub mod domain;
 pub mod fault;
 pub mod gateway;

@@ -1,4 +1,9 @@
-//! The two connections of a process, opened when first needed and again when found dead.
+//! The connections of a process, opened when first needed and again when found dead: one publishes,
+//! one consumes, one replies.
+//!
+//! Replies have their own since the address of a reply comes from whoever asked, and RabbitMQ 3.10
+//! closes the whole connection (541) of whoever publishes to a malformed one. On a shared connection
+//! one such request would fail every confirm in flight, and again each time it is delivered.
 
 use std::{
     path::PathBuf,
@@ -46,6 +51,7 @@ struct Shared {
     names: Names,
     publishing: Slot,
     consuming: Slot,
+    replying: Slot,
 }
 
 /// One connection, or the place for it.
@@ -63,6 +69,12 @@ impl Slot {
 
     fn set(&self, connection: Option<Arc<Connection>>) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+
+    /// Lets go of `connection`, unless another has taken its place.
+    fn discard(&self, connection: &Arc<Connection>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.take_if(|current| Arc::ptr_eq(current, connection));
     }
 
     fn alive(&self) -> Option<Arc<Connection>> {
@@ -90,6 +102,7 @@ impl Broker {
             names: Names::new(prefix),
             publishing: Slot::default(),
             consuming: Slot::default(),
+            replying: Slot::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -120,9 +133,10 @@ impl Broker {
         close(&channel).await
     }
 
-    /// Closes both connections in an orderly way. Using the handle again opens them again.
+    /// Closes the connections in an orderly way. Using the handle again opens them again.
     pub async fn close(&self) {
-        for slot in [&self.shared.publishing, &self.shared.consuming] {
+        let Shared { publishing, consuming, replying, .. } = &*self.shared;
+        for slot in [publishing, consuming, replying] {
             if let Some(connection) = slot.alive() {
                 let closing = connection.close(200, "bye".into());
                 if let Err(fault) = within("close the connection", CALL_DEADLINE, closing).await {
@@ -158,14 +172,22 @@ impl Broker {
         self.channel(&self.shared.consuming, "consume").await
     }
 
+    /// A new channel on the connection that replies, without confirms.
+    pub(super) async fn replying_channel(&self) -> Result<Channel, Fault> {
+        self.channel(&self.shared.replying, "reply").await
+    }
+
     async fn channel(&self, slot: &Slot, purpose: &str) -> Result<Channel, Fault> {
         let connection = self.connection(slot, purpose).await?;
-        let opened = within("open a channel", CALL_DEADLINE, connection.create_channel()).await;
-        if opened.is_err() {
-            // It may hang without having noticed yet; the next one gets a fresh connection.
-            slot.set(None);
+        match within("open a channel", CALL_DEADLINE, connection.create_channel()).await {
+            Ok(channel) => return Ok(channel),
+            // It is dead and nobody has noticed until now.
+            Err(fault) => tracing::debug!(purpose, %fault, "the connection is no good any more"),
         }
-        opened
+        slot.discard(&connection);
+        let connection = self.connection(slot, purpose).await?;
+        let opened = within("open a channel", CALL_DEADLINE, connection.create_channel()).await;
+        opened.inspect_err(|_| slot.discard(&connection))
     }
 
     async fn connection(&self, slot: &Slot, purpose: &str) -> Result<Arc<Connection>, Fault> {

@@ -5,9 +5,10 @@
 
 use lapin::{
     BasicProperties, Channel,
-    options::{BasicAckOptions, BasicGetOptions},
+    options::{BasicAckOptions, BasicGetOptions, BasicNackOptions},
     types::{AMQPValue, FieldTable},
 };
+use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::{
@@ -21,15 +22,19 @@ use crate::{fault::Fault, message::Incoming};
 /// memory until the search is over.
 const SEARCH_MAX: usize = 100_000;
 
+/// Enough to tell the dead letters of a house apart, and short enough to type.
+const ID_BYTES: usize = 6;
+
 /// Where the broker tells why it set a message aside.
 const DEATHS: &str = "x-death";
 
 /// One dead letter, without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadView {
-    /// Its place in the queue, from 1. Valid until somebody replays or drops an earlier one.
-    pub position: usize,
-    /// The property `message_id`.
+    /// Names it: made from what it holds, since `message_id` may be absent and is the sender's
+    /// choice, and since the place in the queue changes with every look.
+    pub id: String,
+    /// The property `message_id`, as its sender chose it.
     pub message_id: Option<String>,
     /// The key it was first published with.
     pub key: String,
@@ -57,15 +62,6 @@ pub struct DeadView {
     pub bytes: usize,
 }
 
-/// How an operator names a dead letter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// By the property `message_id`; the first one when several have it.
-    Id(String),
-    /// By [`DeadView::position`], for one without an id.
-    Position(usize),
-}
-
 /// The first `limit` dead letters. They stay where they are.
 ///
 /// # Errors
@@ -81,11 +77,12 @@ pub async fn list(broker: &Broker, limit: usize) -> Result<Vec<DeadView>, Fault>
     Ok(views)
 }
 
-/// One dead letter and its body as it lies there, sealed or not. It stays where it is.
+/// One dead letter, named by its id or `message_id`, and its body as it lies there, sealed or not.
+/// It stays where it is. Of several with the same `message_id` it is any; so too below.
 ///
 /// # Errors
 /// As [`list`].
-pub async fn show(broker: &Broker, which: &Which) -> Result<Option<(DeadView, Vec<u8>)>, Fault> {
+pub async fn show(broker: &Broker, which: &str) -> Result<Option<(DeadView, Vec<u8>)>, Fault> {
     let mut search = Search::open(broker).await?;
     let found = search.find(which).await?;
     search.close().await?;
@@ -99,31 +96,46 @@ pub async fn show(broker: &Broker, which: &Which) -> Result<Option<(DeadView, Ve
 /// # Errors
 /// `Permanent` when it cannot be opened or does not say which queue it came from. `Down` when the
 /// broker cannot be reached. In both cases it stays where it is.
-pub async fn replay<O>(broker: &Broker, which: &Which, open: O) -> Result<bool, Fault>
+pub async fn replay<O>(broker: &Broker, which: &str, open: O) -> Result<bool, Fault>
 where
     O: FnOnce(&[u8]) -> Result<Vec<u8>, String>,
 {
     let mut search = Search::open(broker).await?;
-    let Some(Found { tag, view, mut message }) = search.find(which).await? else {
-        search.close().await?;
-        return Ok(false);
+    let Some(Found { tag, view, message }) = search.find(which).await? else {
+        return search.close().await.map(|()| false);
     };
+    match send_home(broker, &view, message, open).await {
+        Ok(()) => search.remove(tag).await.map(|()| true),
+        Err(fault) => {
+            search.close().await?;
+            Err(fault)
+        }
+    }
+}
+
+async fn send_home<O>(
+    broker: &Broker,
+    view: &DeadView,
+    mut message: Incoming,
+    open: O,
+) -> Result<(), Fault>
+where
+    O: FnOnce(&[u8]) -> Result<Vec<u8>, String>,
+{
     if view.queue.is_empty() {
         return Err(Fault::Permanent("it does not say which queue it came from".into()));
     }
     if view.sealed {
         message.body = open(&message.body).map_err(Fault::Permanent)?;
     }
-    Publisher::open(broker).await?.send_home(&message, &view.queue).await?;
-    search.remove(tag).await?;
-    Ok(true)
+    Publisher::open(broker).await?.send_home(&message, &view.queue).await
 }
 
 /// Throws a dead letter away. `false` when there is no such one.
 ///
 /// # Errors
 /// As [`list`].
-pub async fn drop(broker: &Broker, which: &Which) -> Result<bool, Fault> {
+pub async fn drop(broker: &Broker, which: &str) -> Result<bool, Fault> {
     let mut search = Search::open(broker).await?;
     match search.find(which).await? {
         Some(found) => search.remove(found.tag).await.map(|()| true),
@@ -131,11 +143,11 @@ pub async fn drop(broker: &Broker, which: &Which) -> Result<bool, Fault> {
     }
 }
 
-/// Fetches dead letters one by one without acking them: when the channel closes all go back.
+/// Fetches dead letters one by one without acking them, so that all go back in the end.
 struct Search<'a> {
     broker: &'a Broker,
     channel: Channel,
-    position: usize,
+    fetched: usize,
 }
 
 struct Found {
@@ -146,7 +158,7 @@ struct Found {
 
 impl<'a> Search<'a> {
     async fn open(broker: &'a Broker) -> Result<Self, Fault> {
-        Ok(Self { broker, channel: broker.consuming_channel().await?, position: 0 })
+        Ok(Self { broker, channel: broker.consuming_channel().await?, fetched: 0 })
     }
 
     async fn next(&mut self) -> Result<Option<Found>, Fault> {
@@ -155,23 +167,20 @@ impl<'a> Search<'a> {
         let Some(got) = within("fetch a dead letter", CALL_DEADLINE, get).await? else {
             return Ok(None);
         };
-        self.position += 1;
+        self.fetched += 1;
         let (tag, properties) = (got.delivery.delivery_tag, got.delivery.properties.clone());
         let message = incoming(self.broker, got.delivery);
-        let view = view(self.broker, self.position, &properties, &message);
+        let view = view(self.broker, &properties, &message);
         Ok(Some(Found { tag, view, message }))
     }
 
-    async fn find(&mut self, which: &Which) -> Result<Option<Found>, Fault> {
+    async fn find(&mut self, which: &str) -> Result<Option<Found>, Fault> {
         while let Some(found) = self.next().await? {
-            let matches = match which {
-                Which::Id(id) => found.view.message_id.as_ref() == Some(id),
-                Which::Position(position) => found.view.position == *position,
-            };
-            if matches {
+            let view = &found.view;
+            if view.id == which || view.message_id.as_deref() == Some(which) {
                 return Ok(Some(found));
             }
-            if self.position >= SEARCH_MAX {
+            if self.fetched >= SEARCH_MAX {
                 return Err(away(format!("not among the first {SEARCH_MAX} dead letters")));
             }
         }
@@ -184,17 +193,18 @@ impl<'a> Search<'a> {
         self.close().await
     }
 
+    /// Gives everything back that is not acked. Closing alone would do so too, but some time after
+    /// it is answered: whoever looks next would find less, in another order.
     async fn close(self) -> Result<(), Fault> {
+        const EVERYTHING: u64 = 0;
+        let options = BasicNackOptions { multiple: true, requeue: true };
+        let give_back = self.channel.basic_nack(EVERYTHING, options);
+        within("give back dead letters", CALL_DEADLINE, give_back).await?;
         connection::close(&self.channel).await
     }
 }
 
-fn view(
-    broker: &Broker,
-    position: usize,
-    properties: &BasicProperties,
-    message: &Incoming,
-) -> DeadView {
+fn view(broker: &Broker, properties: &BasicProperties, message: &Incoming) -> DeadView {
     let none = FieldTable::default();
     let headers = properties.headers().as_ref().unwrap_or(&none);
     // Only of our own messages the headers are ours; an app can write what it likes.
@@ -209,7 +219,7 @@ fn view(
         None => (said(REASON), said(QUEUE)),
     };
     DeadView {
-        position,
+        id: id(message),
         message_id: message.message_id.clone(),
         key: message.key.clone(),
         reason,
@@ -226,6 +236,18 @@ fn view(
         sealed,
         bytes: message.body.len(),
     }
+}
+
+/// Two that agree in all of this are the same message to everybody.
+fn id(message: &Incoming) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let mut digest = Sha256::new();
+    for part in [&text(&message.user), &text(&message.message_id), &message.key] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let digest = digest.chain_update(&message.body).finalize();
+    digest[..ID_BYTES].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the broker wrote when it last set the message aside. A message that waited on a rung has

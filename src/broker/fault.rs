@@ -22,6 +22,9 @@ pub(super) const TOPOLOGY_DEADLINE: Duration = Duration::from_secs(30);
 /// may be stored, and are to be published again with the same ids.
 pub(super) const CONFIRM_DEADLINE: Duration = Duration::from_secs(5);
 
+/// To hand replies to the broker. Short, since they are best effort and a batch waits for it.
+pub(super) const REPLY_DEADLINE: Duration = Duration::from_secs(1);
+
 const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
 const PRECONDITION_FAILED: u16 = 406;

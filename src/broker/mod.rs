@@ -1,7 +1,8 @@
 //! Every AMQP call of the product.
 //!
-//! - [`Broker`]: at most one connection to publish and one to consume, since an alarm of the broker
-//!   blocks whole connections, acks included, but only those that publish.
+//! - [`Broker`]: at most one connection each to publish, to consume and to reply. An alarm of the
+//!   broker blocks whole connections, acks included, but only those that publish; and a malformed
+//!   reply address can end the connection it is used on.
 //! - [`topology`]: every exchange and queue, as a table.
 //! - [`Publisher`], [`Consumer`], [`Requester`]: each the only owner of a channel. A confirm channel
 //!   shared by tasks hands one task the confirm of another's message.

@@ -1,15 +1,17 @@
 //! Publishing with confirms, pipelined: all frames of a batch go out together, then every confirm is
-//! awaited.
+//! awaited. Replies go out beside them, without confirms.
 
 use futures_util::future::try_join_all;
 use lapin::{
-    BasicProperties, Channel, Confirmation, options::BasicPublishOptions, types::ShortString,
+    BasicProperties, Channel, Confirmation, PublisherConfirm, options::BasicPublishOptions,
+    types::ShortString,
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
     Broker,
-    fault::{CONFIRM_DEADLINE, away, classify},
+    fault::{CONFIRM_DEADLINE, REPLY_DEADLINE, away, classify},
     properties::{
         ATTEMPT, DETAIL, FIRST_SEEN, Headers, KEY, QUEUE, REASON, REPLY_ADDRESS, SEALED, WORKER,
         again, durable, now, short, transient, without_account,
@@ -59,12 +61,14 @@ pub enum Publication<'a> {
     Dead(&'a DeadLetter),
 }
 
-/// The only owner of one confirm channel.
+/// The only owner of one confirm channel, and of a channel for replies.
 pub struct Publisher {
     broker: Broker,
     /// `None` after a failure: what is still in flight on a channel could be taken for an answer
     /// about the next batch.
     channel: Option<Channel>,
+    /// `None` until the first reply, and after a failure.
+    replying: Option<Channel>,
 }
 
 impl Publisher {
@@ -74,7 +78,7 @@ impl Publisher {
     /// `Down` when the broker cannot be reached.
     pub async fn open(broker: &Broker) -> Result<Self, Fault> {
         let channel = broker.confirm_channel().await?;
-        Ok(Self { broker: broker.clone(), channel: Some(channel) })
+        Ok(Self { broker: broker.clone(), channel: Some(channel), replying: None })
     }
 
     /// [`publish`](Self::publish) for messages and the replies that go with them.
@@ -95,7 +99,7 @@ impl Publisher {
     }
 
     /// Publishes all and awaits every confirm. `Ok` means that the broker has stored each message
-    /// durably; replies are only handed to it.
+    /// durably. Replies are handed to the broker meanwhile; what becomes of them decides nothing.
     ///
     /// # Errors
     /// `Down` when any one was refused, came back as unroutable, or was not confirmed within 5 s.
@@ -103,11 +107,27 @@ impl Publisher {
     /// channel is opened for that. `Permanent` when a name in a publication is longer than AMQP
     /// allows; then nothing was published.
     pub async fn publish(&mut self, batch: &[Publication<'_>]) -> Result<(), Fault> {
-        let frames = batch
-            .iter()
-            .filter_map(|publication| self.frame(publication).transpose())
-            .collect::<Result<Vec<Frame<'_>>, Fault>>()?;
-        self.send(frames).await
+        let (mut messages, mut replies) = (Vec::with_capacity(batch.len()), Vec::new());
+        for publication in batch {
+            match *publication {
+                Publication::Message(message) => messages.push(self.message(message)?),
+                Publication::Reply(reply) => replies.extend(self.reply(reply)?),
+                Publication::Again { message, queue, rung, attempt } => {
+                    messages.push(self.again(message, queue, rung, attempt)?);
+                }
+                Publication::Dead(letter) => messages.push(self.dead_letter(letter)?),
+            }
+        }
+        self.broker.refuse_when_blocked()?;
+        // Taken out while in flight: when this future is dropped half-way, the channels are too.
+        let (channel, replying) = (self.channel.take(), self.replying.take());
+        let (channel, replying) = tokio::join!(
+            confirmed(&self.broker, channel, messages),
+            replied(&self.broker, replying, replies),
+        );
+        self.replying = replying;
+        self.channel = channel?;
+        Ok(())
     }
 
     /// Publishes a message again, straight to its queue, as if it had never failed.
@@ -117,53 +137,27 @@ impl Publisher {
             key: short(&self.broker.names().queue(queue))?,
             body: &message.body,
             properties: again(self.broker.user(), message, Headers::default())?,
-            required: true,
         };
-        self.send(vec![frame]).await
-    }
-
-    async fn send(&mut self, frames: Vec<Frame<'_>>) -> Result<(), Fault> {
-        if frames.is_empty() {
-            return Ok(());
-        }
         self.broker.refuse_when_blocked()?;
-        // Taken out while in flight: when this future is dropped half-way, the channel is gone too.
-        let channel = match self.channel.take().filter(|channel| channel.status().connected()) {
-            Some(channel) => channel,
-            None => self.broker.confirm_channel().await?,
-        };
-        match tokio::time::timeout(CONFIRM_DEADLINE, confirmed(&channel, frames)).await {
-            Ok(Ok(())) => {
-                self.channel = Some(channel);
-                Ok(())
-            }
-            Ok(Err(fault)) => Err(fault),
-            Err(_) => Err(away(format!(
-                "unknown whether the messages are stored: no confirm in {} s",
-                CONFIRM_DEADLINE.as_secs()
-            ))),
-        }
+        self.channel = confirmed(&self.broker, self.channel.take(), vec![frame]).await?;
+        Ok(())
     }
 
-    /// What goes out for a publication; `None` for a reply that nobody can get.
-    fn frame<'a>(&self, publication: &Publication<'a>) -> Result<Option<Frame<'a>>, Fault> {
-        match *publication {
-            Publication::Message(message) => self.message(message).map(Some),
-            Publication::Reply(reply) => self.reply(reply),
-            Publication::Again { message, queue, rung, attempt } => {
-                let first_seen = message.first_seen.unwrap_or_else(now);
-                let headers =
-                    Headers::default().number(ATTEMPT, attempt).time(FIRST_SEEN, first_seen);
-                Ok(Some(Frame {
-                    exchange: short(&self.broker.names().rung_exchange(rung))?,
-                    key: short(&self.broker.names().queue(queue))?,
-                    body: &message.body,
-                    properties: again(self.broker.user(), message, headers)?,
-                    required: true,
-                }))
-            }
-            Publication::Dead(letter) => self.dead_letter(letter).map(Some),
-        }
+    fn again<'a>(
+        &self,
+        message: &'a Incoming,
+        queue: &str,
+        rung: Rung,
+        attempt: u32,
+    ) -> Result<Frame<'a>, Fault> {
+        let first_seen = message.first_seen.unwrap_or_else(now);
+        let headers = Headers::default().number(ATTEMPT, attempt).time(FIRST_SEEN, first_seen);
+        Ok(Frame {
+            exchange: short(&self.broker.names().rung_exchange(rung))?,
+            key: short(&self.broker.names().queue(queue))?,
+            body: &message.body,
+            properties: again(self.broker.user(), message, headers)?,
+        })
     }
 
     fn message<'a>(&self, message: &'a Outgoing) -> Result<Frame<'a>, Fault> {
@@ -189,10 +183,10 @@ impl Publisher {
             body: message.body.as_bytes(),
             properties: headers
                 .on(durable(self.broker.user(), kind, now())?.with_message_id(id(message.id))),
-            required: true,
         })
     }
 
+    /// `None` for a reply that nobody can get.
     fn reply<'a>(&self, reply: &'a Reply) -> Result<Option<Frame<'a>>, Fault> {
         if !reply.to.starts_with(REPLY_ADDRESS) {
             return Ok(None);
@@ -207,7 +201,6 @@ impl Publisher {
             key,
             body: reply.body.as_bytes(),
             properties,
-            required: false,
         }))
     }
 
@@ -227,7 +220,6 @@ impl Publisher {
             body: &message.body,
             properties: again(self.broker.user(), message, headers)?
                 .with_content_type(SEALED.into()),
-            required: true,
         })
     }
 }
@@ -238,27 +230,50 @@ struct Frame<'a> {
     key: ShortString,
     body: &'a [u8],
     properties: BasicProperties,
-    /// Has to reach a queue. Not so for replies: the broker calls a direct reply unroutable even
-    /// when it has delivered it.
-    required: bool,
 }
 
-async fn confirmed(channel: &Channel, frames: Vec<Frame<'_>>) -> Result<(), Fault> {
-    let sending = frames.into_iter().map(|frame| async move {
-        let options = BasicPublishOptions { mandatory: frame.required, immediate: false };
-        let Frame { exchange, key, body, properties, required } = frame;
-        let confirm = channel.basic_publish(exchange, key, options, body, properties).await?;
-        Ok((confirm, required))
-    });
+impl Frame<'_> {
+    async fn publish(self, channel: &Channel, mandatory: bool) -> lapin::Result<PublisherConfirm> {
+        let options = BasicPublishOptions { mandatory, immediate: false };
+        let Frame { exchange, key, body, properties } = self;
+        channel.basic_publish(exchange, key, options, body, properties).await
+    }
+}
+
+/// Publishes the messages on `channel`, or on a new one if that is gone, and gives it back when all
+/// are stored.
+async fn confirmed(
+    broker: &Broker,
+    channel: Option<Channel>,
+    messages: Vec<Frame<'_>>,
+) -> Result<Option<Channel>, Fault> {
+    if messages.is_empty() {
+        return Ok(channel);
+    }
+    let channel = match channel.filter(|channel| channel.status().connected()) {
+        Some(channel) => channel,
+        None => broker.confirm_channel().await?,
+    };
+    match timeout(CONFIRM_DEADLINE, stored(&channel, messages)).await {
+        Ok(outcome) => outcome.map(|()| Some(channel)),
+        Err(_) => Err(away(format!(
+            "unknown whether the messages are stored: no confirm in {} s",
+            CONFIRM_DEADLINE.as_secs()
+        ))),
+    }
+}
+
+async fn stored(channel: &Channel, messages: Vec<Frame<'_>>) -> Result<(), Fault> {
+    let sending = messages.into_iter().map(|frame| frame.publish(channel, true));
     let confirms = try_join_all(sending).await.map_err(|error| classify("publish", &error))?;
     let (mut returned, mut refused) = (0_u32, 0_u32);
     // Every one is looked at before judging: a returned message is attached to whichever confirm of
-    // the channel comes first, also to that of a reply.
-    for (confirm, required) in confirms {
+    // the channel comes first.
+    for confirm in confirms {
         match confirm.await.map_err(|error| classify("await the confirm", &error))? {
             Confirmation::Ack(None) => {}
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => returned += 1,
-            Confirmation::Nack(None) | Confirmation::NotRequested => refused += u32::from(required),
+            Confirmation::Nack(None) | Confirmation::NotRequested => refused += 1,
         }
     }
     match (returned, refused) {
@@ -268,6 +283,33 @@ async fn confirmed(channel: &Channel, frames: Vec<Frame<'_>>) -> Result<(), Faul
             Err(away(format!("no queue for {returned} messages: run `stepup topology`")))
         }
     }
+}
+
+/// Hands replies to the broker, on `channel` or on a new one if that is gone, and gives it back. Not
+/// mandatory: the broker calls a direct reply unroutable even when it has delivered it.
+async fn replied(
+    broker: &Broker,
+    channel: Option<Channel>,
+    replies: Vec<Frame<'_>>,
+) -> Option<Channel> {
+    if replies.is_empty() {
+        return channel;
+    }
+    let handing_over = async {
+        let channel = match channel.filter(|channel| channel.status().connected()) {
+            Some(channel) => channel,
+            None => broker.replying_channel().await?,
+        };
+        let sending = replies.into_iter().map(|frame| frame.publish(&channel, false));
+        try_join_all(sending).await.map_err(|error| classify("reply", &error))?;
+        Ok::<Channel, Fault>(channel)
+    };
+    match timeout(REPLY_DEADLINE, handing_over).await {
+        Ok(Ok(channel)) => return Some(channel),
+        Ok(Err(fault)) => tracing::debug!(%fault, "replies are lost"),
+        Err(_) => tracing::debug!("replies are lost: the broker does not take them"),
+    }
+    None
 }
 
 fn id(id: Uuid) -> ShortString {
@@ -286,7 +328,7 @@ mod tests {
             connection_name: "test".into(),
             ca_file: None,
         });
-        Publisher { broker: broker.unwrap(), channel: None }
+        Publisher { broker: broker.unwrap(), channel: None, replying: None }
     }
 
     fn outgoing(exchange: Exchange, key: &str, delay: Option<Rung>) -> Outgoing {
@@ -324,7 +366,7 @@ mod tests {
         assert!(publisher.reply(&to("amq.rabbitmq.reply-to")).unwrap().is_none());
         assert!(publisher.reply(&to(&format!("{REPLY_ADDRESS}{:300}", 1))).unwrap().is_none());
         let reply = to("amq.rabbitmq.reply-to.abc");
-        assert!(!publisher.reply(&reply).unwrap().unwrap().required);
+        assert!(publisher.reply(&reply).unwrap().is_some());
     }
 
     #[test]

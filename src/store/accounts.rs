@@ -1,0 +1,61 @@
+//! Accounts.
+
+use std::collections::HashMap;
+
+use super::{Tx, row};
+use crate::domain::Timestamp;
+use crate::domain::account::Account;
+use crate::fault::Fault;
+
+/// The accounts of these ids, whosesoever, and their versions.
+pub(super) async fn load(
+    tx: &Tx<'_>,
+    accounts: &[&str],
+) -> Result<HashMap<String, (Account, i64)>, Fault> {
+    let sql = format!("SELECT {} FROM account a WHERE a.account = ANY($1)", row::ACCOUNT);
+    let rows = tx.rows(&sql, &[&accounts]).await?;
+    let mut found = HashMap::new();
+    for account in rows.iter().map(row::account) {
+        let account = account?;
+        found.insert(account.0.id.as_str().to_owned(), account);
+    }
+    Ok(found)
+}
+
+/// The accounts of these ids, locked in the order of their ids.
+pub(super) async fn lock(
+    tx: &Tx<'_>,
+    accounts: &[&str],
+) -> Result<HashMap<String, (Account, i64)>, Fault> {
+    const SQL: &str = "SELECT 1 FROM account WHERE account = ANY($1) ORDER BY account FOR UPDATE";
+    tx.rows(SQL, &[&accounts]).await?;
+    load(tx, accounts).await
+}
+
+/// Writes accounts, each only over an older version of the same app's.
+///
+/// # Errors
+/// As every statement; `Transient` when a newer version came meanwhile.
+pub async fn put(tx: &Tx<'_>, accounts: &[(&Account, i64)], now: Timestamp) -> Result<(), Fault> {
+    const SQL: &str = "INSERT INTO account AS a (account, app, version, name, origin, country, \
+        countries, email_fallback, changed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+        ON CONFLICT (account) DO UPDATE SET version = $3, name = $4, origin = $5, country = $6, \
+        countries = $7, email_fallback = $8, changed_at = $9 \
+        WHERE a.app = $2 AND a.version < $3";
+    for (account, version) in accounts {
+        let countries: Vec<&str> = account.countries.iter().map(|c| c.as_str()).collect();
+        let params: [super::Param<'_>; 9] = [
+            &account.id.as_str(),
+            &account.app.as_str(),
+            version,
+            &account.name,
+            &account.origin,
+            &account.country.as_str(),
+            &countries,
+            &account.email_fallback.label(),
+            &now,
+        ];
+        tx.guarded(SQL, &params, 1).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! Deliveries: one row per send.
+
+use std::collections::HashMap;
+
+use futures_util::try_join;
+use time::Duration;
+use uuid::Uuid;
+
+use super::{Tx, accounts, challenges, members, row};
+use crate::domain::Timestamp;
+use crate::domain::challenge::{AttemptState, Channel};
+use crate::domain::id::ChallengeId;
+use crate::fault::Fault;
+use crate::rules::delivery::{Answer, Attempt, Dispatch, FALLBACK_SEND, Facts, Step};
+use crate::rules::resend::Grant;
+
+/// A send that is granted.
+pub(super) struct NewSend<'a> {
+    challenge: Uuid,
+    channel: Channel,
+    send: i16,
+    destination_index: &'a [u8],
+    at: Timestamp,
+}
+
+impl<'a> NewSend<'a> {
+    pub(super) fn sms(challenge: ChallengeId, send: i16, to: &'a [u8], at: Timestamp) -> Self {
+        let (challenge, channel) = (challenge.0, Channel::Sms);
+        Self { challenge, channel, send, destination_index: to, at }
+    }
+
+    pub(super) fn granted(grant: &'a Grant) -> Self {
+        Self {
+            challenge: grant.challenge.0,
+            channel: grant.channel,
+            send: grant.send,
+            destination_index: &grant.destination_index,
+            at: grant.now,
+        }
+    }
+}
+
+/// Writes granted sends. An email row names the challenge's first SMS, which it backs up.
+pub(super) async fn insert(tx: &Tx<'_>, sends: &[NewSend<'_>]) -> Result<(), Fault> {
+    const SQL: &str = "INSERT INTO delivery_attempt (challenge, channel, send, backs_up_channel, \
+        backs_up_send, state, destination_index, granted_at) \
+        SELECT u.challenge, u.channel, u.send, CASE u.channel WHEN 'email' THEN 'sms' END, \
+        CASE u.channel WHEN 'email' THEN 1 END, 'queued', u.destination_index, u.at \
+        FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::bytea[], $5::timestamptz[]) \
+        AS u(challenge, channel, send, destination_index, at)";
+    let ids: Vec<Uuid> = sends.iter().map(|send| send.challenge).collect();
+    let channels: Vec<&str> = sends.iter().map(|send| send.channel.label()).collect();
+    let numbers: Vec<i16> = sends.iter().map(|send| send.send).collect();
+    let to: Vec<&[u8]> = sends.iter().map(|send| send.destination_index).collect();
+    let at: Vec<Timestamp> = sends.iter().map(|send| send.at).collect();
+    tx.execute(SQL, &[&ids, &channels, &numbers, &to, &at]).await?;
+    Ok(())
+}
+
+/// The deliveries of these challenges.
+pub(super) async fn of(tx: &Tx<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<Attempt>>, Fault> {
+    const SQL: &str = "SELECT challenge, channel, send, state, tries, lease_until \
+        FROM delivery_attempt WHERE challenge = ANY($1) ORDER BY challenge, channel DESC, send";
+    let mut found: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
+    for r in tx.rows(SQL, &[&ids]).await? {
+        found.entry(row::get(&r, 0)?).or_default().push(row::attempt(&r, 1)?);
+    }
+    Ok(found)
+}
+
+/// The facts for sends, in order; `None` where there is no such challenge.
+///
+/// # Errors
+/// As every statement.
+pub async fn delivery_facts(
+    tx: &Tx<'_>,
+    ids: &[Uuid],
+) -> Result<Vec<Option<Facts>>, Fault> {
+    let (challenges, members, sent) = try_join!(
+        challenges::lock_challenges(tx, ids),
+        members::of(tx, ids),
+        of(tx, ids)
+    )?;
+    let account_ids: Vec<&str> = challenges.values().map(|c| c.account.as_str()).collect();
+    let known = accounts::load(tx, &account_ids).await?;
+    let facts = ids.iter().map(|id| {
+        let challenge = challenges.get(id)?;
+        let key = (challenge.account.to_string(), challenge.member.to_string());
+        Some(Facts {
+            challenge: challenge.clone(),
+            account: known.get(challenge.account.as_str())?.0.clone(),
+            member: members.get(&key)?.clone(),
+            attempts: sent.get(id).cloned().unwrap_or_default(),
+        })
+    });
+    Ok(facts.collect())
+}
+
+/// What a claim sets.
+#[derive(Clone, Copy)]
+pub struct Claim {
+    /// How long the one who claims may take.
+    pub lease: std::time::Duration,
+    /// When the email fallback is due after the first SMS.
+    pub fallback_after: std::time::Duration,
+}
+
+/// Claims the sends that are about to be called.
+///
+/// # Errors
+/// As every statement; `Transient` when one is no longer as judged.
+pub async fn claim(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Result<(), Fault> {
+    const QUEUED: &str = "UPDATE delivery_attempt d SET state = 'calling', tries = d.tries + 1, \
+        lease_until = u.lease_until \
+        FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::smallint[], $5::timestamptz[]) \
+        AS u(challenge, channel, send, tries, lease_until) \
+        WHERE d.challenge = u.challenge AND d.channel = u.channel AND d.send = u.send \
+        AND d.state = 'queued' AND d.tries = u.tries";
+    const FALLBACK: &str = "INSERT INTO delivery_attempt (challenge, channel, send, \
+        backs_up_channel, backs_up_send, state, tries, destination_index, granted_at, lease_until) \
+        SELECT u.challenge, 'email', $4, 'sms', 1, 'calling', 1, c.email_index, u.now, \
+        u.lease_until FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) \
+        AS u(challenge, now, lease_until) JOIN challenge c ON c.id = u.challenge";
+    const FALLBACK_AT: &str = "UPDATE challenge c SET fallback_at = u.fallback_at \
+        FROM unnest($1::uuid[], $2::timestamptz[]) AS u(id, fallback_at) \
+        WHERE c.id = u.id AND c.fallback_at IS NULL";
+    const COUNT: &str = "UPDATE challenge SET sends = sends + 1 WHERE id = ANY($1)";
+    let calls: Vec<&&Dispatch> =
+        dispatches.iter().filter(|d| matches!(d.step, Step::Call(_))).collect();
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let automatic = |d: &Dispatch| {
+        d.ask.channel == Channel::Email && d.ask.send == FALLBACK_SEND && d.ask.tries == 0
+    };
+    let (fresh, queued): (Vec<&Dispatch>, Vec<&Dispatch>) =
+        calls.into_iter().copied().partition(|dispatch| automatic(dispatch));
+    let lease_until = |d: &&Dispatch| d.now + claim.lease;
+
+    let ids: Vec<Uuid> = queued.iter().map(|d| d.ask.challenge.0).collect();
+    let channels: Vec<&str> = queued.iter().map(|d| d.ask.channel.label()).collect();
+    let sends: Vec<i16> = queued.iter().map(|d| d.ask.send).collect();
+    let tries: Vec<i16> = queued.iter().map(|d| d.ask.tries).collect();
+    let leases: Vec<Timestamp> = queued.iter().map(lease_until).collect();
+    tx.guarded(QUEUED, &[&ids, &channels, &sends, &tries, &leases], queued.len()).await?;
+
+    if !fresh.is_empty() {
+        let ids: Vec<Uuid> = fresh.iter().map(|d| d.ask.challenge.0).collect();
+        let now: Vec<Timestamp> = fresh.iter().map(|d| d.now).collect();
+        let leases: Vec<Timestamp> = fresh.iter().map(lease_until).collect();
+        tx.guarded(FALLBACK, &[&ids, &now, &leases, &FALLBACK_SEND], fresh.len()).await?;
+        tx.execute(COUNT, &[&ids]).await?;
+    }
+    let first: Vec<&&Dispatch> = queued
+        .iter()
+        .filter(|d| d.ask.channel == Channel::Sms && !d.fallback_set)
+        .collect();
+    if !first.is_empty() {
+        let ids: Vec<Uuid> = first.iter().map(|d| d.ask.challenge.0).collect();
+        let due: Vec<Timestamp> = first.iter().map(|d| d.now + claim.fallback_after).collect();
+        tx.execute(FALLBACK_AT, &[&ids, &due]).await?;
+    }
+    Ok(())
+}
+
+/// How one send is settled.
+pub struct Settlement<'a> {
+    state: AttemptState,
+    answer: Option<&'a str>,
+    provider_ref: Option<&'a str>,
+}
+
+impl<'a> Settlement<'a> {
+    /// `None` where there is nothing to settle.
+    fn of(step: &'a Step) -> Option<Self> {
+        let settled = |state, answer| Self { state, answer, provider_ref: None };
+        match step {
+            Step::Answered(answer) => Some(Self::answered(answer)),
+            Step::Lost => Some(settled(AttemptState::Unknown, Some("process_died"))),
+            Step::Skip(why) => Some(settled(AttemptState::Skipped, Some(why))),
+            Step::Call(_) | Step::Offer | Step::Done | Step::Leased => None,
+        }
+    }
+
+    pub(super) fn answered(answer: &'a Answer) -> Self {
+        let settled = |state, code: &'a String| Self {
+            state,
+            answer: Some(code.as_str()),
+            provider_ref: None,
+        };
+        match answer {
+            Answer::Accepted { provider_ref } => Self {
+                state: AttemptState::Accepted,
+                answer: None,
+                provider_ref: Some(provider_ref.as_str()),
+            },
+            Answer::NotNow { code, .. } => settled(AttemptState::Queued, code),
+            Answer::Refused { code } => settled(AttemptState::Failed, code),
+            Answer::Unknown { code } => settled(AttemptState::Unknown, code),
+        }
+    }
+
+    pub(super) const fn state(&self) -> AttemptState {
+        self.state
+    }
+
+    pub(super) const fn answer(&self) -> Option<&'a str> {
+        self.answer
+    }
+}
+
+/// Settles sends. A real answer that comes after the lease may still turn `unknown` into
+/// `accepted`; nothing else moves what was settled.
+///
+/// # Errors
+/// As every statement.
+pub async fn settle(tx: &Tx<'_>, dispatches: &[&Dispatch], now: Timestamp) -> Result<(), Fault> {
+    const SQL: &str = "UPDATE delivery_attempt d SET state = u.state, answer = u.answer, \
+        provider_ref = coalesce(u.provider_ref, d.provider_ref), settled_at = $1, \
+        lease_until = NULL \
+        FROM unnest($2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::text[], $7::text[]) \
+        AS u(challenge, channel, send, state, answer, provider_ref) \
+        WHERE d.challenge = u.challenge AND d.channel = u.channel AND d.send = u.send \
+        AND (d.state IN ('queued', 'calling') OR (d.state = 'unknown' AND u.state = 'accepted'))";
+    let settled: Vec<(&&Dispatch, Settlement<'_>)> =
+        dispatches.iter().filter_map(|d| Settlement::of(&d.step).map(|s| (d, s))).collect();
+    if settled.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = settled.iter().map(|(d, _)| d.ask.challenge.0).collect();
+    let channels: Vec<&str> = settled.iter().map(|(d, _)| d.ask.channel.label()).collect();
+    let sends: Vec<i16> = settled.iter().map(|(d, _)| d.ask.send).collect();
+    let states: Vec<&str> = settled.iter().map(|(_, s)| s.state.label()).collect();
+    let answers: Vec<Option<&str>> = settled.iter().map(|(_, s)| s.answer).collect();
+    let refs: Vec<Option<&str>> = settled.iter().map(|(_, s)| s.provider_ref).collect();
+    tx.execute(SQL, &[&now, &ids, &channels, &sends, &states, &answers, &refs]).await?;
+    Ok(())
+}
+
+/// How long a claim lasts, as the database keeps time.
+pub(super) fn lease(claim: std::time::Duration) -> Duration {
+    Duration::try_from(claim).unwrap_or(Duration::MAX)
+}

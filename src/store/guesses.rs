@@ -1,0 +1,136 @@
+//! Guesses: what they are judged by, and what a wrong one costs.
+
+use std::collections::HashMap;
+
+use futures_util::try_join;
+use uuid::Uuid;
+
+use super::challenges::{ChallengeKey, lock_challenges, replaced, wrong_window};
+use super::members::Key;
+use super::{Tx, accounts, attempts, challenges, members, row};
+use crate::domain::Timestamp;
+use crate::domain::challenge::{AttemptState, Channel};
+use crate::domain::policy::Policy;
+use crate::fault::Fault;
+use crate::rules::verification::{Facts, Write};
+
+/// When these members entered wrong codes, since `since`.
+pub(super) async fn wrong(
+    tx: &Tx<'_>,
+    accounts: &[&str],
+    members: &[&str],
+    since: Timestamp,
+) -> Result<HashMap<Key, Vec<Timestamp>>, Fault> {
+    const SQL: &str = "SELECT account, member, array_agg(at) FROM wrong_guess \
+        WHERE (account, member) IN (SELECT * FROM unnest($1::text[], $2::text[])) AND at > $3 \
+        GROUP BY account, member";
+    let rows = tx.rows(SQL, &[&accounts, &members, &since]).await?;
+    rows.iter()
+        .map(|r| Ok(((row::get(r, 0)?, row::get(r, 1)?), row::get(r, 2)?)))
+        .collect()
+}
+
+/// The facts for guesses, in order; `None` where the challenge is not the asker's.
+///
+/// # Errors
+/// As every statement.
+pub async fn verification_facts(
+    tx: &Tx<'_>,
+    keys: &[ChallengeKey<'_>],
+    policy: &Policy,
+) -> Result<Vec<Option<Facts>>, Fault> {
+    let ids: Vec<Uuid> = keys.iter().map(|key| key.challenge.0).collect();
+    let (members, challenges, replaced, sent, now) = try_join!(
+        members::lock_of(tx, &ids),
+        lock_challenges(tx, &ids),
+        replaced(tx, &ids),
+        attempts::of(tx, &ids),
+        tx.now()
+    )?;
+    let of: Vec<&str> = challenges.values().map(|c| c.account.as_str()).collect();
+    let names: Vec<&str> = challenges.values().map(|c| c.member.as_str()).collect();
+    let (known, wrong) = try_join!(
+        accounts::load(tx, &of),
+        wrong(tx, &of, &names, now - wrong_window(policy))
+    )?;
+    let facts = keys.iter().map(|key| {
+        let challenge = challenges.get(&key.challenge.0)?;
+        let (account, _) = known.get(challenge.account.as_str())?;
+        let asked = (account.app.as_str(), account.id.as_str());
+        if key.asker.is_some_and(|asker| asker != asked) {
+            return None;
+        }
+        let member_key = (challenge.account.to_string(), challenge.member.to_string());
+        let deliveries = sent.get(&challenge.id.0).into_iter().flatten();
+        let mut claimed: Vec<Channel> = deliveries
+            .filter(|a| !matches!(a.state, AttemptState::Queued | AttemptState::Skipped) || a.tries > 0)
+            .map(|attempt| attempt.channel)
+            .collect();
+        claimed.dedup();
+        Some(Facts {
+            challenge: challenge.clone(),
+            member: members.get(&member_key)?.clone(),
+            replaced: replaced.contains(&challenge.id.0),
+            claimed,
+            wrong: wrong.get(&member_key).cloned().unwrap_or_default(),
+        })
+    });
+    Ok(facts.collect())
+}
+
+/// Writes what guesses cost or bring, each only where challenge and member are still as judged.
+///
+/// # Errors
+/// As every statement; `Transient` when one is not.
+pub async fn write(tx: &Tx<'_>, writes: &[&Write]) -> Result<(), Fault> {
+    const COUNT: &str = "UPDATE challenge c SET wrong = c.wrong + u.more \
+        FROM unnest($1::uuid[], $2::smallint[], $3::smallint[]) AS u(id, judged, more) \
+        WHERE c.id = u.id AND c.state = 'open' AND c.wrong = u.judged";
+    const MEMBERS: &str = "UPDATE member m SET wrong_in_a_row = u.after, guess_after = u.guess_after, \
+        suspended_at = CASE WHEN u.suspend THEN u.now ELSE m.suspended_at END, \
+        phone_verified_at = CASE WHEN u.verified THEN u.now ELSE m.phone_verified_at END \
+        FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::timestamptz[], \
+        $6::boolean[], $7::boolean[], $8::timestamptz[]) \
+        AS u(account, member, before, after, guess_after, suspend, verified, now) \
+        WHERE m.account = u.account AND m.member = u.member AND m.wrong_in_a_row = u.before";
+    const WRONG: &str = "INSERT INTO wrong_guess (account, member, challenge, at) \
+        SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::timestamptz[])";
+    if writes.is_empty() {
+        return Ok(());
+    }
+    // Two guesses of one member on the same facts would each see room for one more.
+    let mut once = std::collections::HashSet::new();
+    if !writes.iter().all(|w| once.insert((&w.challenge.account, &w.challenge.member))) {
+        return Err(Fault::Transient("two guesses of one member in a batch".into()));
+    }
+    let ids: Vec<Uuid> = writes.iter().map(|w| w.challenge.id.0).collect();
+    let judged: Vec<i16> = writes.iter().map(|w| w.challenge.wrong).collect();
+    let more: Vec<i16> = writes.iter().map(|w| i16::from(w.wrong)).collect();
+    let accounts: Vec<&str> = writes.iter().map(|w| w.challenge.account.as_str()).collect();
+    let members: Vec<&str> = writes.iter().map(|w| w.challenge.member.as_str()).collect();
+    let before: Vec<i32> = writes.iter().map(|w| w.in_a_row.0).collect();
+    let after: Vec<i32> = writes.iter().map(|w| w.in_a_row.1).collect();
+    let guess_after: Vec<Option<Timestamp>> = writes.iter().map(|w| w.guess_after).collect();
+    let suspend: Vec<bool> = writes.iter().map(|w| w.suspend).collect();
+    let verified: Vec<bool> = writes.iter().map(|w| w.phone_verified).collect();
+    let now: Vec<Timestamp> = writes.iter().map(|w| w.now).collect();
+    let member_params: [super::Param<'_>; 8] =
+        [&accounts, &members, &before, &after, &guess_after, &suspend, &verified, &now];
+    let (wrong_accounts, wrong_members): (Vec<&str>, Vec<&str>) = writes
+        .iter()
+        .filter(|w| w.wrong)
+        .map(|w| (w.challenge.account.as_str(), w.challenge.member.as_str()))
+        .unzip();
+    let (wrong_ids, wrong_at): (Vec<Uuid>, Vec<Timestamp>) =
+        writes.iter().filter(|w| w.wrong).map(|w| (w.challenge.id.0, w.now)).unzip();
+    let wrong_params: [super::Param<'_>; 4] =
+        [&wrong_accounts, &wrong_members, &wrong_ids, &wrong_at];
+    let endings: Vec<_> = writes.iter().filter_map(|w| w.ending.as_ref()).collect();
+    let count_params: [super::Param<'_>; 3] = [&ids, &judged, &more];
+    try_join!(
+        tx.guarded(COUNT, &count_params, writes.len()),
+        tx.guarded(MEMBERS, &member_params, writes.len()),
+        tx.execute(WRONG, &wrong_params)
+    )?;
+    challenges::end(tx, &endings).await
+}

@@ -1,0 +1,87 @@
+//! What was handled already, and what it caused.
+
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::{Tx, row};
+use crate::domain::Timestamp;
+use crate::fault::Fault;
+use crate::message::Outgoing;
+
+/// What became of a message before.
+pub struct Known {
+    /// The digest of the request that had this id.
+    pub digest: Option<Vec<u8>>,
+    /// The messages it caused, with their ids.
+    pub caused: Vec<Outgoing>,
+    /// The answer to it.
+    pub reply: Option<String>,
+}
+
+/// What becomes of a message now.
+pub struct Entry {
+    /// The message.
+    pub message: Uuid,
+    /// The digest of a request.
+    pub digest: Option<[u8; 32]>,
+    /// The verdict's label.
+    pub label: &'static str,
+    /// The messages it causes.
+    pub caused: Vec<Outgoing>,
+    /// The answer.
+    pub reply: Option<String>,
+}
+
+/// Those of `messages` that `worker` has handled.
+///
+/// # Errors
+/// As every statement.
+pub async fn known(
+    tx: &Tx<'_>,
+    worker: &str,
+    messages: &[Uuid],
+) -> Result<HashMap<Uuid, Known>, Fault> {
+    const SQL: &str = "SELECT message, digest, caused, reply FROM inbox \
+                       WHERE worker = $1 AND message = ANY($2)";
+    let mut known = HashMap::new();
+    for found in tx.rows(SQL, &[&worker, &messages]).await? {
+        let caused: Option<&str> = row::get(&found, 2)?;
+        let caused = caused.map_or(Ok(Vec::new()), serde_json::from_str).map_err(|_| {
+            Fault::Permanent("an inbox row holds messages that this version cannot read".into())
+        })?;
+        let (digest, reply) = (row::get(&found, 1)?, row::get(&found, 3)?);
+        known.insert(row::get(&found, 0)?, Known { digest, caused, reply });
+    }
+    Ok(known)
+}
+
+/// Writes what becomes of the messages. Returns those that nobody had written before.
+///
+/// # Errors
+/// As every statement.
+pub async fn keep(
+    tx: &Tx<'_>,
+    worker: &str,
+    entries: &[Entry],
+    now: Timestamp,
+) -> Result<HashSet<Uuid>, Fault> {
+    const SQL: &str = "INSERT INTO inbox (worker, message, digest, label, caused, reply, at) \
+        SELECT $1, u.message, u.digest, u.label, u.caused, u.reply, $2 \
+        FROM unnest($3::uuid[], $4::bytea[], $5::text[], $6::text[], $7::text[]) \
+             AS u(message, digest, label, caused, reply) \
+        ON CONFLICT (worker, message) DO NOTHING RETURNING message";
+    let messages: Vec<Uuid> = entries.iter().map(|entry| entry.message).collect();
+    let digests: Vec<Option<&[u8]>> =
+        entries.iter().map(|entry| entry.digest.as_ref().map(|d| d.as_slice())).collect();
+    let labels: Vec<&str> = entries.iter().map(|entry| entry.label).collect();
+    let caused: Vec<Option<String>> = entries
+        .iter()
+        .map(|entry| (!entry.caused.is_empty()).then(|| serde_json::to_string(&entry.caused).ok()))
+        .map(Option::flatten)
+        .collect();
+    let replies: Vec<Option<&str>> = entries.iter().map(|entry| entry.reply.as_deref()).collect();
+    let rows =
+        tx.rows(SQL, &[&worker, &now, &messages, &digests, &labels, &caused, &replies]).await?;
+    rows.iter().map(|found| row::get(found, 0)).collect()
+}

@@ -1,0 +1,154 @@
+//! Members.
+
+use std::collections::HashMap;
+
+use super::{Tx, accounts, row};
+use crate::domain::Timestamp;
+use crate::domain::member::Member;
+use crate::fault::Fault;
+use crate::rules::directory::Facts;
+
+/// Account and member, as a key.
+pub(super) type Key = (String, String);
+
+pub(super) fn key(member: &Member) -> Key {
+    (member.account.as_str().to_owned(), member.id.as_str().to_owned())
+}
+
+fn by_key(rows: &[tokio_postgres::Row]) -> Result<HashMap<Key, Member>, Fault> {
+    rows.iter().map(|found| row::member(found).map(|member| (key(&member), member))).collect()
+}
+
+/// Locks these members, in the order of their keys.
+pub(super) async fn lock(
+    tx: &Tx<'_>,
+    accounts: &[&str],
+    members: &[&str],
+) -> Result<HashMap<Key, Member>, Fault> {
+    let sql = format!(
+        "SELECT {} FROM member m WHERE (m.account, m.member) IN \
+         (SELECT * FROM unnest($1::text[], $2::text[])) ORDER BY m.account, m.member FOR UPDATE",
+        row::MEMBER
+    );
+    by_key(&tx.rows(&sql, &[&accounts, &members]).await?)
+}
+
+/// Locks the members of these challenges, in the order of their keys.
+pub(super) async fn lock_of(
+    tx: &Tx<'_>,
+    challenges: &[uuid::Uuid],
+) -> Result<HashMap<Key, Member>, Fault> {
+    let sql = format!(
+        "SELECT {} FROM member m WHERE (m.account, m.member) IN \
+         (SELECT account, member FROM challenge WHERE id = ANY($1)) \
+         ORDER BY m.account, m.member FOR UPDATE",
+        row::MEMBER
+    );
+    by_key(&tx.rows(&sql, &[&challenges]).await?)
+}
+
+/// Reads the members of these challenges.
+pub(super) async fn of(
+    tx: &Tx<'_>,
+    challenges: &[uuid::Uuid],
+) -> Result<HashMap<Key, Member>, Fault> {
+    let sql = format!(
+        "SELECT {} FROM member m WHERE (m.account, m.member) IN \
+         (SELECT account, member FROM challenge WHERE id = ANY($1))",
+        row::MEMBER
+    );
+    by_key(&tx.rows(&sql, &[&challenges]).await?)
+}
+
+/// Reads these members.
+pub(super) async fn load(
+    tx: &Tx<'_>,
+    accounts: &[&str],
+    members: &[&str],
+) -> Result<HashMap<Key, Member>, Fault> {
+    let sql = format!(
+        "SELECT {} FROM member m WHERE (m.account, m.member) IN \
+         (SELECT * FROM unnest($1::text[], $2::text[]))",
+        row::MEMBER
+    );
+    by_key(&tx.rows(&sql, &[&accounts, &members]).await?)
+}
+
+/// The facts for upserts of accounts (`None`) and members, in order.
+///
+/// # Errors
+/// As every statement.
+pub async fn directory_facts(
+    tx: &Tx<'_>,
+    keys: &[(&str, Option<&str>)],
+) -> Result<Vec<Facts>, Fault> {
+    let accounts: Vec<&str> = keys.iter().map(|(account, _)| *account).collect();
+    let (of, members): (Vec<&str>, Vec<&str>) =
+        keys.iter().filter_map(|(account, member)| member.map(|m| (*account, m))).unzip();
+    let open_sql = format!(
+        "SELECT {} FROM login l JOIN challenge c ON c.id = l.challenge \
+         WHERE (l.account, l.member) IN (SELECT * FROM unnest($1::text[], $2::text[])) \
+         AND c.state = 'open' ORDER BY c.id FOR UPDATE OF c",
+        row::CHALLENGE
+    );
+    let known_accounts = accounts::lock(tx, &accounts).await?;
+    let known_members = lock(tx, &of, &members).await?;
+    let mut open: HashMap<Key, Vec<_>> = HashMap::new();
+    for found in tx.rows(&open_sql, &[&of, &members]).await? {
+        let challenge = row::challenge(&found)?;
+        let key = (challenge.account.as_str().to_owned(), challenge.member.as_str().to_owned());
+        open.entry(key).or_default().push(challenge);
+    }
+    let facts = keys.iter().map(|(account, member)| {
+        let key = ((*account).to_owned(), member.unwrap_or_default().to_owned());
+        Facts {
+            account: known_accounts.get(*account).cloned(),
+            member: known_members.get(&key).cloned(),
+            open: open.remove(&key).unwrap_or_default(),
+        }
+    });
+    Ok(facts.collect())
+}
+
+/// Writes members, each only over an older version. What only we know stays as it is.
+///
+/// # Errors
+/// As every statement; `Transient` when a newer version came meanwhile.
+pub async fn put(tx: &Tx<'_>, members: &[&Member], now: Timestamp) -> Result<(), Fault> {
+    const SQL: &str = "INSERT INTO member AS m (account, member, version, active, role, locale, \
+        phone, phone_index, phone_prefix_index, phone_country, phone_textable, phone_verified_at, \
+        email, email_index, email_verified, two_factor, email_backup, notify_number_changes, \
+        changed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
+        $16, $17, $18, $19) \
+        ON CONFLICT (account, member) DO UPDATE SET version = $3, active = $4, role = $5, \
+        locale = $6, phone = $7, phone_index = $8, phone_prefix_index = $9, phone_country = $10, \
+        phone_textable = $11, phone_verified_at = $12, email = $13, email_index = $14, \
+        email_verified = $15, two_factor = $16, email_backup = $17, notify_number_changes = $18, \
+        changed_at = $19 WHERE m.version < $3";
+    for member in members {
+        let (phone, email) = (member.phone.as_ref(), member.email.as_ref());
+        let params: [super::Param<'_>; 19] = [
+            &member.account.as_str(),
+            &member.id.as_str(),
+            &member.version,
+            &member.active,
+            &member.role.label(),
+            &member.locale,
+            &phone.map(|contact| &contact.sealed),
+            &phone.map(|contact| &contact.index),
+            &member.phone_prefix_index,
+            &member.phone_country.as_ref().map(|country| country.as_str()),
+            &member.phone_textable,
+            &member.phone_verified_at,
+            &email.map(|contact| &contact.sealed),
+            &email.map(|contact| &contact.index),
+            &member.email_verified,
+            &member.two_factor,
+            &member.email_backup,
+            &member.notify_number_changes,
+            &now,
+        ];
+        tx.guarded(SQL, &params, 1).await?;
+    }
+    Ok(())
+}

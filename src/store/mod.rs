@@ -1,0 +1,256 @@
+//! FLOOR 3. Every SQL statement of the product.
+//!
+//! Locks are taken in one order everywhere: members, destinations, challenges, each by key. Whoever
+//! keeps to it cannot deadlock; whoever is told of one anyway tries again.
+
+mod accounts;
+mod activity;
+mod attempts;
+mod challenges;
+mod guesses;
+mod inbox;
+mod janitor;
+mod members;
+mod migrate;
+mod notices;
+mod row;
+mod timers;
+mod trail;
+mod views;
+
+pub use accounts::put as put_accounts;
+pub use activity::append as append_activity;
+pub use attempts::{Claim, Settlement, claim, delivery_facts, settle};
+pub use challenges::{
+    ChallengeKey, IssueKey, challenge_facts, end, grant, insert, issue_facts, lock_challenges,
+};
+pub use guesses::{verification_facts, write as write_guesses};
+pub use inbox::{Entry, Known, keep, known};
+pub use janitor::{Retention, sweep as delete_expired};
+pub use members::{directory_facts, put as put_members};
+pub use migrate::{check as check_migrations, migrate};
+pub use notices::{
+    claim as claim_notices, insert as insert_notices, notice_facts, settle as settle_notices,
+    subscribers,
+};
+pub use timers::{Due, Sweep, sweep};
+pub use trail::append as append_trail;
+pub use views::{CHALLENGE_VIEW_EVENTS_MAX, challenge as challenge_view};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::domain::Timestamp;
+use crate::fault::{Dependency, Fault};
+
+/// How long to wait for a connection of the pool, or for a new one. Longer means that the server is
+/// away, or that the pool is too small.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// How to reach PostgreSQL.
+pub struct Settings {
+    /// `postgres://user:password@host/database`.
+    pub url: String,
+    /// Connections at most.
+    pub connections_max: usize,
+    /// The longest transaction.
+    pub transaction_max: Duration,
+    /// A private certificate authority, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// What the server shows as the client's name.
+    pub application_name: String,
+}
+
+/// A handle on the database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+}
+
+/// One connection.
+pub struct Client(deadpool_postgres::Object);
+
+/// One transaction. Dropped without [`Tx::commit`], it leaves nothing behind.
+pub struct Tx<'a>(deadpool_postgres::Transaction<'a>);
+
+type Param<'a> = &'a (dyn ToSql + Sync);
+
+impl Store {
+    /// A pool that connects when first asked.
+    ///
+    /// # Errors
+    /// A sentence, when the URL or the CA file cannot be read.
+    pub fn new(settings: &Settings) -> Result<Self, String> {
+        let mut config: tokio_postgres::Config = settings
+            .url
+            .parse()
+            .map_err(|_| "STEPUP_DATABASE_URL is not postgres://user:password@host/database")?;
+        // Plans made on tables that were empty once stay bad; planning costs a fraction of a pass.
+        let limit = settings.transaction_max.as_millis();
+        let ours = format!(
+            "-c plan_cache_mode=force_custom_plan -c statement_timeout={limit} \
+             -c idle_in_transaction_session_timeout={limit} -c timezone=UTC"
+        );
+        let options = config.get_options().map_or(ours.clone(), |theirs| format!("{theirs} {ours}"));
+        config.options(options);
+        config.application_name(&settings.application_name);
+        config.connect_timeout(CONNECT_MAX);
+        config.keepalives_idle(Duration::from_secs(10));
+        config.tcp_user_timeout(Duration::from_secs(15));
+        let tls = MakeRustlsConnect::new(tls_config(settings.ca_file.as_deref())?);
+        let recycling_method = RecyclingMethod::Fast;
+        let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method });
+        let pool = Pool::builder(manager)
+            .max_size(settings.connections_max)
+            .wait_timeout(Some(CONNECT_MAX))
+            .create_timeout(Some(CONNECT_MAX))
+            .recycle_timeout(Some(CONNECT_MAX))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Self { pool })
+    }
+
+    /// A connection.
+    ///
+    /// # Errors
+    /// `Down` when none is to be had.
+    pub async fn client(&self) -> Result<Client, Fault> {
+        self.pool.get().await.map(Client).map_err(|error| match error {
+            deadpool_postgres::PoolError::Backend(error) => connect_fault(&error),
+            other => Fault::Down(Dependency::Database, other.to_string()),
+        })
+    }
+
+    /// Whether the server answers.
+    ///
+    /// # Errors
+    /// `Down` when it does not.
+    pub async fn ping(&self) -> Result<(), Fault> {
+        let client = self.client().await?;
+        client.0.simple_query("SELECT 1").await.map_err(|error| fault(&error))?;
+        Ok(())
+    }
+
+    /// Closes every connection.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}
+
+impl Client {
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// `Down` when the connection is gone.
+    pub async fn begin(&mut self) -> Result<Tx<'_>, Fault> {
+        self.0.transaction().await.map(Tx).map_err(|error| fault(&error))
+    }
+}
+
+impl Tx<'_> {
+    /// The one clock.
+    ///
+    /// # Errors
+    /// As every statement.
+    pub async fn now(&self) -> Result<Timestamp, Fault> {
+        let rows = self.rows("SELECT stepup_now()", &[]).await?;
+        let row = rows.first().ok_or_else(|| Fault::Permanent("stepup_now() is empty".into()))?;
+        row::get(row, 0)
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    /// `Down` when the connection is gone: then nobody knows whether it was committed, and the
+    /// inbox tells when the message comes again.
+    pub async fn commit(self) -> Result<(), Fault> {
+        self.0.commit().await.map_err(|error| fault(&error))
+    }
+
+    async fn prepared(&self, sql: &str) -> Result<Statement, Fault> {
+        self.0.prepare_cached(sql).await.map_err(|error| fault(&error))
+    }
+
+    async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+        let statement = self.prepared(sql).await?;
+        self.0.query(&statement, params).await.map_err(|error| fault(&error))
+    }
+
+    async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Fault> {
+        let statement = self.prepared(sql).await?;
+        self.0.execute(&statement, params).await.map_err(|error| fault(&error))
+    }
+
+    /// Executes, and insists that each of `judged` rows was still as it was judged. A batch in which
+    /// two messages were decided on the same facts fails here, and is walked one by one.
+    async fn guarded(&self, sql: &str, params: &[Param<'_>], judged: usize) -> Result<(), Fault> {
+        let written = self.execute(sql, params).await?;
+        if written == judged as u64 {
+            return Ok(());
+        }
+        Err(Fault::Transient(format!("{written} of {judged} rows were still as judged")))
+    }
+}
+
+fn tls_config(ca_file: Option<&std::path::Path>) -> Result<rustls::ClientConfig, String> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in rustls_native_certs::load_native_certs().certs {
+        // One unreadable certificate of the system is no reason not to start.
+        let _ = roots.add(certificate);
+    }
+    if let Some(path) = ca_file {
+        let pem = std::fs::read(path).map_err(|error| format!("STEPUP_CA_FILE: {error}"))?;
+        use rustls::pki_types::pem::PemObject;
+        for certificate in rustls::pki_types::CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|_| "STEPUP_CA_FILE is not PEM".to_owned())?;
+            roots.add(certificate).map_err(|error| format!("STEPUP_CA_FILE: {error}"))?;
+        }
+    }
+    Ok(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}
+
+/// An error before there is a connection: the server is away, or does not let us in. Either way the
+/// message is not to blame.
+fn connect_fault(error: &tokio_postgres::Error) -> Fault {
+    let why = error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
+    Fault::Down(Dependency::Database, why)
+}
+
+/// The one classification of PostgreSQL's errors. The text is the server's message without its
+/// detail, which can quote a row.
+fn fault(error: &tokio_postgres::Error) -> Fault {
+    let Some(db) = error.as_db_error() else {
+        if error.is_closed() || std::error::Error::source(error).is_some_and(|e| e.is::<std::io::Error>()) {
+            return Fault::Down(Dependency::Database, "the connection is gone".to_owned());
+        }
+        return Fault::Permanent(error.to_string());
+    };
+    let why = format!("{} ({})", db.message(), db.code().code());
+    match *db.code() {
+        SqlState::T_R_SERIALIZATION_FAILURE
+        | SqlState::T_R_DEADLOCK_DETECTED
+        | SqlState::LOCK_NOT_AVAILABLE
+        | SqlState::QUERY_CANCELED
+        | SqlState::UNIQUE_VIOLATION => Fault::Transient(why),
+        // The tables are not there yet, or not ours to write: an operator's matter.
+        SqlState::UNDEFINED_TABLE
+        | SqlState::UNDEFINED_COLUMN
+        | SqlState::UNDEFINED_FUNCTION
+        | SqlState::INSUFFICIENT_PRIVILEGE
+        | SqlState::READ_ONLY_SQL_TRANSACTION => {
+            Fault::Down(Dependency::Database, format!("{why}: run `stepup migrate`?"))
+        }
+        // Classes 08, 53, 57, 58: connection, resources, operator intervention, system.
+        _ if ["08", "53", "57", "58", "XX", "25"].iter().any(|c| db.code().code().starts_with(c)) => {
+            Fault::Down(Dependency::Database, why)
+        }
+        _ => Fault::Permanent(why),
+    }
+}
