@@ -23,4 +23,6 @@ pub mod domain;
 pub mod fault;
 pub mod gateway;
 pub mod message;
+pub mod observe;
 pub mod rules;
+pub mod store;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use futures_util::try_join;
-use time::Duration;
 use uuid::Uuid;
 
 use super::{Tx, accounts, challenges, members, row};
@@ -235,9 +234,4 @@ pub async fn settle(tx: &Tx<'_>, dispatches: &[&Dispatch], now: Timestamp) -> Re
     let refs: Vec<Option<&str>> = settled.iter().map(|(_, s)| s.provider_ref).collect();
     tx.execute(SQL, &[&now, &ids, &channels, &sends, &states, &answers, &refs]).await?;
     Ok(())
-}
-
-/// How long a claim lasts, as the database keeps time.
-pub(super) fn lease(claim: std::time::Duration) -> Duration {
-    Duration::try_from(claim).unwrap_or(Duration::MAX)
 }

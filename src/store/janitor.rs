@@ -1,0 +1,59 @@
+//! What is past its retention goes, in batches small enough to hold nobody up.
+
+use std::time::Duration;
+
+use super::Tx;
+use crate::domain::Timestamp;
+use crate::fault::Fault;
+
+/// How long rows are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Challenges and their deliveries, after their end.
+    pub challenge: Duration,
+    /// Timers of numbers, after their last use; wrong codes.
+    pub recipient: Duration,
+    /// Inbox rows: longer than any message can come again.
+    pub inbox: Duration,
+}
+
+/// Rows one statement deletes at most.
+const BATCH: i64 = 1000;
+
+/// Deletes one batch of each kind; returns how many rows went from which table.
+///
+/// # Errors
+/// As every statement.
+pub async fn sweep(
+    tx: &Tx<'_>,
+    retention: &Retention,
+    now: Timestamp,
+) -> Result<Vec<(&'static str, u64)>, Fault> {
+    // A finished challenge takes its deliveries and its pending login with it. One that is still
+    // open past its time is left to the timer.
+    const CHALLENGES: &str = "WITH gone AS (DELETE FROM challenge WHERE id IN \
+        (SELECT id FROM challenge WHERE expires_at < $1 AND state <> 'open' \
+         AND ended_at < $1 ORDER BY expires_at LIMIT $2) RETURNING id), \
+        logins AS (DELETE FROM login WHERE challenge IN (SELECT id FROM gone)) \
+        DELETE FROM delivery_attempt WHERE channel = 'sms' AND challenge IN (SELECT id FROM gone)";
+    const DESTINATIONS: &str = "DELETE FROM destination WHERE destination_index IN \
+        (SELECT destination_index FROM destination WHERE used_at < $1 LIMIT $2)";
+    const WRONG: &str = "DELETE FROM wrong_guess WHERE ctid IN \
+        (SELECT ctid FROM wrong_guess WHERE at < $1 ORDER BY at LIMIT $2)";
+    const INBOX: &str = "DELETE FROM inbox WHERE (worker, message) IN \
+        (SELECT worker, message FROM inbox WHERE at < $1 ORDER BY at LIMIT $2)";
+    const NOTICES: &str = "DELETE FROM notice WHERE id IN \
+        (SELECT id FROM notice WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
+    let batches = [
+        ("challenge", CHALLENGES, retention.challenge),
+        ("destination", DESTINATIONS, retention.recipient),
+        ("wrong_guess", WRONG, retention.recipient),
+        ("inbox", INBOX, retention.inbox),
+        ("notice", NOTICES, retention.recipient),
+    ];
+    let mut deleted = Vec::with_capacity(batches.len());
+    for (table, sql, keep) in batches {
+        deleted.push((table, tx.execute(sql, &[&(now - keep), &BATCH]).await?));
+    }
+    Ok(deleted)
+}

@@ -1,0 +1,142 @@
+//! Notices: one row, and one mail, per change and admin.
+
+use std::time::Duration;
+
+use futures_util::try_join;
+use uuid::Uuid;
+
+use super::{Settlement, Tx, accounts, members, row};
+use crate::domain::Timestamp;
+use crate::domain::challenge::AttemptState;
+use crate::domain::id::{AccountId, MemberId};
+use crate::fault::Fault;
+use crate::rules::notice::{EventRecordRef, Facts, Notice, Posting, Step};
+
+/// The members of this account who hear of changed numbers, in the order of their ids.
+///
+/// # Errors
+/// As every statement.
+pub async fn subscribers(tx: &Tx<'_>, account: &str) -> Result<Vec<MemberId>, Fault> {
+    let sql = format!(
+        "SELECT {} FROM member m WHERE m.account = $1 AND m.notify_number_changes ORDER BY m.member",
+        row::MEMBER
+    );
+    let mut found = Vec::new();
+    for member in tx.rows(&sql, &[&account]).await?.iter().map(row::member) {
+        let member = member?;
+        if member.hears_of_number_changes() {
+            found.push(member.id);
+        }
+    }
+    Ok(found)
+}
+
+/// Writes new notices; one that is there already stays as it is.
+///
+/// # Errors
+/// As every statement.
+pub async fn insert(tx: &Tx<'_>, notices: &[&Notice], now: Timestamp) -> Result<(), Fault> {
+    const SQL: &str = "INSERT INTO notice (id, account, admin, member, actor, happened_at, \
+        old_number, new_number, state, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
+        'queued', $9) ON CONFLICT (id) DO NOTHING";
+    for notice in notices {
+        let event = &notice.event;
+        let params: [super::Param<'_>; 9] = [
+            &notice.id,
+            &event.account.as_str(),
+            &notice.admin.as_str(),
+            &event.member.as_str(),
+            &event.actor.as_str(),
+            &event.at,
+            &event.old_number,
+            &event.new_number,
+            &now,
+        ];
+        tx.execute(SQL, &params).await?;
+    }
+    Ok(())
+}
+
+/// The facts for notices, in order; `None` where there is no such notice.
+///
+/// # Errors
+/// As every statement.
+pub async fn notice_facts(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Option<Facts>>, Fault> {
+    const SQL: &str = "SELECT id, account, admin, member, actor, happened_at, old_number, \
+        new_number, state, tries, lease_until FROM notice WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+    let notices = tx
+        .rows(SQL, &[&ids])
+        .await?
+        .iter()
+        .map(|r| {
+            Ok(Notice {
+                id: row::get(r, 0)?,
+                admin: row::id(r, 2, MemberId::parse)?,
+                event: EventRecordRef {
+                    account: row::id(r, 1, AccountId::parse)?,
+                    member: row::id(r, 3, MemberId::parse)?,
+                    actor: row::id(r, 4, MemberId::parse)?,
+                    at: row::get(r, 5)?,
+                    old_number: row::get(r, 6)?,
+                    new_number: row::get(r, 7)?,
+                },
+                state: row::word(r, 8, AttemptState::parse)?,
+                tries: row::get(r, 9)?,
+                lease_until: row::get(r, 10)?,
+            })
+        })
+        .collect::<Result<Vec<_>, Fault>>()?;
+    let of: Vec<&str> = notices.iter().map(|n| n.event.account.as_str()).collect();
+    let admins: Vec<&str> = notices.iter().map(|n| n.admin.as_str()).collect();
+    let (known, admins) = try_join!(accounts::load(tx, &of), members::load(tx, &of, &admins))?;
+    let facts = ids.iter().map(|id| {
+        let notice = notices.iter().find(|notice| notice.id == *id)?;
+        let key = (notice.event.account.to_string(), notice.admin.to_string());
+        Some(Facts {
+            notice: notice.clone(),
+            account: known.get(&key.0)?.0.clone(),
+            admin: admins.get(&key)?.clone(),
+        })
+    });
+    Ok(facts.collect())
+}
+
+/// Claims the notices that are about to be mailed.
+///
+/// # Errors
+/// As every statement; `Transient` when one is no longer as judged.
+pub async fn claim(tx: &Tx<'_>, postings: &[&Posting], lease: Duration) -> Result<(), Fault> {
+    const SQL: &str = "UPDATE notice SET state = 'calling', tries = tries + 1, lease_until = $2 \
+        WHERE id = $1 AND state = 'queued' AND tries = $3";
+    for posting in postings {
+        if let (Step::Call(_), Some(notice)) = (&posting.step, &posting.notice) {
+            let until = posting.now + lease;
+            tx.guarded(SQL, &[&notice.id, &until, &posting.tries], 1).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Settles notices.
+///
+/// # Errors
+/// As every statement.
+pub async fn settle(tx: &Tx<'_>, postings: &[&Posting], now: Timestamp) -> Result<(), Fault> {
+    const SQL: &str = "UPDATE notice SET state = $2, answer = $3, settled_at = $4, \
+        lease_until = NULL WHERE id = $1 \
+        AND (state IN ('queued', 'calling') OR (state = 'unknown' AND $2 = 'accepted'))";
+    for posting in postings {
+        let Some(notice) = &posting.notice else { continue };
+        let (state, answer) = match &posting.step {
+            Step::Answered(answer) => {
+                let settled = Settlement::answered(answer);
+                (settled.state(), settled.answer())
+            }
+            Step::Lost => (AttemptState::Unknown, Some("process_died")),
+            Step::Drop(why) => (AttemptState::Skipped, Some(*why)),
+            Step::Call(_) | Step::Done | Step::Leased => continue,
+        };
+        tx.execute(SQL, &[&notice.id, &state.label(), &answer, &now]).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Due rows, found by watermark. Being due changes no state: it only causes a command.
+
+use futures_util::try_join;
+use time::Duration;
+use uuid::Uuid;
+
+use super::{Tx, row};
+use crate::domain::Timestamp;
+use crate::fault::Fault;
+
+/// How many due rows one sweep takes at least, if there are as many. Rows that share the last due
+/// time all come along, since the watermark passes them.
+const SWEEP_ROWS: i64 = 1000;
+
+/// What can be due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// A first SMS that had to wait for its number's timer.
+    Send,
+    /// The email fallback.
+    Fallback,
+    /// The end of a challenge's life.
+    Expiry,
+}
+
+impl Due {
+    /// Everything that can be due.
+    pub const ALL: [Self; 3] = [Self::Send, Self::Fallback, Self::Expiry];
+
+    /// The timer's name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Fallback => "fallback",
+            Self::Expiry => "expiry",
+        }
+    }
+
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Send => {
+                "SELECT id, send_at FROM challenge WHERE send_at > $1 AND send_at <= $2 \
+                 AND state = 'open' ORDER BY send_at FETCH FIRST $3 ROWS WITH TIES"
+            }
+            Self::Fallback => {
+                "SELECT id, fallback_at FROM challenge WHERE fallback_at > $1 \
+                 AND fallback_at <= $2 AND state = 'open' AND email_index IS NOT NULL \
+                 ORDER BY fallback_at FETCH FIRST $3 ROWS WITH TIES"
+            }
+            Self::Expiry => {
+                "SELECT id, expires_at FROM challenge WHERE expires_at > $1 AND expires_at <= $2 \
+                 AND state = 'open' ORDER BY expires_at FETCH FIRST $3 ROWS WITH TIES"
+            }
+        }
+    }
+}
+
+/// What a sweep found.
+pub struct Sweep {
+    /// Open challenges that are due, and since when.
+    pub due: Vec<(Uuid, Timestamp)>,
+    /// Up to where the sweep has looked.
+    pub reached: Timestamp,
+    /// The time of the sweep.
+    pub now: Timestamp,
+}
+
+/// Looks for what has become due since the watermark, and moves it; both count only once the
+/// transaction is committed, so publish before. `None` while another process sweeps. A timer that
+/// never ran looks back over `horizon`.
+///
+/// # Errors
+/// As every statement.
+pub async fn sweep(tx: &Tx<'_>, due: Due, horizon: Duration) -> Result<Option<Sweep>, Fault> {
+    const LOCK: &str = "SELECT pg_try_advisory_xact_lock(hashtext('stepup timer ' || $1))";
+    const REACHED: &str = "SELECT reached FROM watermark WHERE timer = $1";
+    const MOVE: &str = "INSERT INTO watermark (timer, reached) VALUES ($1, $2) \
+        ON CONFLICT (timer) DO UPDATE SET reached = $2";
+    let name = due.label();
+    let params: [super::Param<'_>; 1] = [&name];
+    let (locked, reached, now) =
+        try_join!(tx.rows(LOCK, &params), tx.rows(REACHED, &params), tx.now())?;
+    if !locked.first().map_or(Ok(false), |locked| row::get(locked, 0))? {
+        return Ok(None);
+    }
+    let since = match reached.first() {
+        Some(reached) => row::get(reached, 0)?,
+        None => now - horizon,
+    };
+    let found = tx.rows(due.sql(), &[&since, &now, &SWEEP_ROWS]).await?;
+    let due_rows: Vec<(Uuid, Timestamp)> = found
+        .iter()
+        .map(|found| Ok((row::get(found, 0)?, row::get(found, 1)?)))
+        .collect::<Result<_, Fault>>()?;
+    let full = due_rows.len() as i64 >= SWEEP_ROWS;
+    let reached = due_rows.last().filter(|_| full).map_or(now, |(_, at)| *at);
+    if !due_rows.is_empty() || now - since > Duration::seconds(1) {
+        tx.execute(MOVE, &[&name, &reached]).await?;
+    }
+    Ok(Some(Sweep { due: due_rows, reached, now }))
+}

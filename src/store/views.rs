@@ -1,0 +1,96 @@
+//! What the ingress reads: a challenge as its app may see it.
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{Store, Tx, row};
+use crate::domain::Timestamp;
+use crate::domain::challenge::State;
+use crate::domain::id::AppName;
+use crate::fault::Fault;
+
+/// Events shown of one challenge at most; one has a dozen.
+pub const CHALLENGE_VIEW_EVENTS_MAX: i64 = 200;
+
+/// The challenge with this id, or the one that the request with this id led to. `None` for one that
+/// is not the app's, as for one that nobody knows.
+///
+/// # Errors
+/// As every statement.
+pub async fn challenge(store: &Store, app: &AppName, id: Uuid) -> Result<Option<Value>, Fault> {
+    let mut client = store.client().await?;
+    let tx = client.begin().await?;
+    if let Some(view) = by_id(&tx, app, id).await? {
+        return Ok(Some(view));
+    }
+    // The id of a 202 is the request's. Ids of requests are derived from the app's name, so that
+    // only the app that made it can know it.
+    const SQL: &str =
+        "SELECT reply FROM inbox WHERE worker = 'code_generation' AND message = $1";
+    let rows = tx.rows(SQL, &[&id]).await?;
+    let Some(found) = rows.first() else { return Ok(None) };
+    let reply: Option<&str> = row::get(found, 0)?;
+    let outcome: Value =
+        reply.and_then(|reply| serde_json::from_str(reply).ok()).unwrap_or(Value::Null);
+    let led_to = outcome.get("challenge").and_then(Value::as_str);
+    match led_to.and_then(|id| Uuid::parse_str(id).ok()) {
+        Some(challenge) => by_id(&tx, app, challenge).await,
+        None => Ok(Some(outcome)),
+    }
+}
+
+async fn by_id(tx: &Tx<'_>, app: &AppName, id: Uuid) -> Result<Option<Value>, Fault> {
+    let sql = format!(
+        "SELECT {}, c.ended_at, c.send_at, stepup_now() FROM challenge c \
+         JOIN account a ON a.account = c.account WHERE c.id = $1 AND a.app = $2",
+        row::CHALLENGE
+    );
+    const DELIVERIES: &str = "SELECT channel, send, state, answer, settled_at \
+        FROM delivery_attempt WHERE challenge = $1 ORDER BY granted_at, send";
+    const TIMELINE: &str =
+        "SELECT body FROM trail WHERE challenge = $1 ORDER BY at, event LIMIT $2";
+    let rows = tx.rows(&sql, &[&id, &app.as_str()]).await?;
+    let Some(found) = rows.first() else { return Ok(None) };
+    let challenge = row::challenge(found)?;
+    let now: Timestamp = row::get(found, 21)?;
+    let mut deliveries = Vec::new();
+    for d in tx.rows(DELIVERIES, &[&id]).await? {
+        deliveries.push(json!({
+            "channel": row::get::<&str>(&d, 0)?,
+            "send": row::get::<i16>(&d, 1)?,
+            "state": row::get::<&str>(&d, 2)?,
+            "reason": row::get::<Option<&str>>(&d, 3)?,
+            "settled_at": stamp(row::get(&d, 4)?),
+        }));
+    }
+    let events = tx.rows(TIMELINE, &[&id, &CHALLENGE_VIEW_EVENTS_MAX]).await?;
+    let timeline: Vec<Value> =
+        events.iter().map(|event| row::get(event, 0)).collect::<Result<_, _>>()?;
+    let mut view = Map::new();
+    let mut set = |name: &str, value: Value| view.insert(name.to_owned(), value);
+    set("challenge", json!(challenge.id));
+    set("account", json!(challenge.account));
+    set("member", json!(challenge.member));
+    set("login", json!(challenge.login));
+    set("purpose", json!(challenge.purpose));
+    // Past its time it takes no code, whether the timer has come round or not.
+    let late = challenge.state == State::Open && now >= challenge.expires_at;
+    set("state", json!(if late { State::Expired } else { challenge.state }));
+    set("reason", json!(challenge.reason));
+    set("created_at", stamp(Some(challenge.created_at)));
+    set("expires_at", stamp(Some(challenge.expires_at)));
+    set("ended_at", stamp(row::get(found, 19)?));
+    set("send_at", stamp(row::get(found, 20)?));
+    set("resend_available_at", stamp(Some(challenge.resend_at)));
+    set("fallback_at", stamp(challenge.fallback_at.filter(|_| challenge.email_index.is_some())));
+    set("sends", json!(challenge.sends));
+    set("wrong_codes", json!(challenge.wrong));
+    set("deliveries", Value::Array(deliveries));
+    set("timeline", Value::Array(timeline));
+    Ok(Some(Value::Object(view)))
+}
+
+fn stamp(at: Option<Timestamp>) -> Value {
+    let text = at.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
+    text.map_or(Value::Null, Value::String)
+}
