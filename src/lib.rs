@@ -19,10 +19,12 @@
 //! `workers/`, which this one cannot import.
 
 pub mod broker;
+pub mod config;
 pub mod domain;
 pub mod fault;
 pub mod gateway;
 pub mod message;
 pub mod observe;
 pub mod rules;
+pub mod runtime;
 pub mod store;

@@ -1,0 +1,177 @@
+//! Every setting by name: what the check for unknown names, `config check` and the documents read.
+
+/// One environment variable.
+#[derive(Debug)]
+pub struct Setting {
+    /// The variable. `<name>_FILE` gives the same content from a file.
+    pub name: &'static str,
+    /// What it means, with its unit and form.
+    pub meaning: &'static str,
+    /// What holds when it is not set.
+    pub default: Option<&'static str>,
+    /// Whether it is shown as `(set)` only.
+    pub secret: bool,
+}
+
+impl Setting {
+    const fn new(name: &'static str, meaning: &'static str) -> Self {
+        Self { name, meaning, default: None, secret: false }
+    }
+
+    const fn or(self, default: &'static str) -> Self {
+        Self { default: Some(default), ..self }
+    }
+
+    const fn secret(self) -> Self {
+        Self { secret: true, ..self }
+    }
+}
+
+/// All of them, in the order in which they are shown.
+pub const SETTINGS: &[Setting] = &[
+    Setting::new("STEPUP_AMQP_URL", "RabbitMQ: amqp://user:password@host:port/vhost, or amqps://"),
+    Setting::new(
+        "STEPUP_DATABASE_URL",
+        "PostgreSQL: postgres://user:password@host:port/database?sslmode=prefer",
+    ),
+    Setting::new(
+        "STEPUP_PREFIX",
+        "in front of every exchange and queue: 1 to 32 of a-z 0-9 _",
+    )
+    .or("stepup"),
+    Setting::new("STEPUP_HTTP_ADDR", "where the ingress listens: address:port")
+        .or("127.0.0.1:8080"),
+    Setting::new("STEPUP_METRICS_ADDR", "where metrics and health are served: address:port")
+        .or("127.0.0.1:9100"),
+    Setting::new("STEPUP_KEYS", "the key file's content, as `stepup keys create` writes it").secret(),
+    Setting::new(
+        "STEPUP_PUBLIC_KEY",
+        "the public half, as `stepup keys public` prints it; without it, that of STEPUP_KEYS",
+    ),
+    Setting::new(
+        "STEPUP_APPS",
+        "who may ask: a JSON list of {\"app\",\"broker_user\",\"api_key_sha256\"}, see `stepup keys app`",
+    )
+    .secret(),
+    Setting::new("STEPUP_SMS_URL", "the SMS provider's webhook: https://host/path"),
+    Setting::new("STEPUP_SMS_SECRET", "signs what is sent there: whsec_ and base64, or 24 bytes up")
+        .secret(),
+    Setting::new("STEPUP_SMTP_URL", "the mail server: smtp://user:password@host:port, or smtps://"),
+    Setting::new("STEPUP_MAIL_FROM", "the sender of mail: Name <name@example.org>"),
+    Setting::new("STEPUP_CA_FILE", "path of a PEM file with authorities to trust for TLS"),
+    Setting::new("STEPUP_LOG", "what is logged: a level, or targets with levels (tracing directives)")
+        .or("info"),
+    Setting::new("STEPUP_LOG_FORMAT", "json or text; without it, text on a terminal and json elsewhere"),
+    Setting::new("STEPUP_CODE_DIGITS", "digits of a code: 6 to 10").or("6"),
+    Setting::new("STEPUP_CHALLENGE_SECONDS", "life of a challenge and its code").or("600"),
+    Setting::new("STEPUP_WRONG_PER_CHALLENGE", "wrong codes that end a challenge").or("5"),
+    Setting::new("STEPUP_WRONG_IN_A_ROW", "wrong codes in a row after which a member waits").or("5"),
+    Setting::new("STEPUP_GUESS_WAIT_SECONDS", "the first such wait; it doubles each time").or("30"),
+    Setting::new("STEPUP_GUESS_WAIT_MAX_SECONDS", "the longest such wait").or("3600"),
+    Setting::new("STEPUP_WRONG_PER_DAY", "wrong codes in 24 h after which no challenge is issued")
+        .or("15"),
+    Setting::new("STEPUP_WRONG_PER_MONTH", "wrong codes in 30 days that suspend the factor").or("100"),
+    Setting::new("STEPUP_RESEND_SECONDS", "waits before the second, third … send; the last repeats")
+        .or("60,60,120,300"),
+    Setting::new("STEPUP_SENDS_PER_CHALLENGE", "sends of one challenge, all channels together").or("5"),
+    Setting::new("STEPUP_SENDS_PER_NUMBER", "sends to one number: a list of count/seconds")
+        .or("5/600,10/3600,20/86400"),
+    Setting::new("STEPUP_FALLBACK_SECONDS", "from the first SMS to the email").or("60"),
+    Setting::new("STEPUP_LIFE_LEFT_SECONDS", "with less life left, a message is not sent").or("60"),
+    Setting::new("STEPUP_PROVIDER_TIMEOUT_SECONDS", "how long a provider may take").or("5"),
+    Setting::new("STEPUP_LEASE_MARGIN_SECONDS", "how much longer a claimed attempt is held").or("5"),
+    Setting::new("STEPUP_TRANSACTION_SECONDS", "the longest database transaction").or("5"),
+    Setting::new("STEPUP_REPLY_WAIT_SECONDS", "how long the ingress waits for an outcome").or("3"),
+    Setting::new("STEPUP_DRAIN_SECONDS", "how long a stopping worker may finish what it has").or("10"),
+    Setting::new("STEPUP_BATCH_MAX", "messages in one transaction: 1 to 1000").or("100"),
+    Setting::new("STEPUP_SEND_CONCURRENCY", "calls to a provider at a time: 1 to 1000").or("64"),
+    Setting::new(
+        "STEPUP_POOL_SIZE",
+        "database connections of a process: 1 to 1000; without it, what its roles need",
+    ),
+    Setting::new("STEPUP_RETENTION_CHALLENGE_HOURS", "how long a closed challenge is kept").or("24"),
+    Setting::new("STEPUP_RETENTION_RECIPIENT_DAYS", "how long the state of a number is kept").or("30"),
+    Setting::new(
+        "STEPUP_RETENTION_INBOX_HOURS",
+        "how long a repeated request is recognised: 24 h longer than a challenge is kept, or more",
+    )
+    .or("72"),
+];
+
+/// Names that are not ours to check: the simulators, the demonstration, tests and scripts.
+const FOREIGN: &[&str] = &[
+    "STEPUP_SIM_*",
+    "STEPUP_DEMO_*",
+    "STEPUP_TEST_*",
+    "STEPUP_LOAD_*",
+    "STEPUP_SERVICES_DIR",
+    "STEPUP_PYTHON",
+    "STEPUP_OTHER_AMQP_URL",
+    "STEPUP_RABBITMQ_BIN",
+    "STEPUP_POSTGRES_BIN",
+];
+
+/// The setting with this name.
+pub(super) fn setting(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// What is wrong with the name of a variable that begins with `STEPUP_`, if anything.
+pub(super) fn unknown(name: &str) -> Option<String> {
+    let foreign = FOREIGN.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == *pattern,
+    });
+    let base = name.strip_suffix("_FILE").unwrap_or(name);
+    if foreign || setting(name).is_some() || setting(base).is_some() {
+        return None;
+    }
+    let candidates = SETTINGS.iter().flat_map(|s| [s.name.to_owned(), format!("{}_FILE", s.name)]);
+    let nearest = candidates.min_by_key(|known| distance(known, name)).unwrap_or_default();
+    Some(format!("{name} is no setting: correct or remove it (the nearest name is {nearest})"))
+}
+
+/// The edit distance: insertions, deletions and replacements of one byte.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_told_with_the_nearest_known_one() {
+        let told = |name: &str| unknown(name).unwrap();
+        assert!(told("STEPUP_AMPQ_URL").ends_with("(the nearest name is STEPUP_AMQP_URL)"));
+        assert!(told("STEPUP_KEY_FILE").ends_with("(the nearest name is STEPUP_KEYS_FILE)"));
+    }
+
+    #[test]
+    fn known_names_and_those_of_scripts_pass() {
+        for name in
+            ["STEPUP_KEYS", "STEPUP_KEYS_FILE", "STEPUP_CA_FILE", "STEPUP_SIM_X", "STEPUP_PYTHON"]
+        {
+            assert_eq!(unknown(name), None);
+        }
+        assert!(unknown("STEPUP_PYTHONS").is_some());
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SETTINGS.len());
+    }
+}

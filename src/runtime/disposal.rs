@@ -1,0 +1,144 @@
+//! What is published for a batch before it is acked, and what becomes of a message that failed.
+
+use crate::broker::{Publication, Reply};
+use crate::domain::keys::PublicKey;
+use crate::fault::Fault;
+use crate::message::{
+    DeadLetter, DeadReason, Incoming, Outcome, OutcomeKind, Outgoing, Rejected, Rung,
+};
+
+/// A message to come again later.
+pub(super) struct Again {
+    message: Incoming,
+    rung: Rung,
+    attempt: u32,
+}
+
+/// Everything a batch causes outside the database.
+#[derive(Default)]
+pub(super) struct Output {
+    pub(super) messages: Vec<Outgoing>,
+    replies: Vec<Reply>,
+    again: Vec<Again>,
+    dead: Vec<DeadLetter>,
+}
+
+/// Who gives up on a message, and how its letter is sealed.
+#[derive(Clone)]
+pub(super) struct Origin {
+    pub(super) worker: &'static str,
+    pub(super) queue: &'static str,
+    pub(super) seal_to: PublicKey,
+}
+
+/// The rung for a message that has failed `attempt` times before; `None` when all were used.
+pub(super) fn rung_after(attempt: u32) -> Option<Rung> {
+    Rung::ALL.get(usize::try_from(attempt).ok()?).copied()
+}
+
+impl Output {
+    /// An answer to the one who sent `message`, if there is somebody waiting.
+    pub(super) fn reply(&mut self, message: &Incoming, body: String) {
+        if let Some(to) = message.reply_to.clone() {
+            self.replies.push(Reply { to, correlation_id: message.correlation_id.clone(), body });
+        }
+    }
+
+    /// The message comes again; it has not failed.
+    pub(super) fn postpone(&mut self, message: &Incoming, rung: Rung) {
+        self.again.push(Again { message: message.clone(), rung, attempt: message.attempt });
+    }
+
+    /// The message failed: to the next rung, or aside.
+    pub(super) fn failed(&mut self, message: &Incoming, fault: &Fault, origin: &Origin) {
+        match (fault, rung_after(message.attempt)) {
+            (Fault::Permanent(why), _) => {
+                self.aside(message, DeadReason::Permanent, why.clone(), origin);
+            }
+            (_, Some(rung)) => {
+                let attempt = message.attempt + 1;
+                crate::observe::retried(origin.worker, attempt, fault);
+                self.again.push(Again { message: message.clone(), rung, attempt });
+            }
+            (_, None) => self.aside(message, DeadReason::Exhausted, fault.to_string(), origin),
+        }
+    }
+
+    /// The message was not read.
+    pub(super) fn rejected(&mut self, message: &Incoming, why: Rejected, origin: &Origin) {
+        self.aside(message, why.reason, why.detail, origin);
+    }
+
+    /// Sets a message aside, sealed, and tells the one who waits for its outcome.
+    pub(super) fn aside(
+        &mut self,
+        message: &Incoming,
+        reason: DeadReason,
+        detail: String,
+        origin: &Origin,
+    ) {
+        let id = message.message_id.as_deref().and_then(|id| uuid::Uuid::parse_str(id).ok());
+        let id = id.map(|id| id.to_string()).unwrap_or_default();
+        crate::observe::dead_letter(origin.worker, reason.label(), &id, &detail);
+        let outcome =
+            Outcome { detail: Some(detail.clone()), ..Outcome::new(OutcomeKind::Refused) };
+        self.reply(message, outcome.body());
+        let body = origin.seal_to.seal(&message.body).into_bytes();
+        self.dead.push(DeadLetter {
+            message: Incoming { body, ..message.clone() },
+            reason,
+            detail,
+            worker: origin.worker.to_owned(),
+            queue: origin.queue.to_owned(),
+        });
+    }
+
+    /// In the order in which they are published: what is caused, then who is told.
+    pub(super) fn publications<'a>(&'a self, queue: &'a str) -> Vec<Publication<'a>> {
+        let again = self.again.iter().map(|again| Publication::Again {
+            message: &again.message,
+            queue,
+            rung: again.rung,
+            attempt: again.attempt,
+        });
+        let messages = self.messages.iter().map(Publication::Message);
+        let dead = self.dead.iter().map(Publication::Dead);
+        messages.chain(again).chain(dead).chain(self.replies.iter().map(Publication::Reply)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_ladder_climbs_and_ends(attempt in 0_u32..100) {
+            let (this, next) = (rung_after(attempt), rung_after(attempt + 1));
+            prop_assert_eq!(this.is_some(), attempt < 4);
+            if let (Some(this), Some(next)) = (this, next) {
+                prop_assert!(next > this);
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_set_aside_is_sealed_and_its_sender_is_told() {
+        let keys = crate::domain::keys::Keyring::for_tests();
+        let origin = Origin { worker: "w", queue: "w.login", seal_to: keys.public() };
+        let message = Incoming {
+            reply_to: Some("amq.rabbitmq.reply-to.x".into()),
+            body: b"+12025550123".to_vec(),
+            attempt: 4,
+            ..Incoming::default()
+        };
+        let mut output = Output::default();
+        output.failed(&message, &Fault::Transient("locked".into()), &origin);
+        let letter = &output.dead[0];
+        assert_eq!(letter.reason, DeadReason::Exhausted);
+        let sealed = std::str::from_utf8(&letter.message.body).unwrap();
+        assert_eq!(keys.open_request(sealed).unwrap().as_slice(), b"+12025550123");
+        assert_eq!(output.publications("w.login").len(), 2);
+    }
+}

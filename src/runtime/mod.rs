@@ -1,0 +1,22 @@
+//! FLOOR 4. The one generic worker runtime: the trait, the pass, the engine, the life of a process.
+
+mod disposal;
+mod engine;
+mod lifecycle;
+mod pass;
+mod worker;
+
+pub use engine::{Settings, Shared, run};
+pub use lifecycle::{Health, await_dependencies, serve_health, stop_on_signal};
+pub use worker::Worker;
+
+use std::time::Duration;
+
+use crate::domain::Timestamp;
+
+/// How old a message is by this process's clock. For a histogram, never for a decision.
+#[expect(clippy::disallowed_methods, reason = "a figure for people; no rule sees it")]
+fn age_of(published_at: Timestamp) -> Duration {
+    let age = Timestamp::now_utc() - published_at;
+    age.try_into().unwrap_or_default()
+}

@@ -1,0 +1,295 @@
+//! One pass: a few messages, one transaction.
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+use uuid::Uuid;
+
+use super::disposal::{Origin, Output};
+use super::worker::Worker;
+use crate::broker::Delivery;
+use crate::domain::Timestamp;
+use crate::fault::{Dependency, Fault};
+use crate::message::{DeadReason, Decoded, Message, Outgoing, Subject};
+use crate::observe;
+use crate::rules::{Ctx, Verdict};
+use crate::store::{self, Entry, Known, Store, Tx};
+
+/// A pass that takes longer has lost its server without being told.
+const PASS_MAX: Duration = Duration::from_secs(20);
+/// After so many returns a message is handled alone: it may be the one that kills us.
+const RETURNS_ALONE: u32 = 3;
+
+/// A message that was read, with the delivery it came in.
+pub(super) struct Item<M> {
+    pub(super) delivery: Delivery,
+    pub(super) decoded: Decoded<M>,
+}
+
+/// Why a pass came to nothing.
+pub(super) enum Failure {
+    Fault(Fault),
+    Panicked,
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// What a pass works with.
+pub(super) struct Desk<W> {
+    pub(super) worker: Arc<W>,
+    pub(super) store: Store,
+    pub(super) origin: Origin,
+}
+
+/// Splits a batch so that no two messages of one wave are about the same, keeping their order.
+pub(super) fn waves<M: Message>(items: Vec<Item<M>>) -> Vec<Vec<Item<M>>> {
+    let mut waves: Vec<(HashSet<(Option<Subject>, Uuid)>, Vec<Item<M>>)> = Vec::new();
+    let mut floor = 0;
+    for item in items {
+        let subject = (Some(item.decoded.message.subject()), Uuid::nil());
+        let same_id = (None, item.decoded.id);
+        let alone = item.delivery.returns >= RETURNS_ALONE;
+        let clashes = |seen: &HashSet<_>| seen.contains(&subject) || seen.contains(&same_id);
+        // Behind the last wave that holds something about the same.
+        let last = waves.iter().rposition(|(seen, _)| clashes(seen)).map_or(floor, |at| at + 1);
+        let at = if alone { waves.len() } else { last.max(floor) };
+        if at >= waves.len() {
+            waves.push((HashSet::new(), Vec::new()));
+        }
+        let at = at.min(waves.len() - 1);
+        waves[at].0.extend([subject, same_id]);
+        waves[at].1.push(item);
+        if alone {
+            floor = waves.len();
+        }
+    }
+    waves.into_iter().map(|(_, items)| items).collect()
+}
+
+/// Those of a wave that are new, by their place, and what is known of the others.
+struct Sorted<'a, M> {
+    fresh: Vec<&'a Item<M>>,
+    known: Vec<(&'a Item<M>, Known)>,
+}
+
+impl<W: Worker> Desk<W> {
+    /// Inward: decides and writes a wave in one transaction. Nothing is published yet.
+    pub(super) async fn settle_wave(&self, wave: &[Item<W::Message>]) -> Result<Output, Failure> {
+        guarded(async {
+            let mut output = Output::default();
+            let mut client = self.store.client().await?;
+            let tx = client.begin().await?;
+            let sorted = self.sort(&tx, wave).await?;
+            for (item, known) in sorted.known {
+                self.hand_out(item, known, &mut output);
+            }
+            if sorted.fresh.is_empty() {
+                return Ok(output);
+            }
+            let (verdicts, now) = self.judge(&tx, &sorted.fresh).await?;
+            let judged: Vec<(&Item<W::Message>, &W::Verdict)> =
+                sorted.fresh.iter().copied().zip(&verdicts).collect();
+            let new = self.write(&tx, &judged, now, &mut output).await?;
+            if W::INBOX && new.len() < judged.len() {
+                // Another process was faster with one of them; next time it is known.
+                return Err(Fault::Transient("handled elsewhere meanwhile".into()).into());
+            }
+            tx.commit().await?;
+            self.count(&judged);
+            Ok(output)
+        })
+        .await
+    }
+
+    /// Outward: claims a wave in one transaction. Returns the verdicts to act on.
+    pub(super) async fn claim_wave(
+        &self,
+        wave: &[Item<W::Message>],
+    ) -> Result<(Output, Vec<(usize, W::Verdict)>), Failure> {
+        guarded(async {
+            let mut output = Output::default();
+            let mut client = self.store.client().await?;
+            let tx = client.begin().await?;
+            let sorted = self.sort(&tx, wave).await?;
+            for (item, known) in sorted.known {
+                self.hand_out(item, known, &mut output);
+            }
+            if sorted.fresh.is_empty() {
+                return Ok((output, Vec::new()));
+            }
+            let (verdicts, _) = self.judge(&tx, &sorted.fresh).await?;
+            let claimed: Vec<&W::Verdict> =
+                verdicts.iter().filter(|verdict| verdict.wait().is_none()).collect();
+            self.worker.claim(&tx, &claimed).await?;
+            tx.commit().await?;
+            let mut to_act = Vec::with_capacity(verdicts.len());
+            for (item, verdict) in sorted.fresh.iter().zip(verdicts) {
+                if let Some(rung) = verdict.wait() {
+                    output.postpone(&item.delivery.incoming, rung);
+                    observe::handled(W::NAME, verdict.label(), None);
+                } else if let Some(at) = wave.iter().position(|other| std::ptr::eq(other, *item)) {
+                    to_act.push((at, verdict));
+                }
+            }
+            Ok((output, to_act))
+        })
+        .await
+    }
+
+    /// Outward: writes what came of the calls. Where another process has settled a message
+    /// meanwhile, its messages stand; a late answer is still written.
+    pub(super) async fn settle_calls(
+        &self,
+        called: &[(Item<W::Message>, W::Verdict)],
+    ) -> Result<Output, Failure> {
+        guarded(async {
+            let mut output = Output::default();
+            let mut client = self.store.client().await?;
+            let tx = client.begin().await?;
+            let now = tx.now().await?;
+            let judged: Vec<(&Item<W::Message>, &W::Verdict)> =
+                called.iter().map(|(item, verdict)| (item, verdict)).collect();
+            let mut fresh = Output::default();
+            let new = self.write(&tx, &judged, now, &mut fresh).await?;
+            if new.len() == judged.len() {
+                output = fresh;
+            } else {
+                let ids: Vec<Uuid> = judged.iter().map(|(item, _)| item.decoded.id).collect();
+                let mut known = store::known(&tx, W::NAME, &ids).await?;
+                for (item, _) in &judged {
+                    if let Some(known) = known.remove(&item.decoded.id) {
+                        self.hand_out(item, known, &mut output);
+                    }
+                }
+            }
+            tx.commit().await?;
+            self.count(&judged);
+            Ok(output)
+        })
+        .await
+    }
+
+    async fn sort<'a>(
+        &self,
+        tx: &Tx<'_>,
+        wave: &'a [Item<W::Message>],
+    ) -> Result<Sorted<'a, W::Message>, Fault> {
+        if !W::INBOX {
+            return Ok(Sorted { fresh: wave.iter().collect(), known: Vec::new() });
+        }
+        let ids: Vec<Uuid> = wave.iter().map(|item| item.decoded.id).collect();
+        let mut found = store::known(tx, W::NAME, &ids).await?;
+        let (mut fresh, mut known) = (Vec::with_capacity(wave.len()), Vec::new());
+        for item in wave {
+            match found.remove(&item.decoded.id) {
+                Some(row) => known.push((item, row)),
+                None => fresh.push(item),
+            }
+        }
+        Ok(Sorted { fresh, known })
+    }
+
+    async fn judge(
+        &self,
+        tx: &Tx<'_>,
+        fresh: &[&Item<W::Message>],
+    ) -> Result<(Vec<W::Verdict>, Timestamp), Fault> {
+        let messages: Vec<&Decoded<W::Message>> = fresh.iter().map(|item| &item.decoded).collect();
+        let facts = self.worker.load(tx, &messages).await?;
+        // After the locks: whoever waited for one is judged by the time it came free.
+        let now = tx.now().await?;
+        let mut rng = UnwrapErr(SysRng);
+        let mut ctx = Ctx { now, rng: &mut rng };
+        let verdicts = messages
+            .iter()
+            .zip(facts)
+            .map(|(message, facts)| self.worker.decide(message, facts, &mut ctx))
+            .collect();
+        Ok((verdicts, now))
+    }
+
+    /// Stores verdicts and their inbox rows, and puts what they cause into `output`.
+    async fn write(
+        &self,
+        tx: &Tx<'_>,
+        judged: &[(&Item<W::Message>, &W::Verdict)],
+        now: Timestamp,
+        output: &mut Output,
+    ) -> Result<HashSet<Uuid>, Fault> {
+        let verdicts: Vec<&W::Verdict> = judged.iter().map(|(_, verdict)| *verdict).collect();
+        self.worker.store(tx, &verdicts, now).await?;
+        let mut entries = Vec::with_capacity(judged.len());
+        for (item, verdict) in judged {
+            let caused = self.render(item, *verdict, now);
+            let reply = verdict.reply().map(|outcome| outcome.body());
+            output.messages.extend(caused.iter().cloned());
+            if let Some(body) = &reply {
+                output.reply(&item.delivery.incoming, body.clone());
+            }
+            let (message, digest, label) =
+                (item.decoded.id, item.decoded.digest, verdict.label());
+            entries.push(Entry { message, digest, label, caused, reply });
+        }
+        if !W::INBOX {
+            return Ok(entries.iter().map(|entry| entry.message).collect());
+        }
+        store::keep(tx, W::NAME, &entries, now).await
+    }
+
+    fn render(&self, item: &Item<W::Message>, verdict: &W::Verdict, now: Timestamp) -> Vec<Outgoing> {
+        let effects = verdict.effects().into_iter().enumerate();
+        effects
+            .map(|(place, effect)| Outgoing {
+                traceparent: item.delivery.incoming.traceparent.clone(),
+                ..effect.render(item.decoded.id, place, now)
+            })
+            .collect()
+    }
+
+    /// A repeat: the same messages and the same answer again, unless it asks something else.
+    fn hand_out(&self, item: &Item<W::Message>, known: Known, output: &mut Output) {
+        let asks_the_same = match (&item.decoded.digest, &known.digest) {
+            (Some(asked), Some(known)) => asked.as_slice() == known.as_slice(),
+            _ => true,
+        };
+        let incoming = &item.delivery.incoming;
+        if !asks_the_same {
+            let detail = "the message_id was used for another request: take a new one".to_owned();
+            output.aside(incoming, DeadReason::IdReused, detail, &self.origin);
+            return;
+        }
+        output.messages.extend(known.caused);
+        if let Some(body) = known.reply {
+            output.reply(incoming, body);
+        }
+        observe::handled(W::NAME, "duplicate", None);
+    }
+
+    fn count(&self, judged: &[(&Item<W::Message>, &W::Verdict)]) {
+        for (item, verdict) in judged {
+            let age = item.delivery.incoming.published_at.map(super::age_of);
+            observe::handled(W::NAME, verdict.label(), age);
+        }
+    }
+}
+
+/// Bounds a pass in time, and turns a panic into a failure of these messages alone.
+async fn guarded<T>(pass: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match tokio::time::timeout(PASS_MAX, AssertUnwindSafe(pass).catch_unwind()).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Failure::Panicked),
+        Err(_) => {
+            let why = format!("no answer within {} s", PASS_MAX.as_secs());
+            Err(Fault::Down(Dependency::Database, why).into())
+        }
+    }
+}
