@@ -1,1 +1,14 @@
-//! workers
+//! The roster: one file per worker. Workers do not import workers; they meet only in messages.
+
+pub mod audit;
+pub mod code_generation;
+pub mod directory;
+pub mod email_fallback;
+pub mod janitor;
+pub mod keys;
+pub mod notice_delivery;
+pub mod notification;
+pub mod sim;
+pub mod sms_delivery;
+pub mod timers;
+pub mod verification;

@@ -1,0 +1,102 @@
+//! Opens challenges and looks after them until they are verified.
+//!
+//! |          |                                                                             |
+//! |----------|-----------------------------------------------------------------------------|
+//! | consumes | `challenge.issue` `challenge.resend` `challenge.cancel` `challenge.expire` `challenge.abandon` |
+//! | reads    | `account` `member` `login` `challenge` `delivery_attempt` `destination` `wrong_guess` |
+//! | writes   | `challenge` `login` `delivery_attempt` `destination`                         |
+//! | causes   | `sms.send` `email.send`; `challenge.*` events                                |
+//! | rule     | [`stepup::rules::code_generation`]                                           |
+
+use stepup::domain::Timestamp;
+use stepup::domain::id::ChallengeId;
+use stepup::fault::Fault;
+use stepup::message::Decoded;
+use stepup::rules::code_generation::{self, Ask, Facts, Rules, Write};
+use stepup::rules::{Ctx, Decided};
+use stepup::runtime::Worker;
+use stepup::store::{self, ChallengeKey, IssueKey, Tx};
+
+/// The worker.
+pub struct CodeGeneration {
+    /// Keys and numbers.
+    pub rules: Rules,
+}
+
+impl Worker for CodeGeneration {
+    const NAME: &'static str = "code_generation";
+    type Message = Ask;
+    type Facts = Facts;
+    type Verdict = Decided<Write>;
+
+    async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Ask>]) -> Result<Vec<Facts>, Fault> {
+        let (mut issues, mut others) = (Vec::new(), Vec::new());
+        for decoded in batch {
+            match key_of(decoded) {
+                Key::Issue(key) => issues.push(key),
+                Key::Challenge(key) => others.push(key),
+            }
+        }
+        let policy = &self.rules.policy;
+        let mut issues = store::issue_facts(tx, &issues, policy).await?.into_iter();
+        let mut others = store::challenge_facts(tx, &others, policy).await?.into_iter();
+        let unknown = Facts::Unknown { own_account: false };
+        let next = |decoded: &&Decoded<Ask>| {
+            let facts =
+                if matches!(decoded.message, Ask::Issue(_)) { issues.next() } else { others.next() };
+            facts.unwrap_or_else(|| unknown.clone())
+        };
+        Ok(batch.iter().map(next).collect())
+    }
+
+    fn decide(&self, ask: &Decoded<Ask>, facts: Facts, ctx: &mut Ctx<'_>) -> Decided<Write> {
+        code_generation::decide(&ask.message, facts, &self.rules, ctx)
+    }
+
+    async fn store(
+        &self,
+        tx: &Tx<'_>,
+        verdicts: &[&Decided<Write>],
+        _: Timestamp,
+    ) -> Result<(), Fault> {
+        let (mut new, mut grants, mut endings) = (Vec::new(), Vec::new(), Vec::new());
+        for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+            match write {
+                Write::Issue { new: challenge, ended } => {
+                    new.push(&**challenge);
+                    endings.extend(ended);
+                }
+                Write::Grant(grant) => grants.push(grant),
+                Write::End(ending) => endings.push(ending),
+            }
+        }
+        store::end(tx, &endings).await?;
+        store::insert(tx, &new, self.rules.policy.code_digits).await?;
+        store::grant(tx, &grants).await
+    }
+}
+
+enum Key<'a> {
+    Issue(IssueKey<'a>),
+    Challenge(ChallengeKey<'a>),
+}
+
+fn key_of(decoded: &Decoded<Ask>) -> Key<'_> {
+    let challenge = |challenge, asker| Key::Challenge(ChallengeKey { challenge, asker });
+    match &decoded.message {
+        Ask::Issue(request) => Key::Issue(IssueKey {
+            app: request.app.as_str(),
+            account: request.ask.account.as_str(),
+            member: request.ask.member.as_str(),
+            login: request.ask.login.as_str(),
+            id: ChallengeId(decoded.id),
+        }),
+        Ask::Resend(r) => {
+            challenge(r.ask.challenge, Some((r.app.as_str(), r.ask.account.as_str())))
+        }
+        Ask::Cancel(r) => {
+            challenge(r.ask.challenge, Some((r.app.as_str(), r.ask.account.as_str())))
+        }
+        Ask::Expire(id) | Ask::Abandon(id) => challenge(*id, None),
+    }
+}

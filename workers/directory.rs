@@ -1,0 +1,79 @@
+//! Keeps what upstream apps say of accounts and members.
+//!
+//! |          |                                                                             |
+//! |----------|-----------------------------------------------------------------------------|
+//! | consumes | `directory.account` `directory.member`                                      |
+//! | reads    | `account` `member` `login` `challenge`                                      |
+//! | writes   | `account` `member` `challenge` `activity`                                   |
+//! | causes   | `account.changed` `member.changed` `member.phone_changed` `challenge.cancelled` `directory.refused` |
+//! | rule     | [`stepup::rules::directory`]                                                |
+
+use std::sync::Arc;
+
+use stepup::domain::Timestamp;
+use stepup::domain::keys::Keyring;
+use stepup::fault::Fault;
+use stepup::message::Decoded;
+use stepup::rules::directory::{self, Ask, Facts, Write};
+use stepup::rules::{Ctx, Decided};
+use stepup::runtime::Worker;
+use stepup::store::{self, Tx};
+
+/// The worker.
+pub struct Directory {
+    /// For contacts and their blind indexes.
+    pub keys: Arc<Keyring>,
+}
+
+impl Worker for Directory {
+    const NAME: &'static str = "directory";
+    type Message = Ask;
+    type Facts = Facts;
+    type Verdict = Decided<Write>;
+
+    async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Ask>]) -> Result<Vec<Facts>, Fault> {
+        let keys: Vec<(&str, Option<&str>)> = batch
+            .iter()
+            .map(|decoded| match &decoded.message {
+                Ask::Account(request) => (request.ask.account.as_str(), None),
+                Ask::Member(r) => (r.ask.account.as_str(), Some(r.ask.member.as_str())),
+            })
+            .collect();
+        // A member that follows its account in the same batch must see it: walk such a batch.
+        let follows = |(account, member): &(&str, Option<&str>)| {
+            member.is_some() && keys.contains(&(*account, None))
+        };
+        if keys.iter().any(follows) {
+            return Err(Fault::Transient("an account and its member in one batch".into()));
+        }
+        store::directory_facts(tx, &keys).await
+    }
+
+    fn decide(&self, ask: &Decoded<Ask>, facts: Facts, ctx: &mut Ctx<'_>) -> Decided<Write> {
+        directory::decide(&ask.message, facts, &self.keys, ctx)
+    }
+
+    async fn store(
+        &self,
+        tx: &Tx<'_>,
+        verdicts: &[&Decided<Write>],
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let (mut accounts, mut members) = (Vec::new(), Vec::new());
+        let (mut ended, mut rows) = (Vec::new(), Vec::new());
+        for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+            match write {
+                Write::Account { account, version } => accounts.push((account, *version)),
+                Write::Member { member, endings, activity } => {
+                    members.push(&**member);
+                    ended.extend(endings);
+                    rows.extend(activity);
+                }
+            }
+        }
+        store::put_accounts(tx, &accounts, now).await?;
+        store::put_members(tx, &members, now).await?;
+        store::end(tx, &ended).await?;
+        store::append_activity(tx, &rows).await
+    }
+}

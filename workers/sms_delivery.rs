@@ -1,0 +1,112 @@
+//! Hands codes to the SMS provider.
+//!
+//! |          |                                                                             |
+//! |----------|-----------------------------------------------------------------------------|
+//! | consumes | `sms.send`                                                                  |
+//! | reads    | `challenge` `account` `member` `delivery_attempt`                           |
+//! | writes   | `delivery_attempt` `challenge.fallback_at`                                  |
+//! | causes   | `sms.send` (the next try) `email.send` (at once, when SMS failed) `challenge.abandon`; `delivery.*` |
+//! | rule     | [`stepup::rules::delivery`]                                                 |
+
+use std::time::Instant;
+
+use stepup::domain::Timestamp;
+use stepup::fault::Fault;
+use stepup::gateway::{self, Sms, SmsGateway};
+use stepup::message::{Command, Decoded};
+use stepup::observe;
+use stepup::rules::Ctx;
+use stepup::rules::code_generation::Rules;
+use stepup::rules::delivery::{self, Answer, Ask, Dispatch, Facts, Step};
+use stepup::runtime::Worker;
+use stepup::store::{self, Claim, Tx};
+
+/// The worker.
+pub struct SmsDelivery<G> {
+    /// The provider.
+    pub gateway: G,
+    /// Keys and numbers.
+    pub rules: Rules,
+    /// What a claim sets.
+    pub claim: Claim,
+}
+
+impl<G: SmsGateway> Worker for SmsDelivery<G> {
+    const NAME: &'static str = "sms_delivery";
+    const OUTWARD: bool = true;
+    type Message = Command;
+    type Facts = Option<Facts>;
+    type Verdict = Dispatch;
+
+    async fn load(
+        &self,
+        tx: &Tx<'_>,
+        batch: &[&Decoded<Command>],
+    ) -> Result<Vec<Option<Facts>>, Fault> {
+        store::delivery_facts(tx, &challenges(batch)?).await
+    }
+
+    fn decide(&self, command: &Decoded<Command>, facts: Option<Facts>, ctx: &mut Ctx<'_>) -> Dispatch {
+        decided(command, facts, &self.rules, ctx.now)
+    }
+
+    async fn claim(&self, tx: &Tx<'_>, dispatches: &[&Dispatch]) -> Result<(), Fault> {
+        store::claim(tx, dispatches, self.claim).await
+    }
+
+    async fn act(&self, dispatch: Dispatch) -> Dispatch {
+        let Step::Call(letter) = &dispatch.step else { return dispatch };
+        let (attempt, to, text) = (letter.attempt, letter.to.as_str(), letter.text.as_str());
+        let started = Instant::now();
+        let answer = self.gateway.send(Sms { attempt, to, text }).await;
+        observe::provider_called("sms", answer.label(), started.elapsed());
+        dispatch.answered(told(answer), &self.rules.policy)
+    }
+
+    async fn store(
+        &self,
+        tx: &Tx<'_>,
+        dispatches: &[&Dispatch],
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        store::settle(tx, dispatches, now).await
+    }
+}
+
+/// The challenges whose codes are to be sent.
+pub(crate) fn challenges(batch: &[&Decoded<Command>]) -> Result<Vec<uuid::Uuid>, Fault> {
+    let ask = |decoded: &&Decoded<Command>| Ask::of(&decoded.message).map(|ask| ask.challenge.0);
+    let found: Option<Vec<_>> = batch.iter().map(ask).collect();
+    found.ok_or_else(|| Fault::Permanent("this queue does not take that command".into()))
+}
+
+/// The verdict on a command to send.
+pub(crate) fn decided(
+    command: &Decoded<Command>,
+    facts: Option<Facts>,
+    rules: &Rules,
+    now: Timestamp,
+) -> Dispatch {
+    let Some(ask) = Ask::of(&command.message) else {
+        unreachable!("`load` has refused what is no command to send")
+    };
+    delivery::decide(&ask, facts, rules, now)
+}
+
+/// A gateway's answer, as the rules know it.
+pub(crate) fn told(answer: gateway::Answer) -> Answer {
+    match answer {
+        gateway::Answer::Accepted { provider_ref } => Answer::Accepted { provider_ref },
+        gateway::Answer::Throttled { retry_after } => Answer::NotNow {
+            retry_after_seconds: retry_after.map(|wait| wait.as_secs()),
+            code: "throttled".to_owned(),
+        },
+        gateway::Answer::Transient { code } => {
+            Answer::NotNow { retry_after_seconds: None, code }
+        }
+        gateway::Answer::Refused { scope, code } => {
+            Answer::Refused { code: format!("{}_{code}", scope.label()) }
+        }
+        gateway::Answer::Unknown { code } => Answer::Unknown { code },
+    }
+}

@@ -1,0 +1,70 @@
+//! Judges guesses.
+//!
+//! |          |                                                                             |
+//! |----------|-----------------------------------------------------------------------------|
+//! | consumes | `challenge.verify`                                                          |
+//! | reads    | `member` `challenge` `login` `delivery_attempt` `wrong_guess` `account`     |
+//! | writes   | `challenge` `member` `wrong_guess` `destination`                            |
+//! | causes   | `challenge.verified` `challenge.locked` `guess.failed` `guess.limit_reached` `factor.suspended` |
+//! | rule     | [`stepup::rules::verification`]                                             |
+
+use stepup::domain::Timestamp;
+use stepup::fault::Fault;
+use stepup::message::{Decoded, Request, VerifyChallenge};
+use stepup::rules::code_generation::Rules;
+use stepup::rules::verification::{self, Facts, Write};
+use stepup::rules::{Ctx, Decided};
+use stepup::runtime::Worker;
+use stepup::store::{self, ChallengeKey, Tx};
+
+/// The worker.
+pub struct Verification {
+    /// Keys and numbers.
+    pub rules: Rules,
+}
+
+impl Worker for Verification {
+    const NAME: &'static str = "verification";
+    type Message = Request<VerifyChallenge>;
+    type Facts = Option<Facts>;
+    type Verdict = Decided<Write>;
+
+    async fn load(
+        &self,
+        tx: &Tx<'_>,
+        batch: &[&Decoded<Self::Message>],
+    ) -> Result<Vec<Option<Facts>>, Fault> {
+        let key = |decoded: &&Decoded<Self::Message>| {
+            let Request { app, ask } = &decoded.message;
+            (ask.challenge, app.as_str().to_owned(), ask.account.as_str().to_owned())
+        };
+        let keys: Vec<_> = batch.iter().map(key).collect();
+        let keys: Vec<ChallengeKey<'_>> = keys
+            .iter()
+            .map(|(challenge, app, account)| ChallengeKey {
+                challenge: *challenge,
+                asker: Some((app.as_str(), account.as_str())),
+            })
+            .collect();
+        store::verification_facts(tx, &keys, &self.rules.policy).await
+    }
+
+    fn decide(
+        &self,
+        guess: &Decoded<Self::Message>,
+        facts: Option<Facts>,
+        ctx: &mut Ctx<'_>,
+    ) -> Decided<Write> {
+        verification::decide(&guess.message, facts, &self.rules, ctx.now)
+    }
+
+    async fn store(
+        &self,
+        tx: &Tx<'_>,
+        verdicts: &[&Decided<Write>],
+        _: Timestamp,
+    ) -> Result<(), Fault> {
+        let writes: Vec<&Write> = verdicts.iter().filter_map(|v| v.write.as_ref()).collect();
+        store::write_guesses(tx, &writes).await
+    }
+}
