@@ -57,7 +57,6 @@ set_environment() {
         STEPUP_SMS_SECRET_FILE="$STATE/sms-secret"
         STEPUP_SMTP_URL="smtp://127.0.0.1:$SMTP_PORT?tls=none"
         STEPUP_MAIL_FROM=security@fieldservice.example
-        STEPUP_ORIGIN=app.fieldservice.example
         STEPUP_FALLBACK_SECONDS=4
         STEPUP_TRANSACTION_SECONDS=1
         "STEPUP_RESEND_SECONDS=4,4,8,20"
@@ -71,7 +70,7 @@ is_ready() {
     timeout 5 bash -c '
         exec 3<>"/dev/tcp/127.0.0.1/$1"
         printf "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" >&3
-        read -r _ status _ <&3 && [[ $status == 200 ]]' bash "$HTTP_PORT" 2>/dev/null
+        read -r _ status _ <&3 && [[ $status == 200 ]]' bash "$METRICS_PORT" 2>/dev/null
 }
 
 listens() { # PORT

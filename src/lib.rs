@@ -23,6 +23,7 @@ pub mod config;
 pub mod domain;
 pub mod fault;
 pub mod gateway;
+pub mod ingress;
 pub mod message;
 pub mod observe;
 pub mod rules;

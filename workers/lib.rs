@@ -2,12 +2,15 @@
 
 pub mod audit;
 pub mod code_generation;
+pub mod demo;
 pub mod directory;
 pub mod email_fallback;
 pub mod janitor;
 pub mod keys;
 pub mod notice_delivery;
 pub mod notification;
+pub mod operate;
+pub mod roles;
 pub mod sim;
 pub mod sms_delivery;
 pub mod timers;

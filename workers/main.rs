@@ -1,2 +1,135 @@
-//! main
-fn main() {}
+//! `stepup`: every role and every operator command of the product. Wiring only.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use stepup_workers::{demo, keys, operate, roles, sim};
+
+/// Self-hosted two-factor authentication as queue-driven workers.
+#[derive(Parser)]
+#[command(name = "stepup", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the ingress and every worker in this process.
+    All,
+    /// Run the HTTP ingress.
+    Ingress,
+    /// Run these workers: code-generation, verification, directory, sms-delivery, email-fallback,
+    /// audit, notification, notice-delivery, timers, janitor.
+    Work {
+        /// Which.
+        #[arg(required = true)]
+        roles: Vec<roles::Role>,
+    },
+    /// Bring the database to this version's state.
+    Migrate,
+    /// Declare every exchange and queue; with --check only say what deviates.
+    Topology {
+        /// Change nothing.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Look at the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Keys and API keys.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// What was set aside.
+    DeadLetters {
+        #[command(subcommand)]
+        command: operate::DeadLetters,
+    },
+    /// A stand-in carrier and mailbox, for the demo and for tests.
+    Sim,
+    /// Walk through two logins against a running system.
+    Demo,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Report every error, or print the effective settings.
+    Check,
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Write a new key file, or with --rotate a new set into an existing one.
+    Create {
+        /// The file.
+        file: PathBuf,
+        /// Add a set, make it active and keep the old ones.
+        #[arg(long)]
+        rotate: bool,
+    },
+    /// Print the public key that apps seal to.
+    Public,
+    /// List the key ids.
+    List,
+    /// Make an API key for an app, and print its entry for STEPUP_APPS.
+    App {
+        /// The app's name.
+        name: String,
+        /// Its login at the broker, if it is another.
+        #[arg(long)]
+        broker_user: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    // Fails only when a provider was installed before, and nothing has.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.to_string()),
+    };
+    match runtime.block_on(run(Cli::parse().command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => failed(&why),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a command's error goes to the one who typed it")]
+fn failed(why: &str) -> ExitCode {
+    eprintln!("stepup: {why}");
+    ExitCode::FAILURE
+}
+
+async fn run(command: Command) -> Result<(), String> {
+    match command {
+        Command::All => roles::run(roles::Role::ALL, true).await,
+        Command::Ingress => roles::run(&[], true).await,
+        Command::Work { roles } => roles::run(&roles, false).await,
+        Command::Migrate => operate::migrate().await,
+        Command::Topology { check } => operate::topology(check).await,
+        Command::Config { command: ConfigCommand::Check } => operate::check_config(),
+        Command::Keys { command } => print(&match command {
+            KeysCommand::Create { file, rotate } => keys::create(&file, rotate)?,
+            KeysCommand::Public => keys::public(&operate::keyring()?),
+            KeysCommand::List => keys::list(&operate::keyring()?),
+            KeysCommand::App { name, broker_user } => keys::app(&name, broker_user.as_deref())?,
+        }),
+        Command::DeadLetters { command } => operate::dead_letters(command).await,
+        Command::Sim => {
+            let stop = roles::stop_signal().map_err(|error| error.to_string())?;
+            sim::run(sim::Settings::from_env()?, stop).await
+        }
+        Command::Demo => demo::run().await,
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a command's answer goes to the one who typed it")]
+fn print(text: &str) -> Result<(), String> {
+    println!("{text}");
+    Ok(())
+}

@@ -1,0 +1,477 @@
+//! From an HTTP request to the message it publishes: strict, pure, and nothing secret in clear.
+//!
+//! Readers of messages are tolerant; this door is not: whoever writes `locate` for `locale` learns
+//! it here. What the values mean is judged by the workers.
+
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::problem::Problem;
+use crate::domain::account::EmailFallback;
+use crate::domain::challenge::{Channel, Purpose};
+use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, request_id};
+use crate::domain::keys::PublicKey;
+use crate::domain::member::Role;
+use crate::domain::phone::Country;
+use crate::message::{Exchange, Outgoing};
+
+/// The longest `Idempotency-Key`, in characters.
+pub const IDEMPOTENCY_KEY_MAX: usize = 255;
+
+/// The longest guess, in characters.
+pub const GUESS_MAX: usize = 32;
+
+/// A member of a request: what it is called, what it must be, and how that is checked.
+pub struct Field {
+    name: &'static str,
+    required: bool,
+    sealed: bool,
+    must_be: &'static str,
+    fits: fn(&Value) -> bool,
+}
+
+const ID: &str = "a text of 1 to 128 of A-Z a-z 0-9 _ -, beginning with a letter or digit";
+
+impl Field {
+    const fn required<T: DeserializeOwned>(name: &'static str, must_be: &'static str) -> Self {
+        Self { name, required: true, sealed: false, must_be, fits: reads_as::<T> }
+    }
+
+    const fn optional<T: DeserializeOwned>(name: &'static str, must_be: &'static str) -> Self {
+        Self { required: false, ..Self::required::<T>(name, must_be) }
+    }
+
+    const fn sealed(self) -> Self {
+        Self { sealed: true, ..self }
+    }
+
+    fn check(&self, value: Option<&Value>) -> Result<(), Problem> {
+        let (name, must_be) = (self.name, self.must_be);
+        match value {
+            None if self.required => {
+                Err(Problem::field(name, format!("`{name}` is missing; it must be {must_be}")))
+            }
+            Some(value) if !(self.fits)(value) => {
+                Err(Problem::field(name, format!("`{name}` must be {must_be}")))
+            }
+            None | Some(_) => Ok(()),
+        }
+    }
+}
+
+fn reads_as<T: DeserializeOwned>(value: &Value) -> bool {
+    T::deserialize(value).is_ok()
+}
+
+fn is_guess(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| (1..=GUESS_MAX).contains(&text.chars().count()))
+}
+
+/// What can be asked over HTTP: a routing key and the members of its body.
+pub struct Endpoint {
+    /// The routing key.
+    pub key: &'static str,
+    /// Members taken from the path.
+    path: &'static [Field],
+    /// Members taken from the body.
+    body: &'static [Field],
+}
+
+const ACCOUNT: Field = Field::required::<AccountId>("account", ID);
+const MEMBER: Field = Field::required::<MemberId>("member", ID);
+const CHALLENGE: Field = Field::required::<ChallengeId>("challenge", "a UUID");
+const VERSION: Field = Field::required::<i64>("version", "a whole number of at most 64 bits");
+
+/// `POST /v1/logins`.
+pub const ISSUE: Endpoint = Endpoint {
+    key: "challenge.issue",
+    path: &[],
+    body: &[
+        ACCOUNT,
+        MEMBER,
+        Field::required::<LoginId>("login", ID),
+        Field::optional::<Purpose>("purpose", "`login`"),
+    ],
+};
+
+/// `POST /v1/challenges/{challenge}/verify`.
+pub const VERIFY: Endpoint = Endpoint {
+    key: "challenge.verify",
+    path: &[CHALLENGE],
+    body: &[
+        ACCOUNT,
+        Field {
+            fits: is_guess,
+            ..Field::required::<String>("guess", "a text of 1 to 32 characters").sealed()
+        },
+    ],
+};
+
+/// `POST /v1/challenges/{challenge}/resend`.
+pub const RESEND: Endpoint = Endpoint {
+    key: "challenge.resend",
+    path: &[CHALLENGE],
+    body: &[ACCOUNT, Field::optional::<Channel>("channel", "`sms` or `email`")],
+};
+
+/// `POST /v1/challenges/{challenge}/cancel`.
+pub const CANCEL: Endpoint =
+    Endpoint { key: "challenge.cancel", path: &[CHALLENGE], body: &[ACCOUNT] };
+
+/// `PUT /v1/accounts/{account}`.
+pub const PUT_ACCOUNT: Endpoint = Endpoint {
+    key: "directory.account",
+    path: &[ACCOUNT],
+    body: &[
+        VERSION,
+        Field::required::<String>("name", "a text"),
+        Field::optional::<Option<String>>("origin", "a text or null"),
+        Field::required::<Country>("country", "a country as ISO 3166-1 alpha-2: `US`"),
+        Field::optional::<Option<Vec<Country>>>(
+            "countries",
+            "a list of countries as ISO 3166-1 alpha-2, or null",
+        ),
+        Field::optional::<EmailFallback>(
+            "email_fallback",
+            "`automatic`, `on_request` or `forbidden`",
+        ),
+    ],
+};
+
+/// `PUT /v1/accounts/{account}/members/{member}`.
+pub const PUT_MEMBER: Endpoint = Endpoint {
+    key: "directory.member",
+    path: &[ACCOUNT, MEMBER],
+    body: &[
+        VERSION,
+        Field::optional::<bool>("active", "true or false"),
+        Field::optional::<Role>("role", "`primary_admin`, `admin` or `member`"),
+        Field::optional::<String>("locale", "a language tag (BCP 47): `en`"),
+        Field::optional::<Option<String>>("phone", "a text or null").sealed(),
+        Field::optional::<Option<String>>("email", "a text or null").sealed(),
+        Field::optional::<bool>("email_verified", "true or false"),
+        Field::optional::<bool>("two_factor", "true or false"),
+        Field::optional::<bool>("email_backup", "true or false"),
+        Field::optional::<bool>("notify_number_changes", "true or false"),
+        Field::optional::<Option<MemberId>>("actor", ID),
+    ],
+};
+
+/// A message to publish, and the challenge where its outcome can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The message.
+    pub outgoing: Outgoing,
+    /// The challenge it opens or is about; none for the directory.
+    pub challenge: Option<Uuid>,
+}
+
+/// The request's id: a function of app and `Idempotency-Key`, or `fresh` where none was sent.
+///
+/// # Errors
+/// 400 for a key that is not 1 to 255 visible ASCII characters, or more than one.
+pub fn message_id(headers: &HeaderMap, app: &AppName, fresh: Uuid) -> Result<Uuid, Problem> {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let Some(key) = keys.next() else { return Ok(fresh) };
+    let visible = |text: &&str| {
+        (1..=IDEMPOTENCY_KEY_MAX).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_graphic())
+    };
+    match (key.to_str().ok().filter(visible), keys.next()) {
+        (Some(key), None) => Ok(request_id(app, key)),
+        (None | Some(_), _) => {
+            let detail = "Idempotency-Key must be one header of 1 to 255 visible ASCII characters";
+            Err(Problem::new(StatusCode::BAD_REQUEST, "idempotency_key", detail))
+        }
+    }
+}
+
+/// Whether the body claims to be JSON.
+///
+/// # Errors
+/// 415 where it does not.
+pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    if essence.trim().eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let detail = "send the body as JSON with `Content-Type: application/json`";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
+}
+
+/// Reads a request; `path` holds the path's members by name.
+///
+/// # Errors
+/// 400 for what is no JSON; 404 for a challenge that is no UUID; 422 for a field that is missing,
+/// unknown or of a wrong type. No problem repeats a value.
+pub fn accept(
+    endpoint: &'static Endpoint,
+    path: Vec<(String, String)>,
+    headers: &HeaderMap,
+    body: &[u8],
+    app: &AppName,
+    id: Uuid,
+    seal: &PublicKey,
+) -> Result<Accepted, Problem> {
+    let mut members = object(body)?;
+    if let Some(unknown) =
+        members.keys().find(|name| !endpoint.body.iter().any(|field| field.name == *name))
+    {
+        let known: Vec<_> = endpoint.body.iter().map(|field| field.name).collect();
+        let detail = format!("this field is not known here; known are: {}", known.join(", "));
+        return Err(Problem::field(unknown, detail));
+    }
+    for field in endpoint.body {
+        field.check(members.get(field.name))?;
+    }
+    for (name, text) in path {
+        members.insert(name, text.into());
+    }
+    for field in endpoint.path {
+        let checked = field.check(members.get(field.name));
+        // Whatever is no challenge looks like one that is not known.
+        checked
+            .map_err(|why| if field.name == "challenge" { Problem::not_found() } else { why })?;
+    }
+    for field in endpoint.body.iter().filter(|field| field.sealed) {
+        if let Some(Value::String(clear)) = members.get(field.name) {
+            let sealed = seal.seal(clear.as_bytes());
+            members.insert(field.name.to_owned(), sealed.into());
+        }
+    }
+    let challenge = match endpoint.key {
+        // The worker derives the challenge's id from the message's in the same way.
+        "challenge.issue" => Some(request_id(app, &id.to_string())),
+        _ => members.get("challenge").and_then(Value::as_str).and_then(|id| id.parse().ok()),
+    };
+    let outgoing = Outgoing {
+        exchange: Exchange::Requests,
+        key: endpoint.key.to_owned(),
+        id,
+        body: Value::Object(members).to_string(),
+        delay: None,
+        traceparent: traceparent(headers),
+    };
+    Ok(Accepted { outgoing, challenge })
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => {
+            let detail = "the body must be a JSON object";
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail))
+        }
+        Err(error) => {
+            let (line, column) = (error.line(), error.column());
+            let detail = format!("the body is not JSON (line {line}, column {column})");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "malformed", detail))
+        }
+    }
+}
+
+/// The trace this request belongs to (W3C, version 00), if that is what the header says.
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let lowercase_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let lengths: Vec<_> = text.split('-').map(str::len).collect();
+    (lengths == [2, 32, 16, 2] && text.split('-').all(lowercase_hex)).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::keys::Keyring;
+    use crate::message::{
+        CancelChallenge, Incoming, IssueChallenge, Message, PutAccount, PutMember, Request,
+        ResendChallenge, Senders, VerifyChallenge, decode,
+    };
+    use axum::http::{HeaderName, HeaderValue};
+    use serde_json::json;
+
+    const SOME: &str = "6f0b1c2e-0000-4000-8000-000000000001";
+
+    fn app() -> AppName {
+        AppName::parse("crm").unwrap()
+    }
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    fn take(endpoint: &'static Endpoint, path: &[&str], body: &Value) -> Result<Accepted, Problem> {
+        let names = endpoint.path.iter().map(|field| field.name.to_owned());
+        let path = names.zip(path.iter().map(|text| (*text).to_owned())).collect();
+        let seal = Keyring::for_tests().public();
+        let id = Uuid::from_u128(7);
+        accept(endpoint, path, &headers(&[]), body.to_string().as_bytes(), &app(), id, &seal)
+    }
+
+    /// What the worker reads; it refuses a secret in clear.
+    fn read<T>(accepted: &Accepted) -> T
+    where
+        Request<T>: Message,
+    {
+        let incoming = Incoming {
+            key: accepted.outgoing.key.clone(),
+            message_id: Some(accepted.outgoing.id.to_string()),
+            user: Some("stepup".into()),
+            app: Some("crm".into()),
+            body: accepted.outgoing.body.clone().into_bytes(),
+            ..Incoming::default()
+        };
+        let senders = Senders { own_user: "stepup".into(), apps: Default::default() };
+        let decoded = decode::<Request<T>>(&incoming, &senders, &Keyring::for_tests()).unwrap();
+        if accepted.outgoing.key == "challenge.issue" {
+            assert_eq!(accepted.challenge, Some(decoded.id), "where Location points");
+        }
+        decoded.message.ask
+    }
+
+    /// The largest body of each endpoint.
+    fn full(endpoint: &Endpoint) -> Value {
+        match endpoint.key {
+            "challenge.issue" => {
+                json!({ "account": "acme", "member": "ada", "login": "l1", "purpose": "login" })
+            }
+            "challenge.verify" => json!({ "account": "acme", "guess": "123456" }),
+            "challenge.resend" => json!({ "account": "acme", "channel": "email" }),
+            "challenge.cancel" => json!({ "account": "acme" }),
+            "directory.account" => json!({
+                "version": 3, "name": "Acme", "origin": "app.example.com", "country": "US",
+                "countries": ["US", "CA"], "email_fallback": "on_request",
+            }),
+            _ => json!({
+                "version": 3, "active": true, "role": "admin", "locale": "de",
+                "phone": "+12025550123", "email": "ada@example.com", "email_verified": true,
+                "two_factor": true, "email_backup": true, "notify_number_changes": true,
+                "actor": "bob",
+            }),
+        }
+    }
+
+    const ALL: [(&Endpoint, &[&str]); 6] = [
+        (&ISSUE, &[]),
+        (&VERIFY, &[SOME]),
+        (&RESEND, &[SOME]),
+        (&CANCEL, &[SOME]),
+        (&PUT_ACCOUNT, &["acme"]),
+        (&PUT_MEMBER, &["acme", "ada"]),
+    ];
+
+    #[test]
+    fn what_is_published_is_what_the_workers_read() {
+        let take = |at: usize| take(ALL[at].0, ALL[at].1, &full(ALL[at].0)).unwrap();
+        assert_eq!(read::<IssueChallenge>(&take(0)).login.as_str(), "l1");
+        assert_eq!(read::<VerifyChallenge>(&take(1)).guess.expose(), "123456");
+        assert_eq!(read::<ResendChallenge>(&take(2)).channel, Channel::Email);
+        assert_eq!(read::<CancelChallenge>(&take(3)).challenge.0.to_string(), SOME);
+        assert_eq!(read::<PutAccount>(&take(4)).account.as_str(), "acme");
+        let member: PutMember = read(&take(5));
+        assert_eq!(member.phone.unwrap().expose(), "+12025550123");
+        assert_eq!(member.email.unwrap().expose(), "ada@example.com");
+        assert_eq!(take(1).challenge.unwrap().to_string(), SOME);
+        assert_eq!(take(4).challenge, None);
+    }
+
+    #[test]
+    fn nothing_secret_is_published_in_clear() {
+        for (endpoint, secrets) in
+            [(&VERIFY, &["123456"][..]), (&PUT_MEMBER, &["2025550123", "example.com"])]
+        {
+            let path = if endpoint.key == VERIFY.key { &[SOME][..] } else { &["acme", "ada"] };
+            let body = take(endpoint, path, &full(endpoint)).unwrap().outgoing.body;
+            assert!(!secrets.iter().any(|secret| body.contains(secret)), "{body}");
+        }
+    }
+
+    #[test]
+    fn no_phone_stays_no_phone() {
+        let body = json!({ "version": 1, "phone": null });
+        let member: PutMember = read(&take(&PUT_MEMBER, &["acme", "ada"], &body).unwrap());
+        assert_eq!((member.phone, member.email), (None, None));
+    }
+
+    #[test]
+    fn a_missing_a_strange_and_a_wrong_field_are_named_and_no_value_is_repeated() {
+        for (endpoint, path) in ALL {
+            let full = full(endpoint);
+            for field in endpoint.body {
+                let mut less = full.clone();
+                less.as_object_mut().unwrap().remove(field.name);
+                let outcome = take(endpoint, path, &less);
+                assert_eq!(outcome.is_err(), field.required, "{}", field.name);
+                for wrong in [json!(["s3cret"]), json!({ "a": 4711 }), json!(4711.5)] {
+                    let mut body = full.clone();
+                    body[field.name] = wrong;
+                    let problem = take(endpoint, path, &body).unwrap_err();
+                    assert_eq!(problem.status(), StatusCode::UNPROCESSABLE_ENTITY);
+                    assert_eq!(problem.member("field"), Some(&json!(field.name)));
+                    let text = format!("{problem:?}");
+                    assert!(!text.contains("s3cret") && !text.contains("4711"), "{text}");
+                }
+            }
+            let mut more = full.clone();
+            more["locate"] = json!("s3cret");
+            let problem = take(endpoint, path, &more).unwrap_err();
+            assert_eq!(problem.member("field"), Some(&json!("locate")));
+            assert!(!format!("{problem:?}").contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn a_guess_has_1_to_32_characters() {
+        let guess = |text: &str| take(&VERIFY, &[SOME], &json!({ "account": "a", "guess": text }));
+        assert!(guess("1").is_ok() && guess(&"ä".repeat(32)).is_ok());
+        assert!(guess("").is_err() && guess(&"1".repeat(33)).is_err());
+    }
+
+    #[test]
+    fn a_challenge_that_is_no_uuid_is_not_found_and_an_account_that_is_no_id_is_named() {
+        let problem = take(&CANCEL, &["nope"], &full(&CANCEL)).unwrap_err();
+        assert_eq!(problem.status(), StatusCode::NOT_FOUND);
+        let problem = take(&PUT_ACCOUNT, &["a.b"], &full(&PUT_ACCOUNT)).unwrap_err();
+        assert_eq!(problem.member("field"), Some(&json!("account")));
+    }
+
+    #[test]
+    fn the_same_idempotency_key_is_the_same_message_for_one_app_only() {
+        let fresh = Uuid::from_u128(9);
+        let id = |key, app: &str| {
+            message_id(&headers(&[("idempotency-key", key)]), &AppName::parse(app).unwrap(), fresh)
+        };
+        assert_eq!(id("k1", "crm").unwrap(), request_id(&app(), "k1"));
+        assert_ne!(id("k1", "crm").unwrap(), id("k1", "shop").unwrap());
+        assert_eq!(message_id(&headers(&[]), &app(), fresh).unwrap(), fresh);
+        let long: &'static str = "x".repeat(IDEMPOTENCY_KEY_MAX + 1).leak();
+        for wrong in ["", "a b", long] {
+            assert_eq!(id(wrong, "crm").unwrap_err().status(), StatusCode::BAD_REQUEST);
+        }
+    }
+
+    #[test]
+    fn only_json_is_taken() {
+        for good in ["application/json", "Application/JSON; charset=utf-8"] {
+            assert!(require_json(&headers(&[("content-type", good)])).is_ok(), "{good}");
+        }
+        for wrong in ["text/plain", "application/jsonp", ""] {
+            assert!(require_json(&headers(&[("content-type", wrong)])).is_err(), "{wrong}");
+        }
+        assert!(require_json(&headers(&[])).is_err());
+    }
+
+    #[test]
+    fn a_trace_is_passed_on_if_it_is_one() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(traceparent(&headers(&[("traceparent", good)])).as_deref(), Some(good));
+        for wrong in ["", "00-1-2-01", "00-+12025550123-b7ad6b7169203331-01"] {
+            assert_eq!(traceparent(&headers(&[("traceparent", wrong)])), None);
+        }
+    }
+}

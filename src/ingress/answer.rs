@@ -1,0 +1,167 @@
+//! From an outcome to an HTTP response: the one table of statuses.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use super::accept::Accepted;
+use super::problem::Problem;
+use crate::message::OutcomeKind;
+
+/// The status of an outcome, and what the caller can do about it. Empty where nothing is to do.
+pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
+    use OutcomeKind as Kind;
+    const OK: StatusCode = StatusCode::OK;
+    const CONFLICT: StatusCode = StatusCode::CONFLICT;
+    const TOO_MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
+    const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+    &[
+        (Kind::Open, OK, ""),
+        (Kind::Resent, OK, ""),
+        (Kind::NotRequired, OK, ""),
+        (Kind::Verified, OK, ""),
+        (Kind::Stored, OK, ""),
+        (Kind::Outdated, OK, ""),
+        (
+            Kind::WrongCode,
+            StatusCode::FORBIDDEN,
+            "not the right code: let the person type it again",
+        ),
+        (Kind::NotFound, StatusCode::NOT_FOUND, "not known to this app: check the ids"),
+        (Kind::Cooldown, TOO_MANY, "too early for a resend: repeat after retry_after seconds"),
+        (Kind::TooManySends, TOO_MANY, "too many messages: repeat after retry_after seconds"),
+        (Kind::Wait, TOO_MANY, "too many wrong codes in a row: repeat after retry_after seconds"),
+        (
+            Kind::TooManyWrongCodes,
+            TOO_MANY,
+            "too many wrong codes in a day: begin a login after retry_after seconds",
+        ),
+        (Kind::Locked, CONFLICT, "too many wrong codes ended the challenge: begin a new login"),
+        (Kind::Expired, CONFLICT, "the challenge has expired: begin a new login"),
+        (Kind::AlreadyUsed, CONFLICT, "the code was used before: begin a new login"),
+        (Kind::Cancelled, CONFLICT, "the challenge was cancelled: begin a new login"),
+        (Kind::Superseded, CONFLICT, "a newer challenge has taken its place: use that one"),
+        (
+            Kind::Undeliverable,
+            CONFLICT,
+            "no code could be sent: check the number, begin a new login",
+        ),
+        (Kind::SendsUsedUp, CONFLICT, "no send is left: use the code, or begin a new login"),
+        (Kind::EmailNotEligible, CONFLICT, "email cannot be chosen, or not yet: stay with sms"),
+        (Kind::Suspended, CONFLICT, "the factor is suspended: support must reset it"),
+        (Kind::NoPhone, CONFLICT, "the member has no number: put one into the directory"),
+        (Kind::PhoneUnsupported, CONFLICT, "the number takes no SMS: put another one"),
+        (Kind::CountryNotAllowed, CONFLICT, "codes may not go to the number's country"),
+        (Kind::Invalid, UNPROCESSABLE, "a field cannot be used: correct it"),
+        (
+            Kind::Refused,
+            UNPROCESSABLE,
+            "not understood, or its Idempotency-Key was used for another request: use a new one",
+        ),
+    ]
+};
+
+/// The body of a 200, or the problem, for an outcome as it came back over AMQP; `key` is the routing
+/// key of what was asked.
+///
+/// # Errors
+/// The outcome's own members as a problem, unless it is what was asked for.
+pub fn replied(key: &str, outcome: &[u8]) -> Result<Value, Problem> {
+    let Some((kind, body)) = read(outcome) else {
+        let detail = "the outcome was not understood: are all processes of the same version?";
+        return Err(Problem::new(StatusCode::BAD_GATEWAY, "bad_outcome", detail));
+    };
+    let (status, detail) = match (kind, key) {
+        (OutcomeKind::Cancelled, "challenge.cancel") => (StatusCode::OK, ""),
+        (kind, _) => row(kind),
+    };
+    if status.is_success() {
+        return Ok(Value::Object(body));
+    }
+    let mut problem = Problem::new(status, kind.label(), detail);
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        let seconds = body.get("retry_after").and_then(Value::as_u64).unwrap_or_default();
+        problem = problem.retry_after(seconds.max(1));
+    }
+    Err(body.into_iter().fold(problem, |problem, (name, value)| problem.with(&name, value)))
+}
+
+fn read(outcome: &[u8]) -> Option<(OutcomeKind, Map<String, Value>)> {
+    let body: Map<String, Value> = serde_json::from_slice(outcome).ok()?;
+    Some((OutcomeKind::parse(body.get("outcome")?.as_str()?)?, body))
+}
+
+fn row(kind: OutcomeKind) -> (StatusCode, &'static str) {
+    let found = STATUSES.iter().find(|(row, _, _)| *row == kind);
+    // A test holds the table complete.
+    found.map_or((StatusCode::INTERNAL_SERVER_ERROR, ""), |(_, status, detail)| (*status, detail))
+}
+
+/// 202: the request is stored, its outcome not yet there. `Location` says where it will be.
+pub fn pending(accepted: &Accepted) -> Response {
+    let body = json!({ "outcome": "accepted", "request": accepted.outgoing.id });
+    let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
+    if let Some(challenge) = accepted.challenge
+        && let Ok(location) = HeaderValue::try_from(format!("/v1/challenges/{challenge}"))
+    {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Outcome;
+
+    #[test]
+    fn every_outcome_has_exactly_one_status_and_every_problem_says_what_to_do() {
+        for kind in OutcomeKind::ALL {
+            let rows: Vec<_> = STATUSES.iter().filter(|(row, _, _)| row == kind).collect();
+            assert_eq!(rows.len(), 1, "{kind:?}");
+            let (_, status, detail) = rows[0];
+            assert_eq!(status.is_success(), detail.is_empty(), "{kind:?}");
+            let answer = replied("challenge.issue", Outcome::new(*kind).body().as_bytes());
+            let found = answer.map_or_else(|problem| problem.status(), |_| StatusCode::OK);
+            assert_eq!(found, *status, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn cancelled_is_a_success_for_who_cancelled() {
+        let body = Outcome::new(OutcomeKind::Cancelled).body();
+        assert!(replied("challenge.cancel", body.as_bytes()).is_ok());
+        let problem = replied("challenge.verify", body.as_bytes()).unwrap_err();
+        assert_eq!(problem.status(), StatusCode::CONFLICT);
+    }
+
+    #[test]
+    fn a_problem_keeps_the_members_of_the_outcome() {
+        let outcome = Outcome {
+            retry_after: Some(17),
+            attempts_left: Some(2),
+            ..Outcome::new(OutcomeKind::Wait)
+        };
+        let problem = replied("challenge.verify", outcome.body().as_bytes()).unwrap_err();
+        assert_eq!(problem.member("type"), Some(&json!("urn:stepup:wait")));
+        assert_eq!(problem.member("outcome"), Some(&json!("wait")));
+        assert_eq!(problem.member("attempts_left"), Some(&json!(2)));
+        assert_eq!(problem.into_response().headers()[header::RETRY_AFTER], "17");
+        let outcome = Outcome {
+            field: Some("name"),
+            detail: Some("name is empty".into()),
+            ..Outcome::new(OutcomeKind::Invalid)
+        };
+        let problem = replied("directory.account", outcome.body().as_bytes()).unwrap_err();
+        assert_eq!(problem.member("detail"), Some(&json!("name is empty")));
+    }
+
+    #[test]
+    fn what_is_no_outcome_is_no_success() {
+        for outcome in ["", "{}", r#"{"outcome":"splendid"}"#, r#"["open"]"#] {
+            let problem = replied("challenge.issue", outcome.as_bytes()).unwrap_err();
+            assert_eq!(problem.status(), StatusCode::BAD_GATEWAY, "{outcome}");
+        }
+    }
+}

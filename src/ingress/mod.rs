@@ -1,0 +1,242 @@
+//! FLOOR 5. HTTP for apps that do not speak AMQP: a thin door in front of the broker.
+//!
+//! A request is authenticated, read strictly, published with confirm, and answered with the outcome;
+//! or with 202 when it is stored and the outcome takes longer. There is no 2xx without a confirm.
+//! `docs/http.md` describes every endpoint. TLS ends in front of this door.
+
+mod accept;
+mod answer;
+mod auth;
+mod problem;
+
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{self, DefaultBodyLimit, FromRequest, Path, Request};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, get, on};
+use axum::serve::ListenerExt;
+use axum::{Json, Router, middleware};
+use futures_util::FutureExt;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use accept::{GUESS_MAX, IDEMPOTENCY_KEY_MAX};
+pub use answer::STATUSES;
+pub use auth::ApiKey;
+pub use problem::Problem;
+
+use crate::broker::{Answer, Requester};
+use crate::domain::id::AppName;
+use crate::domain::keys::PublicKey;
+use crate::fault::Fault;
+use crate::message::Outgoing;
+use accept::Endpoint;
+
+/// The largest body, in bytes.
+pub const BODY_MAX: usize = 16 * 1024;
+
+/// The longest a request may take, from its head to its answer. After that, 503.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Publishes requests and waits for outcomes.
+pub trait Asks: Send + Sync + 'static {
+    /// Publishes `outgoing` for `app` with confirm, then waits up to `wait` for its outcome.
+    /// `correlation` is new for each call.
+    ///
+    /// # Errors
+    /// Any fault means: no confirm, so it is unknown whether the request is stored.
+    fn ask(
+        &self,
+        outgoing: Outgoing,
+        app: &AppName,
+        correlation: Uuid,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+}
+
+impl Asks for Requester {
+    async fn ask(
+        &self,
+        outgoing: Outgoing,
+        app: &AppName,
+        correlation: Uuid,
+        wait: Duration,
+    ) -> Result<Answer, Fault> {
+        self.request(outgoing, app.as_str(), correlation, wait).await
+    }
+}
+
+/// Reads what is stored.
+pub trait Views: Send + Sync + 'static {
+    /// The challenge `id` as JSON; `None` if it is unknown or belongs to another app.
+    ///
+    /// # Errors
+    /// When it cannot be read now.
+    fn challenge(
+        &self,
+        app: &AppName,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Option<Value>, Fault>> + Send;
+}
+
+/// What the endpoints work with. Clones share it.
+pub struct State<A, V>(Arc<Parts<A, V>>);
+
+struct Parts<A, V> {
+    asks: A,
+    views: V,
+    api_keys: Vec<ApiKey>,
+    seal: PublicKey,
+    answer_wait: Duration,
+}
+
+impl<A, V> Clone for State<A, V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<A, V> State<A, V> {
+    /// `seal` is the key that secrets are sealed to; `answer_wait` how long an outcome is awaited
+    /// after the confirm before 202 is answered. With the time for a confirm it must stay under
+    /// [`REQUEST_DEADLINE`].
+    pub fn new(
+        asks: A,
+        views: V,
+        api_keys: Vec<ApiKey>,
+        seal: PublicKey,
+        answer_wait: Duration,
+    ) -> Self {
+        Self(Arc::new(Parts { asks, views, api_keys, seal, answer_wait }))
+    }
+}
+
+/// The members of the path, by name.
+type PathMembers = Result<Path<Vec<(String, String)>>, PathRejection>;
+
+/// Every endpoint. The names in a path are the names of the message's fields.
+pub fn router<A: Asks, V: Views>(state: State<A, V>) -> Router {
+    let not_allowed = || async {
+        let detail = "this path does not take this method: see the header Allow";
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    };
+    Router::new()
+        .route("/v1/logins", asking(MethodFilter::POST, &accept::ISSUE))
+        .route("/v1/challenges/{challenge}", get(view::<A, V>))
+        .route("/v1/challenges/{challenge}/verify", asking(MethodFilter::POST, &accept::VERIFY))
+        .route("/v1/challenges/{challenge}/resend", asking(MethodFilter::POST, &accept::RESEND))
+        .route("/v1/challenges/{challenge}/cancel", asking(MethodFilter::POST, &accept::CANCEL))
+        .route("/v1/accounts/{account}", asking(MethodFilter::PUT, &accept::PUT_ACCOUNT))
+        .route(
+            "/v1/accounts/{account}/members/{member}",
+            asking(MethodFilter::PUT, &accept::PUT_MEMBER),
+        )
+        .method_not_allowed_fallback(not_allowed)
+        .fallback(|| async { Problem::not_found() })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn(|request, next| guard(REQUEST_DEADLINE, request, next)))
+        .with_state(state)
+}
+
+/// Serves until `stop` is cancelled; requests that run then are finished, for at most
+/// [`REQUEST_DEADLINE`].
+///
+/// # Errors
+/// None arise today: what `accept` fails with is tried again.
+pub async fn serve<A: Asks, V: Views>(
+    listener: TcpListener,
+    state: State<A, V>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    // Answers are small and must not wait for more to send.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    let serving = axum::serve(listener, router(state))
+        .with_graceful_shutdown(stop.clone().cancelled_owned())
+        .into_future();
+    tokio::select! {
+        ended = serving => ended,
+        // A connection that sends its request drop by drop does not hold up the end.
+        () = async { stop.cancelled().await; tokio::time::sleep(REQUEST_DEADLINE).await } => Ok(()),
+    }
+}
+
+/// What holds for every request: a deadline, an answer even after a panic, and nothing cached.
+async fn guard(deadline: Duration, request: Request, next: Next) -> Response {
+    // What a panic leaves half done is this request's own and is dropped with it.
+    let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let mut response = match tokio::time::timeout(deadline, answering).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_panic)) => Problem::internal().into_response(),
+        Err(_elapsed) => Problem::unavailable().into_response(),
+    };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn asking<A: Asks, V: Views>(
+    method: MethodFilter,
+    endpoint: &'static Endpoint,
+) -> MethodRouter<State<A, V>> {
+    let handle =
+        move |extract::State(state): extract::State<State<A, V>>,
+              path: PathMembers,
+              request: Request| async move { ask(&state.0, endpoint, path, request).await };
+    on(method, handle)
+}
+
+async fn ask<A: Asks, V: Views>(
+    parts: &Parts<A, V>,
+    endpoint: &'static Endpoint,
+    path: PathMembers,
+    request: Request,
+) -> Result<Response, Problem> {
+    let app = auth::authenticate(request.headers(), &parts.api_keys)?;
+    let Path(path) = path.map_err(|_| Problem::not_found())?;
+    accept::require_json(request.headers())?;
+    let headers = request.headers().clone();
+    let id = accept::message_id(&headers, &app, drawn_id())?;
+    let body = Bytes::from_request(request, &()).await.map_err(|why| match why.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let detail = format!("the body is over {BODY_MAX} bytes");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+        }
+        _ => Problem::new(StatusCode::BAD_REQUEST, "malformed", "the body broke off"),
+    })?;
+    let accepted = accept::accept(endpoint, path, &headers, &body, &app, id, &parts.seal)?;
+    let outgoing = accepted.outgoing.clone();
+    let asked = parts.asks.ask(outgoing, &app, drawn_id(), parts.answer_wait).await;
+    match asked.map_err(Problem::fault)? {
+        Answer::Replied(outcome) => {
+            Ok(Json(answer::replied(endpoint.key, &outcome)?).into_response())
+        }
+        Answer::Accepted => Ok(answer::pending(&accepted)),
+    }
+}
+
+fn drawn_id() -> Uuid {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
+}
+
+async fn view<A: Asks, V: Views>(
+    extract::State(State(parts)): extract::State<State<A, V>>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    let app = auth::authenticate(&headers, &parts.api_keys)?;
+    let id = path.ok().and_then(|Path(text)| Uuid::try_parse(&text).ok());
+    let id = id.ok_or_else(Problem::not_found)?;
+    let found = parts.views.challenge(&app, id).await.map_err(Problem::fault)?;
+    found.map(Json).ok_or_else(Problem::not_found)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+//! The door as callers see it: over a loopback connection, with a fake broker and a fake store.
+
+use std::sync::Mutex;
+
+use reqwest::{Client, Method};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::domain::id::request_id;
+use crate::domain::keys::Keyring;
+use crate::fault::Dependency;
+use crate::message::{Outcome, OutcomeKind};
+
+const KNOWN: Uuid = Uuid::from_u128(1);
+const PANICS: Uuid = Uuid::from_u128(2);
+const AWAY: Uuid = Uuid::from_u128(3);
+
+/// A broker that always answers the same, and remembers what it was asked.
+struct Fixed(Result<Answer, Fault>, Arc<Mutex<Vec<Outgoing>>>);
+
+impl Asks for Fixed {
+    async fn ask(&self, out: Outgoing, _: &AppName, _: Uuid, _: Duration) -> Result<Answer, Fault> {
+        self.1.lock().unwrap().push(out);
+        self.0.clone()
+    }
+}
+
+struct OneChallenge;
+
+impl Views for OneChallenge {
+    async fn challenge(&self, app: &AppName, id: Uuid) -> Result<Option<Value>, Fault> {
+        match id {
+            PANICS => panic!("a bug"),
+            AWAY => Err(Fault::Down(Dependency::Database, "connection refused".into())),
+            id => Ok((id == KNOWN && app.as_str() == "crm").then(|| json!({ "challenge": id }))),
+        }
+    }
+}
+
+struct Door {
+    base: String,
+    asked: Arc<Mutex<Vec<Outgoing>>>,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<io::Result<()>>,
+}
+
+async fn open(answer: Result<Answer, Fault>) -> Door {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let key = |app| ApiKey {
+        app: AppName::parse(app).unwrap(),
+        sha256: Sha256::digest(format!("{app}-key")).into(),
+    };
+    let state = State::new(
+        Fixed(answer, Arc::clone(&asked)),
+        OneChallenge,
+        vec![key("crm"), key("shop")],
+        Keyring::for_tests().public(),
+        Duration::from_secs(1),
+    );
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(serve(listener, state, stop.clone()));
+    Door { base, asked, stop, serving }
+}
+
+async fn replying(kind: OutcomeKind) -> Door {
+    open(Ok(Answer::Replied(Outcome::new(kind).body().into_bytes()))).await
+}
+
+impl Door {
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        // No proxy of the environment may come between.
+        let client = Client::builder().no_proxy().build().unwrap();
+        client.request(method, format!("{}{path}", self.base)).bearer_auth("crm-key")
+    }
+
+    fn login(&self) -> reqwest::RequestBuilder {
+        let body = json!({ "account": "acme", "member": "ada", "login": "l1" });
+        self.request(Method::POST, "/v1/logins").json(&body)
+    }
+
+    fn published(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+/// Checks the form of a problem and gives its body.
+async fn problem(response: reqwest::Response, status: u16, kind: &str) -> Value {
+    assert_eq!(response.status().as_u16(), status);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["type"], format!("urn:stepup:{kind}"));
+    assert_eq!(body["status"], status);
+    assert!(body["title"].is_string() && body["detail"].is_string(), "{body}");
+    body
+}
+
+#[tokio::test]
+async fn an_outcome_is_the_body_of_a_200() {
+    let door = replying(OutcomeKind::Open).await;
+    let response = door.login().send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert_eq!(response.json::<Value>().await.unwrap(), json!({ "outcome": "open" }));
+    assert_eq!(door.asked.lock().unwrap()[0].key, "challenge.issue");
+}
+
+#[tokio::test]
+async fn every_endpoint_publishes_its_key() {
+    let door = replying(OutcomeKind::Stored).await;
+    let challenge = format!("/v1/challenges/{KNOWN}");
+    let account = json!({ "account": "acme" });
+    let calls = [
+        (Method::POST, format!("{challenge}/cancel"), account.clone(), "challenge.cancel"),
+        (Method::POST, format!("{challenge}/resend"), account, "challenge.resend"),
+        (
+            Method::POST,
+            format!("{challenge}/verify"),
+            json!({ "account": "acme", "guess": "123456" }),
+            "challenge.verify",
+        ),
+        (
+            Method::PUT,
+            "/v1/accounts/acme".into(),
+            json!({ "version": 1, "name": "Acme", "country": "US" }),
+            "directory.account",
+        ),
+        (
+            Method::PUT,
+            "/v1/accounts/acme/members/ada".into(),
+            json!({ "version": 1, "phone": "+12025550123" }),
+            "directory.member",
+        ),
+    ];
+    for (method, path, body, key) in calls {
+        let response = door.request(method, &path).json(&body).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        let published = door.asked.lock().unwrap().pop().unwrap();
+        assert_eq!(published.key, key);
+        assert!(!published.body.contains("123456") && !published.body.contains("20255501"));
+        assert!(published.body.contains(r#""account":"acme""#), "{}", published.body);
+    }
+}
+
+#[tokio::test]
+async fn stored_without_an_outcome_is_202_and_says_where_the_outcome_will_be() {
+    let door = open(Ok(Answer::Accepted)).await;
+    let login = || door.login().header("Idempotency-Key", "k1").send();
+    let (first, again) = (login().await.unwrap(), login().await.unwrap());
+    assert_eq!(first.status(), 202);
+    let crm = AppName::parse("crm").unwrap();
+    let id = request_id(&crm, "k1");
+    let location = format!("/v1/challenges/{}", request_id(&crm, &id.to_string()));
+    assert_eq!(first.headers()["location"], location);
+    assert_eq!(again.headers()["location"], location);
+    let body: Value = first.json().await.unwrap();
+    assert_eq!(body, json!({ "outcome": "accepted", "request": id }));
+    let asked = door.asked.lock().unwrap().clone();
+    assert_eq!((asked[0].id, &asked[0]), (id, &asked[1]));
+    drop(asked);
+    let (one, two) = (door.login().send().await.unwrap(), door.login().send().await.unwrap());
+    assert_ne!(one.headers()["location"], two.headers()["location"], "without a key each is new");
+}
+
+#[tokio::test]
+async fn without_a_confirm_there_is_no_2xx() {
+    let door = open(Err(Fault::Down(Dependency::Broker, "no confirm".into()))).await;
+    let response = door.login().send().await.unwrap();
+    assert_eq!(response.headers()["retry-after"], "1");
+    let body = problem(response, 503, "unavailable").await;
+    assert!(body["detail"].as_str().unwrap().contains("repeat with the same Idempotency-Key"));
+    assert!(!body.to_string().contains("no confirm"), "what is down is not the caller's business");
+}
+
+#[tokio::test]
+async fn nobody_gets_in_without_a_key() {
+    let door = replying(OutcomeKind::Open).await;
+    let known = format!("/v1/challenges/{KNOWN}");
+    for (method, path) in [(Method::POST, "/v1/logins"), (Method::GET, known.as_str())] {
+        let request = Client::new().request(method, format!("{}{path}", door.base));
+        let response = request.bearer_auth("wrong").send().await.unwrap();
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+        problem(response, 401, "unauthorized").await;
+    }
+    assert_eq!(door.published(), 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_and_not_published() {
+    let door = replying(OutcomeKind::Open).await;
+    let login = || door.request(Method::POST, "/v1/logins");
+    let json = |body: String| login().header("content-type", "application/json").body(body).send();
+    problem(json("{".into()).await.unwrap(), 400, "malformed").await;
+    problem(json("[]".into()).await.unwrap(), 422, "invalid").await;
+    problem(json(" ".repeat(BODY_MAX + 1)).await.unwrap(), 413, "too_large").await;
+    problem(login().body("{}").send().await.unwrap(), 415, "unsupported_media_type").await;
+    let body = problem(json(r#"{"account":"acme"}"#.into()).await.unwrap(), 422, "invalid").await;
+    assert_eq!(body["field"], "member");
+    let spaced = door.login().header("Idempotency-Key", "a b").send().await.unwrap();
+    problem(spaced, 400, "idempotency_key").await;
+    assert_eq!(door.published(), 0);
+}
+
+#[tokio::test]
+async fn a_refusal_keeps_its_outcome_and_says_when_to_come_again() {
+    let outcome = Outcome { retry_after: Some(30), ..Outcome::new(OutcomeKind::Cooldown) };
+    let door = open(Ok(Answer::Replied(outcome.body().into_bytes()))).await;
+    let response = door.login().send().await.unwrap();
+    assert_eq!(response.headers()["retry-after"], "30");
+    let body = problem(response, 429, "cooldown").await;
+    assert_eq!((&body["outcome"], &body["retry_after"]), (&json!("cooldown"), &json!(30)));
+}
+
+#[tokio::test]
+async fn unknown_foreign_and_misspelt_challenges_look_the_same() {
+    let door = replying(OutcomeKind::Open).await;
+    let known = format!("/v1/challenges/{KNOWN}");
+    let get = |path: &str| door.request(Method::GET, path);
+    let found: Value = get(&known).send().await.unwrap().json().await.unwrap();
+    assert_eq!(found, json!({ "challenge": KNOWN }));
+    let url = format!("{}{known}", door.base);
+    let foreign = Client::new().get(url).bearer_auth("shop-key").send().await.unwrap();
+    let foreign = problem(foreign, 404, "not_found").await;
+    for path in [&format!("/v1/challenges/{}", Uuid::from_u128(9)), "/v1/challenges/x%FF", "/v2"] {
+        let other = problem(get(path).send().await.unwrap(), 404, "not_found").await;
+        assert_eq!(other, foreign, "{path}");
+    }
+    let away = get(&format!("/v1/challenges/{AWAY}")).send().await.unwrap();
+    problem(away, 503, "unavailable").await;
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_own_request_only() {
+    let door = replying(OutcomeKind::Open).await;
+    let panics = door.request(Method::GET, &format!("/v1/challenges/{PANICS}"));
+    problem(panics.send().await.unwrap(), 500, "internal").await;
+    assert_eq!(door.login().send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_wrong_method_says_which_one_is_right() {
+    let door = replying(OutcomeKind::Open).await;
+    let response = door.request(Method::DELETE, "/v1/logins").send().await.unwrap();
+    assert_eq!(response.headers()["allow"], "POST");
+    problem(response, 405, "method_not_allowed").await;
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_given_up() {
+    let slow = get(|| async { tokio::time::sleep(Duration::from_secs(60)).await });
+    let short = Duration::from_millis(20);
+    let guarded = middleware::from_fn(move |request, next| guard(short, request, next));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let router = Router::new().route("/", slow).layer(guarded);
+    let serving = tokio::spawn(axum::serve(listener, router).into_future());
+    problem(reqwest::get(url).await.unwrap(), 503, "unavailable").await;
+    serving.abort();
+}
+
+#[tokio::test]
+async fn it_stops_when_told() {
+    let door = replying(OutcomeKind::Open).await;
+    assert_eq!(door.login().send().await.unwrap().status(), 200);
+    door.stop.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(5), door.serving).await;
+    ended.unwrap().unwrap().unwrap();
+}

@@ -1,0 +1,322 @@
+//! From a role to a running process: configuration, pool, broker, engines, drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use stepup::broker::{Broker, Requester, topology};
+use stepup::config::{Config, LogFormat, Need};
+use stepup::domain::id::AppName;
+use stepup::fault::Fault;
+use stepup::gateway::sms_webhook::{DEFAULT_CONNECT_TIMEOUT, SmsWebhook, SmsWebhookSettings};
+use stepup::gateway::smtp::{Smtp, SmtpSettings};
+use stepup::ingress::{self, ApiKey, Views};
+use stepup::observe;
+use stepup::rules::code_generation::Rules;
+use stepup::runtime::{self, Health, Settings, Shared, Worker};
+use stepup::store::{self, Claim, Retention, Store};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::audit::Audit;
+use crate::code_generation::CodeGeneration;
+use crate::directory::Directory;
+use crate::email_fallback::EmailFallback;
+use crate::notice_delivery::NoticeDelivery;
+use crate::notification::Notification;
+use crate::sms_delivery::SmsDelivery;
+use crate::verification::Verification;
+use crate::{janitor, timers};
+
+/// A worker that can be run by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Opens challenges.
+    CodeGeneration,
+    /// Judges guesses.
+    Verification,
+    /// Keeps accounts and members.
+    Directory,
+    /// Hands codes to the SMS provider.
+    SmsDelivery,
+    /// Hands codes to the mail server.
+    EmailFallback,
+    /// Writes the trail.
+    Audit,
+    /// Finds out who is to be told.
+    Notification,
+    /// Mails notices.
+    NoticeDelivery,
+    /// Turns what is due into commands.
+    Timers,
+    /// Deletes what is past its retention.
+    Janitor,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: &'static [Self] = &[
+        Self::CodeGeneration,
+        Self::Verification,
+        Self::Directory,
+        Self::SmsDelivery,
+        Self::EmailFallback,
+        Self::Audit,
+        Self::Notification,
+        Self::NoticeDelivery,
+        Self::Timers,
+        Self::Janitor,
+    ];
+
+    fn needs(self) -> &'static [Need] {
+        match self {
+            Self::SmsDelivery => &[Need::Sms],
+            Self::EmailFallback | Self::NoticeDelivery => &[Need::Mail],
+            Self::CodeGeneration | Self::Verification | Self::Directory => &[Need::Apps],
+            Self::Audit | Self::Notification | Self::Timers | Self::Janitor => &[],
+        }
+    }
+}
+
+/// Completes on SIGTERM or SIGINT; armed at once.
+///
+/// # Errors
+/// When signals cannot be watched.
+pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Reads the configuration for these needs; all errors at once.
+pub(crate) fn configured(needs: &[Need]) -> Result<Config, String> {
+    Config::from_env(needs).map_err(|errors| errors.join("\nstepup: "))
+}
+
+/// A pool for this configuration.
+pub(crate) fn store(config: &Config, connections: usize) -> Result<Store, String> {
+    Store::new(&store::Settings {
+        url: config.database_url.clone(),
+        connections_max: config.pool_size.unwrap_or(connections),
+        transaction_max: config.policy.transaction_max,
+        ca_file: config.ca_file.clone(),
+        application_name: "stepup".to_owned(),
+    })
+}
+
+/// A handle on the broker for this configuration.
+pub(crate) fn broker(config: &Config, name: &str) -> Result<Broker, String> {
+    Broker::new(config.broker_settings(name)).map_err(|fault| fault.to_string())
+}
+
+fn log(config: &Config) {
+    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    match config.log_format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.init(),
+    }
+}
+
+/// Runs the workers of `roles`, and the ingress, until a signal.
+///
+/// # Errors
+/// A sentence for the operator, when the process cannot start.
+pub async fn run(roles: &[Role], with_ingress: bool) -> Result<(), String> {
+    let mut needs = vec![Need::Broker, Need::Database];
+    if with_ingress {
+        needs.extend([Need::PublicKey, Need::Apps]);
+    }
+    if !roles.is_empty() {
+        needs.push(Need::Keys);
+    }
+    needs.extend(roles.iter().flat_map(|role| role.needs()));
+    let config = configured(&needs)?;
+    log(&config);
+    let metrics = observe::install().map_err(|error| error.to_string())?;
+    let store = store(&config, roles.len() + 4)?;
+    let broker = broker(&config, "stepup")?;
+    let stop = CancellationToken::new();
+    runtime::stop_on_signal(stop.clone(), config.drain).map_err(|error| error.to_string())?;
+    let health = Health::new(Some(store.clone()), broker.clone(), stop.clone());
+    let address = runtime::serve_health(config.metrics_addr, health.clone(), metrics)
+        .await
+        .map_err(|error| format!("STEPUP_METRICS_ADDR {}: {error}", config.metrics_addr))?;
+    tracing::info!(%address, "health and metrics");
+
+    runtime::await_dependencies(&health).await;
+    while let Err(fault) = topology::declare(&broker).await {
+        tracing::warn!(%fault, "the topology cannot be declared yet");
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+    let mut tasks = JoinSet::new();
+    if with_ingress {
+        start_ingress(&config, &store, &broker, &stop, &mut tasks).await?;
+    }
+    for role in roles {
+        start(*role, &config, &store, &broker, &stop, &mut tasks)?;
+    }
+    health.set_started();
+    tracing::info!("started");
+    while tasks.join_next().await.is_some() {}
+    broker.close().await;
+    store.close();
+    tracing::info!("drained");
+    Ok(())
+}
+
+/// What the ingress reads, from the store.
+struct Reads(Store);
+
+impl Views for Reads {
+    async fn challenge(
+        &self,
+        app: &AppName,
+        id: uuid::Uuid,
+    ) -> Result<Option<serde_json::Value>, Fault> {
+        store::challenge_view(&self.0, app, id).await
+    }
+}
+
+async fn start_ingress(
+    config: &Config,
+    store: &Store,
+    broker: &Broker,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), String> {
+    let listener = TcpListener::bind(config.http_addr)
+        .await
+        .map_err(|error| format!("STEPUP_HTTP_ADDR {}: {error}", config.http_addr))?;
+    tracing::info!(address = %config.http_addr, "ingress");
+    let keys = config.apps.iter().map(|app| ApiKey {
+        app: app.name.clone(),
+        sha256: app.api_key_sha256,
+    });
+    let seal_to = config.public_key.clone().ok_or("STEPUP_PUBLIC_KEY is missing")?;
+    // The requester outlives the listener: requests that run at the stop still get their answer.
+    let requester = Requester::start(broker, &CancellationToken::new());
+    let views = Reads(store.clone());
+    let state =
+        ingress::State::new(requester, views, keys.collect(), seal_to, config.reply_wait);
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        if let Err(error) = ingress::serve(listener, state, stop).await {
+            tracing::error!(%error, "the ingress has ended");
+        }
+    });
+    Ok(())
+}
+
+fn start(
+    role: Role,
+    config: &Config,
+    store: &Store,
+    broker: &Broker,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), String> {
+    let keys = config.keys.clone().ok_or("STEPUP_KEYS is missing")?;
+    let shared = Shared {
+        store: store.clone(),
+        broker: broker.clone(),
+        keys: Arc::clone(&keys),
+        senders: Arc::new(config.senders()),
+    };
+    let policy = Arc::clone(&config.policy);
+    let rules = Rules { keys: Arc::clone(&keys), policy: Arc::clone(&policy) };
+    let lease = policy.provider_timeout + policy.lease_margin;
+    let claim = Claim { lease, fallback_after: policy.fallback_after };
+    let mut run = Runner { shared, config, stop, tasks };
+    match role {
+        Role::CodeGeneration => {
+            let worker = Arc::new(CodeGeneration { rules });
+            run.worker(Arc::clone(&worker), "code_generation.login");
+            run.worker(worker, "code_generation.bulk");
+        }
+        Role::Verification => run.worker(Arc::new(Verification { rules }), "verification.login"),
+        Role::Directory => run.worker(Arc::new(Directory { keys }), "directory.settings"),
+        Role::SmsDelivery => {
+            let gateway = sms_gateway(config)?;
+            run.worker(Arc::new(SmsDelivery { gateway, rules, claim }), "sms_delivery.login");
+        }
+        Role::EmailFallback => {
+            let gateway = mail_gateway(config)?;
+            run.worker(Arc::new(EmailFallback { gateway, rules, claim }), "email_fallback.login");
+        }
+        Role::Audit => {
+            run.worker(Arc::new(Audit), "audit.bulk");
+        }
+        Role::Notification => run.worker(Arc::new(Notification), "notification.notices"),
+        Role::NoticeDelivery => {
+            let gateway = mail_gateway(config)?;
+            let worker = NoticeDelivery { gateway, keys, lease };
+            run.worker(Arc::new(worker), "notice_delivery.notices");
+        }
+        Role::Timers => {
+            let horizon = config.retention.challenge + policy.challenge_life;
+            let sweeping = timers::run(store.clone(), broker.clone(), horizon, stop.clone());
+            tasks.spawn(sweeping);
+        }
+        Role::Janitor => {
+            let retention = Retention {
+                challenge: config.retention.challenge,
+                recipient: config.retention.recipient,
+                inbox: config.retention.inbox,
+            };
+            tasks.spawn(janitor::run(store.clone(), retention, stop.clone()));
+        }
+    }
+    Ok(())
+}
+
+struct Runner<'a> {
+    shared: Shared,
+    config: &'a Config,
+    stop: &'a CancellationToken,
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl Runner<'_> {
+    fn worker<W: Worker>(&mut self, worker: Arc<W>, queue: &'static str) {
+        let settings = Settings {
+            queue,
+            batch_max: self.config.batch_max,
+            calls_max: self.config.send_concurrency,
+            claim_fresh: self.config.policy.lease_margin,
+        };
+        let (shared, stop) = (self.shared.clone(), self.stop.clone());
+        self.tasks.spawn(runtime::run(worker, shared, settings, stop));
+    }
+}
+
+fn sms_gateway(config: &Config) -> Result<SmsWebhook, String> {
+    let timeout = config.policy.provider_timeout;
+    SmsWebhook::new(SmsWebhookSettings {
+        url: config.sms_url.clone(),
+        secret: config.sms_secret.clone(),
+        timeout,
+        connect_timeout: DEFAULT_CONNECT_TIMEOUT.min(timeout),
+    })
+    .map_err(|error| error.to_string())
+}
+
+fn mail_gateway(config: &Config) -> Result<Smtp, String> {
+    Smtp::new(SmtpSettings {
+        url: config.smtp_url.clone(),
+        from: config.mail_from.clone(),
+        timeout: config.policy.provider_timeout,
+    })
+    .map_err(|error| error.to_string())
+}
