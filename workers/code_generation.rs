@@ -42,8 +42,11 @@ impl Worker for CodeGeneration {
         let mut others = store::challenge_facts(tx, &others, policy).await?.into_iter();
         let unknown = Facts::Unknown { own_account: false };
         let next = |decoded: &&Decoded<Ask>| {
-            let facts =
-                if matches!(decoded.message, Ask::Issue(_)) { issues.next() } else { others.next() };
+            let facts = if matches!(decoded.message, Ask::Issue(_)) {
+                issues.next()
+            } else {
+                others.next()
+            };
             facts.unwrap_or_else(|| unknown.clone())
         };
         Ok(batch.iter().map(next).collect())

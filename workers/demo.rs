@@ -24,7 +24,10 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-#[expect(clippy::disallowed_methods, reason = "the demo is a client; the product's settings are none of its own")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the demo is a client; the product's settings are none of its own"
+)]
 fn setting(name: &str) -> Result<String, String> {
     std::env::var(name).map_err(|_| format!("{name} is missing: `make demo` sets it"))
 }
@@ -171,7 +174,8 @@ impl Demo {
                 .await
                 .map_err(|error| error.to_string())?;
             let view: Value = answer.json().await.map_err(|error| error.to_string())?;
-            let events = view.get("timeline").and_then(Value::as_array).cloned().unwrap_or_default();
+            let events =
+                view.get("timeline").and_then(Value::as_array).cloned().unwrap_or_default();
             let kind = |event: &Value| {
                 event.get("type").and_then(Value::as_str).unwrap_or_default().to_owned()
             };
@@ -196,7 +200,8 @@ impl Demo {
         let answer = self.http.get(format!("{}/metrics", self.metrics)).send().await;
         let text = answer.map_err(|e| e.to_string())?.text().await.map_err(|e| e.to_string())?;
         let lines = text.lines().filter(|line| {
-            line.starts_with("stepup_messages_total") || line.starts_with("stepup_provider_seconds_count")
+            line.starts_with("stepup_messages_total")
+                || line.starts_with("stepup_provider_seconds_count")
         });
         for line in lines.take(14) {
             say(&format!("  {line}"));

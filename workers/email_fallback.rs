@@ -48,7 +48,12 @@ impl<G: MailGateway> Worker for EmailFallback<G> {
         store::delivery_facts(tx, &challenges(batch)?).await
     }
 
-    fn decide(&self, command: &Decoded<Command>, facts: Option<Facts>, ctx: &mut Ctx<'_>) -> Dispatch {
+    fn decide(
+        &self,
+        command: &Decoded<Command>,
+        facts: Option<Facts>,
+        ctx: &mut Ctx<'_>,
+    ) -> Dispatch {
         decided(command, facts, &self.rules, ctx.now)
     }
 

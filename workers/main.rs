@@ -115,8 +115,8 @@ async fn run(command: Command) -> Result<(), String> {
         Command::Config { command: ConfigCommand::Check } => operate::check_config(),
         Command::Keys { command } => print(&match command {
             KeysCommand::Create { file, rotate } => keys::create(&file, rotate)?,
-            KeysCommand::Public => keys::public(&operate::keyring()?),
-            KeysCommand::List => keys::list(&operate::keyring()?),
+            KeysCommand::Public => keys::public(operate::keyring()?.as_ref()),
+            KeysCommand::List => keys::list(operate::keyring()?.as_ref()),
             KeysCommand::App { name, broker_user } => keys::app(&name, broker_user.as_deref())?,
         }),
         Command::DeadLetters { command } => operate::dead_letters(command).await,

@@ -59,7 +59,12 @@ impl<G: MailGateway> Worker for NoticeDelivery<G> {
         store::notice_facts(tx, &notices.ok_or_else(refused)?).await
     }
 
-    fn decide(&self, command: &Decoded<Command>, facts: Option<Facts>, ctx: &mut Ctx<'_>) -> Posting {
+    fn decide(
+        &self,
+        command: &Decoded<Command>,
+        facts: Option<Facts>,
+        ctx: &mut Ctx<'_>,
+    ) -> Posting {
         let tries = asked(&command.message).map_or(0, |(_, tries)| tries);
         notice::decide(tries, facts, &self.keys, ctx.now)
     }

@@ -50,8 +50,7 @@ pub fn keyring() -> Result<Arc<Keyring>, String> {
 /// When the database is away or a migration fails.
 pub async fn migrate() -> Result<(), String> {
     let config = configured(&[Need::Database])?;
-    let applied =
-        store::migrate(&pool(&config, 1)?).await.map_err(|fault| fault.to_string())?;
+    let applied = store::migrate(&pool(&config, 1)?).await.map_err(|fault| fault.to_string())?;
     for migration in &applied {
         print(&format!("applied {migration}"));
     }
@@ -102,7 +101,10 @@ pub async fn dead_letters(command: DeadLetters) -> Result<(), String> {
         DeadLetters::List { limit } => {
             let letters = dead::list(&broker, limit).await.map_err(|fault| fault.to_string())?;
             for letter in &letters {
-                print(&format!("{letter}"));
+                print(&format!(
+                    "{} {} {} {} {}",
+                    letter.id, letter.reason, letter.key, letter.worker, letter.detail
+                ));
             }
             print(&format!("{} dead letters", letters.len()));
             Ok(())

@@ -8,7 +8,7 @@ use stepup::broker::{Broker, Requester, topology};
 use stepup::config::{Config, LogFormat, Need};
 use stepup::domain::id::AppName;
 use stepup::fault::Fault;
-use stepup::gateway::sms_webhook::{DEFAULT_CONNECT_TIMEOUT, SmsWebhook, SmsWebhookSettings};
+use stepup::gateway::sms_webhook::{SmsWebhook, SmsWebhookSettings};
 use stepup::gateway::smtp::{Smtp, SmtpSettings};
 use stepup::ingress::{self, ApiKey, Views};
 use stepup::observe;
@@ -200,16 +200,13 @@ async fn start_ingress(
         .await
         .map_err(|error| format!("STEPUP_HTTP_ADDR {}: {error}", config.http_addr))?;
     tracing::info!(address = %config.http_addr, "ingress");
-    let keys = config.apps.iter().map(|app| ApiKey {
-        app: app.name.clone(),
-        sha256: app.api_key_sha256,
-    });
+    let keys =
+        config.apps.iter().map(|app| ApiKey { app: app.name.clone(), sha256: app.api_key_sha256 });
     let seal_to = config.public_key.clone().ok_or("STEPUP_PUBLIC_KEY is missing")?;
     // The requester outlives the listener: requests that run at the stop still get their answer.
     let requester = Requester::start(broker, &CancellationToken::new());
     let views = Reads(store.clone());
-    let state =
-        ingress::State::new(requester, views, keys.collect(), seal_to, config.reply_wait);
+    let state = ingress::State::new(requester, views, keys.collect(), seal_to, config.reply_wait);
     let stop = stop.clone();
     tasks.spawn(async move {
         if let Err(error) = ingress::serve(listener, state, stop).await {
@@ -307,7 +304,7 @@ fn sms_gateway(config: &Config) -> Result<SmsWebhook, String> {
         url: config.sms_url.clone(),
         secret: config.sms_secret.clone(),
         timeout,
-        connect_timeout: DEFAULT_CONNECT_TIMEOUT.min(timeout),
+        connect_timeout: SmsWebhook::DEFAULT_CONNECT_TIMEOUT.min(timeout),
     })
     .map_err(|error| error.to_string())
 }

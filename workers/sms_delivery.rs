@@ -46,7 +46,12 @@ impl<G: SmsGateway> Worker for SmsDelivery<G> {
         store::delivery_facts(tx, &challenges(batch)?).await
     }
 
-    fn decide(&self, command: &Decoded<Command>, facts: Option<Facts>, ctx: &mut Ctx<'_>) -> Dispatch {
+    fn decide(
+        &self,
+        command: &Decoded<Command>,
+        facts: Option<Facts>,
+        ctx: &mut Ctx<'_>,
+    ) -> Dispatch {
         decided(command, facts, &self.rules, ctx.now)
     }
 
@@ -101,9 +106,7 @@ pub(crate) fn told(answer: gateway::Answer) -> Answer {
             retry_after_seconds: retry_after.map(|wait| wait.as_secs()),
             code: "throttled".to_owned(),
         },
-        gateway::Answer::Transient { code } => {
-            Answer::NotNow { retry_after_seconds: None, code }
-        }
+        gateway::Answer::Transient { code } => Answer::NotNow { retry_after_seconds: None, code },
         gateway::Answer::Refused { scope, code } => {
             Answer::Refused { code: format!("{}_{code}", scope.label()) }
         }

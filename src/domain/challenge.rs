@@ -174,6 +174,8 @@ mod tests {
             assert_eq!(State::parse(state.label()), Some(*state));
         }
         assert_eq!(State::parse("Open"), None);
-        assert!(serde_json::from_str::<Channel>("\"fax\"").unwrap_err().to_string().contains("`email`"));
+        assert!(
+            serde_json::from_str::<Channel>("\"fax\"").unwrap_err().to_string().contains("`email`")
+        );
     }
 }

@@ -130,7 +130,8 @@ mod tests {
         // Chi-square with 9 degrees of freedom: 27.9 is the 0.1 % point.
         let expected = f64::from(draws) / 10.0;
         for position in counts {
-            let chi: f64 = position.iter().map(|n| (f64::from(*n) - expected).powi(2) / expected).sum();
+            let chi: f64 =
+                position.iter().map(|n| (f64::from(*n) - expected).powi(2) / expected).sum();
             assert!(chi < 27.9, "{chi}");
         }
     }

@@ -14,7 +14,10 @@ pub struct InvalidId;
 
 impl fmt::Display for InvalidId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an id is 1 to {TEXT_ID_MAX} of A-Z a-z 0-9 _ - and begins with a letter or digit")
+        write!(
+            f,
+            "an id is 1 to {TEXT_ID_MAX} of A-Z a-z 0-9 _ - and begins with a letter or digit"
+        )
     }
 }
 
@@ -112,7 +115,8 @@ mod tests {
         for good in ["a", "A-1_b", "0", &"x".repeat(TEXT_ID_MAX)] {
             assert!(MemberId::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "-a", "_", "a.b", "a@b", "+1202", "a b", "ä", &"x".repeat(TEXT_ID_MAX + 1)] {
+        for bad in ["", "-a", "_", "a.b", "a@b", "+1202", "a b", "ä", &"x".repeat(TEXT_ID_MAX + 1)]
+        {
             assert!(MemberId::parse(bad).is_err(), "{bad}");
         }
     }

@@ -109,10 +109,7 @@ impl Policy {
             "STEPUP_WRONG_PER_MONTH must be 1 to 100 (NIST SP 800-63B-4 §3.2.2)",
         );
         require(!self.resend_after.is_empty(), "STEPUP_RESEND_SECONDS must not be empty");
-        require(
-            self.fallback_after <= seconds(900),
-            "STEPUP_FALLBACK_SECONDS must be at most 900",
-        );
+        require(self.fallback_after <= seconds(900), "STEPUP_FALLBACK_SECONDS must be at most 900");
         require(
             self.fallback_after >= self.transaction_max * 2,
             "STEPUP_FALLBACK_SECONDS must be at least twice STEPUP_TRANSACTION_SECONDS, \
@@ -163,9 +160,20 @@ mod tests {
         assert_eq!(policy.problems(), Vec::<String>::new());
         let waits: Vec<u64> = (1..=6).map(|sends| policy.resend_wait(sends).as_secs()).collect();
         assert_eq!(waits, [60, 60, 120, 300, 300, 300]);
-        let waits: Vec<_> = (4..=13).map(|n| policy.guess_wait_after(n).map(|w| w.as_secs())).collect();
-        let expected = [None, Some(30), Some(60), Some(120), Some(240), Some(480), Some(960),
-            Some(1920), Some(3600), Some(3600)];
+        let waits: Vec<_> =
+            (4..=13).map(|n| policy.guess_wait_after(n).map(|w| w.as_secs())).collect();
+        let expected = [
+            None,
+            Some(30),
+            Some(60),
+            Some(120),
+            Some(240),
+            Some(480),
+            Some(960),
+            Some(1920),
+            Some(3600),
+            Some(3600),
+        ];
         assert_eq!(waits, expected);
     }
 

@@ -145,7 +145,11 @@ fn object(body: &[u8]) -> Result<Value, Rejected> {
         return Err(Rejected::malformed(format!("the body is over {BODY_MAX} bytes")));
     }
     let body: Value = serde_json::from_slice(body).map_err(|error| {
-        Rejected::malformed(format!("the body is not JSON (line {}, column {})", error.line(), error.column()))
+        Rejected::malformed(format!(
+            "the body is not JSON (line {}, column {})",
+            error.line(),
+            error.column()
+        ))
     })?;
     if !body.is_object() {
         return Err(Rejected::malformed("the body is not a JSON object"));

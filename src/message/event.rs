@@ -257,7 +257,11 @@ mod tests {
         });
         assert_eq!(body, expected);
         assert_eq!(EventRecord::read("", None, body).unwrap().kind, EventKind::DeliveryAccepted);
-        assert_eq!(Event::new(EventKind::ChallengeRefused, None).outgoing(Uuid::nil(),
-            datetime!(2026-01-02 03:04:05 UTC)).key, "_.challenge.refused");
+        assert_eq!(
+            Event::new(EventKind::ChallengeRefused, None)
+                .outgoing(Uuid::nil(), datetime!(2026-01-02 03:04:05 UTC))
+                .key,
+            "_.challenge.refused"
+        );
     }
 }

@@ -206,7 +206,8 @@ macro_rules! request {
                 app: Option<AppName>,
                 body: serde_json::Value,
             ) -> Result<Self, Rejected> {
-                let app = app.ok_or_else(|| Rejected::malformed(format!("`{key}` is no request")))?;
+                let app =
+                    app.ok_or_else(|| Rejected::malformed(format!("`{key}` is no request")))?;
                 Ok(Self { app, ask: parse(body)? })
             }
 

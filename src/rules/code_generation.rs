@@ -160,9 +160,10 @@ fn expire(challenge: &Challenge, now: Timestamp) -> Decided<Write> {
 
 /// A challenge whose every message failed cannot be answered by anybody.
 fn abandon(facts: &ChallengeFacts, now: Timestamp) -> Decided<Write> {
-    let hope = facts.attempts.iter().any(|(_, state)| {
-        !matches!(state, AttemptState::Failed | AttemptState::Skipped)
-    });
+    let hope = facts
+        .attempts
+        .iter()
+        .any(|(_, state)| !matches!(state, AttemptState::Failed | AttemptState::Skipped));
     if facts.challenge.state != State::Open {
         Decided::nothing("ended_before")
     } else if hope {

@@ -263,10 +263,20 @@ fn change(
         let origin = if actor == ask.member { "self" } else { "admin" };
         let (account, member) = (ask.account.clone(), ask.member.clone());
         let at = now;
-        activity.push(Activity { account, member, actor, action, origin, old_number, new_number, at });
+        activity.push(Activity {
+            account,
+            member,
+            actor,
+            action,
+            origin,
+            old_number,
+            new_number,
+            at,
+        });
     };
     let index = |member: &Member| member.phone.as_ref().map(|phone| phone.index.clone());
-    if let Some(before) = known.filter(|known| known.phone.is_some() && index(known) != index(&member))
+    if let Some(before) =
+        known.filter(|known| known.phone.is_some() && index(known) != index(&member))
     {
         let masked = |member: &Member| member.phone_in_clear(keys).map(|e164| mask(&e164));
         let (old, new) = (masked(before), masked(&member));
@@ -370,8 +380,7 @@ mod tests {
     #[test]
     fn the_same_number_written_otherwise_is_no_change() {
         let known = member();
-        let (stored, endings, activity) =
-            written(decided(put(2, Some("(202) 555-0123")), facts()));
+        let (stored, endings, activity) = written(decided(put(2, Some("(202) 555-0123")), facts()));
         assert_eq!(stored.phone, known.phone);
         assert_eq!(stored.email.unwrap().index, known.email.unwrap().index);
         assert!(endings.is_empty() && activity.is_empty());

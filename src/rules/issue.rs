@@ -111,15 +111,16 @@ fn issue(
     if send_at <= now {
         effects.push(Command::SendSms { challenge: challenge.id, send: 1, tries: 0 }.into());
     }
-    let ended = ended.map(|old| Ending {
-        challenge: old.id,
-        state: State::Expired,
-        reason: None,
-        at: now,
-    });
+    let ended =
+        ended.map(|old| Ending { challenge: old.id, state: State::Expired, reason: None, at: now });
     let reply = opened(&challenge, &rules.keys, &facts.member, now);
     let new = Box::new(NewChallenge { challenge, send_at, now });
-    Decided { label: "issued", write: Some(Write::Issue { new, ended }), effects, reply: Some(reply) }
+    Decided {
+        label: "issued",
+        write: Some(Write::Issue { new, ended }),
+        effects,
+        reply: Some(reply),
+    }
 }
 
 /// Draws the code and makes the challenge's row: digest, deliverable copy, and the facts of the day.

@@ -132,7 +132,9 @@ pub fn decide(tries: i16, facts: Option<Facts>, keys: &Arc<Keyring>, now: Timest
             Some(to) => Step::Call(Box::new(letter(&notice, &account, to))),
             None => Step::Drop("key_lost"),
         },
-        AttemptState::Calling if notice.lease_until.is_some_and(|until| now < until) => Step::Leased,
+        AttemptState::Calling if notice.lease_until.is_some_and(|until| now < until) => {
+            Step::Leased
+        }
         AttemptState::Calling => Step::Lost,
         _ => Step::Done,
     };

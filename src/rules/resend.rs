@@ -45,9 +45,10 @@ pub fn decide(
     }
     // The timer of the number binds SMS only; that of the challenge binds both.
     let timer = match ask.channel {
-        Channel::Sms => facts.number.next_send_at.map_or(challenge.resend_at, |next| {
-            next.max(challenge.resend_at)
-        }),
+        Channel::Sms => facts
+            .number
+            .next_send_at
+            .map_or(challenge.resend_at, |next| next.max(challenge.resend_at)),
         Channel::Email => challenge.resend_at,
     };
     if ask.channel == Channel::Email && !may_use_email(facts) {

@@ -8,6 +8,7 @@ use time::macros::datetime;
 
 use super::Ctx;
 use super::code_generation::{ChallengeFacts, NumberFacts, Rules};
+use crate::domain::Timestamp;
 use crate::domain::account::{Account, EmailFallback};
 use crate::domain::challenge::{AttemptState, Challenge, Channel, Purpose, State};
 use crate::domain::code::{Binding, Code};
@@ -16,7 +17,6 @@ use crate::domain::keys::{Keyring, Place};
 use crate::domain::member::{Contact, Member, Role};
 use crate::domain::phone::Country;
 use crate::domain::policy::Policy;
-use crate::domain::Timestamp;
 use crate::message::{IssueChallenge, Request};
 
 pub const NOW: Timestamp = datetime!(2026-01-01 12:00:00 UTC);

@@ -20,9 +20,10 @@ pub struct Mail {
 
 /// The SMS with a code. A name that does not fit into the segment is left out.
 pub fn sms(account: &Account, purpose: Purpose, code: &Code) -> Zeroizing<String> {
-    let bound = account.origin.as_ref().map_or_else(String::new, |origin| {
-        format!("\n@{origin} #{}", code.digits())
-    });
+    let bound = account
+        .origin
+        .as_ref()
+        .map_or_else(String::new, |origin| format!("\n@{origin} #{}", code.digits()));
     let with = |name: &str| {
         let what = purpose_words(purpose);
         format!("{} is your {name}{what} code. Don't share it.{bound}", code.digits())

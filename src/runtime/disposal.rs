@@ -103,7 +103,11 @@ impl Output {
         });
         let messages = self.messages.iter().map(Publication::Message);
         let dead = self.dead.iter().map(Publication::Dead);
-        messages.chain(again).chain(dead).chain(self.replies.iter().map(Publication::Reply)).collect()
+        messages
+            .chain(again)
+            .chain(dead)
+            .chain(self.replies.iter().map(Publication::Reply))
+            .collect()
     }
 }
 

@@ -72,8 +72,7 @@ pub async fn run<W: Worker>(
 ) {
     let reasons: Vec<&'static str> = DeadReason::ALL.iter().map(|reason| reason.label()).collect();
     observe::worker_started(W::NAME, &reasons);
-    let origin =
-        Origin { worker: W::NAME, queue: settings.queue, seal_to: shared.keys.public() };
+    let origin = Origin { worker: W::NAME, queue: settings.queue, seal_to: shared.keys.public() };
     let desk = Arc::new(Desk { worker, store: shared.store.clone(), origin });
     let engine = Engine { desk, shared, settings };
     supervise(settings.queue, stop, async |stop: CancellationToken| {

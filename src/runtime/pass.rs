@@ -235,8 +235,7 @@ impl<W: Worker> Desk<W> {
             if let Some(body) = &reply {
                 output.reply(&item.delivery.incoming, body.clone());
             }
-            let (message, digest, label) =
-                (item.decoded.id, item.decoded.digest, verdict.label());
+            let (message, digest, label) = (item.decoded.id, item.decoded.digest, verdict.label());
             entries.push(Entry { message, digest, label, caused, reply });
         }
         if !W::INBOX {
@@ -245,7 +244,12 @@ impl<W: Worker> Desk<W> {
         store::keep(tx, W::NAME, &entries, now).await
     }
 
-    fn render(&self, item: &Item<W::Message>, verdict: &W::Verdict, now: Timestamp) -> Vec<Outgoing> {
+    fn render(
+        &self,
+        item: &Item<W::Message>,
+        verdict: &W::Verdict,
+        now: Timestamp,
+    ) -> Vec<Outgoing> {
         let effects = verdict.effects().into_iter().enumerate();
         effects
             .map(|(place, effect)| Outgoing {

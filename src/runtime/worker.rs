@@ -1,10 +1,10 @@
 //! The trait that every worker implements.
 
+use crate::domain::Timestamp;
 use crate::fault::Fault;
 use crate::message::{Decoded, Message};
 use crate::rules::{Ctx, Verdict};
 use crate::store::Tx;
-use crate::domain::Timestamp;
 
 /// One dedicated worker: what it reads, what it decides, what it writes.
 ///

@@ -71,15 +71,9 @@ pub(super) async fn of(tx: &Tx<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<At
 ///
 /// # Errors
 /// As every statement.
-pub async fn delivery_facts(
-    tx: &Tx<'_>,
-    ids: &[Uuid],
-) -> Result<Vec<Option<Facts>>, Fault> {
-    let (challenges, members, sent) = try_join!(
-        challenges::lock_challenges(tx, ids),
-        members::of(tx, ids),
-        of(tx, ids)
-    )?;
+pub async fn delivery_facts(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Option<Facts>>, Fault> {
+    let (challenges, members, sent) =
+        try_join!(challenges::lock_challenges(tx, ids), members::of(tx, ids), of(tx, ids))?;
     let account_ids: Vec<&str> = challenges.values().map(|c| c.account.as_str()).collect();
     let known = accounts::load(tx, &account_ids).await?;
     let facts = ids.iter().map(|id| {
@@ -150,10 +144,8 @@ pub async fn claim(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Resul
         tx.guarded(FALLBACK, &[&ids, &now, &leases, &FALLBACK_SEND], fresh.len()).await?;
         tx.execute(COUNT, &[&ids]).await?;
     }
-    let first: Vec<&&Dispatch> = queued
-        .iter()
-        .filter(|d| d.ask.channel == Channel::Sms && !d.fallback_set)
-        .collect();
+    let first: Vec<&&Dispatch> =
+        queued.iter().filter(|d| d.ask.channel == Channel::Sms && !d.fallback_set).collect();
     if !first.is_empty() {
         let ids: Vec<Uuid> = first.iter().map(|d| d.ask.challenge.0).collect();
         let due: Vec<Timestamp> = first.iter().map(|d| d.now + claim.fallback_after).collect();

@@ -12,10 +12,10 @@ use crate::domain::challenge::{Challenge, State};
 use crate::domain::id::ChallengeId;
 use crate::domain::policy::Policy;
 use crate::fault::Fault;
+use crate::rules::Ending;
 use crate::rules::code_generation::{ChallengeFacts, Facts, NumberFacts};
 use crate::rules::issue::{self, NewChallenge};
 use crate::rules::resend::Grant;
-use crate::rules::Ending;
 
 /// What a login is looked up by.
 pub struct IssueKey<'a> {
@@ -109,10 +109,7 @@ async fn lock_numbers(
 ///
 /// # Errors
 /// As every statement.
-pub async fn lock_challenges(
-    tx: &Tx<'_>,
-    ids: &[Uuid],
-) -> Result<HashMap<Uuid, Challenge>, Fault> {
+pub async fn lock_challenges(tx: &Tx<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Challenge>, Fault> {
     let sql = format!(
         "SELECT {} FROM challenge c WHERE c.id = ANY($1) ORDER BY c.id FOR UPDATE",
         row::CHALLENGE
@@ -201,8 +198,8 @@ pub async fn challenge_facts(
     let facts = keys.iter().map(|key| {
         let found = challenges.get(&key.challenge.0).and_then(|challenge| {
             let (account, _) = known.get(challenge.account.as_str())?;
-            let member = members
-                .get(&(challenge.account.to_string(), challenge.member.to_string()))?;
+            let member =
+                members.get(&(challenge.account.to_string(), challenge.member.to_string()))?;
             Some((challenge, account, member))
         });
         let Some((challenge, account, member)) = found else {

@@ -25,9 +25,7 @@ pub(super) async fn wrong(
         WHERE (account, member) IN (SELECT * FROM unnest($1::text[], $2::text[])) AND at > $3 \
         GROUP BY account, member";
     let rows = tx.rows(SQL, &[&accounts, &members, &since]).await?;
-    rows.iter()
-        .map(|r| Ok(((row::get(r, 0)?, row::get(r, 1)?), row::get(r, 2)?)))
-        .collect()
+    rows.iter().map(|r| Ok(((row::get(r, 0)?, row::get(r, 1)?), row::get(r, 2)?))).collect()
 }
 
 /// The facts for guesses, in order; `None` where the challenge is not the asker's.
@@ -49,10 +47,8 @@ pub async fn verification_facts(
     )?;
     let of: Vec<&str> = challenges.values().map(|c| c.account.as_str()).collect();
     let names: Vec<&str> = challenges.values().map(|c| c.member.as_str()).collect();
-    let (known, wrong) = try_join!(
-        accounts::load(tx, &of),
-        wrong(tx, &of, &names, now - wrong_window(policy))
-    )?;
+    let (known, wrong) =
+        try_join!(accounts::load(tx, &of), wrong(tx, &of, &names, now - wrong_window(policy)))?;
     let facts = keys.iter().map(|key| {
         let challenge = challenges.get(&key.challenge.0)?;
         let (account, _) = known.get(challenge.account.as_str())?;
@@ -63,7 +59,9 @@ pub async fn verification_facts(
         let member_key = (challenge.account.to_string(), challenge.member.to_string());
         let deliveries = sent.get(&challenge.id.0).into_iter().flatten();
         let mut claimed: Vec<Channel> = deliveries
-            .filter(|a| !matches!(a.state, AttemptState::Queued | AttemptState::Skipped) || a.tries > 0)
+            .filter(|a| {
+                !matches!(a.state, AttemptState::Queued | AttemptState::Skipped) || a.tries > 0
+            })
             .map(|attempt| attempt.channel)
             .collect();
         claimed.dedup();

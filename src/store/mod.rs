@@ -97,7 +97,8 @@ impl Store {
             "-c plan_cache_mode=force_custom_plan -c statement_timeout={limit} \
              -c idle_in_transaction_session_timeout={limit} -c timezone=UTC"
         );
-        let options = config.get_options().map_or(ours.clone(), |theirs| format!("{theirs} {ours}"));
+        let options =
+            config.get_options().map_or(ours.clone(), |theirs| format!("{theirs} {ours}"));
         config.options(options);
         config.application_name(&settings.application_name);
         config.connect_timeout(CONNECT_MAX);
@@ -227,7 +228,9 @@ fn connect_fault(error: &tokio_postgres::Error) -> Fault {
 /// detail, which can quote a row.
 fn fault(error: &tokio_postgres::Error) -> Fault {
     let Some(db) = error.as_db_error() else {
-        if error.is_closed() || std::error::Error::source(error).is_some_and(|e| e.is::<std::io::Error>()) {
+        if error.is_closed()
+            || std::error::Error::source(error).is_some_and(|e| e.is::<std::io::Error>())
+        {
             return Fault::Down(Dependency::Database, "the connection is gone".to_owned());
         }
         return Fault::Permanent(error.to_string());
@@ -248,7 +251,10 @@ fn fault(error: &tokio_postgres::Error) -> Fault {
             Fault::Down(Dependency::Database, format!("{why}: run `stepup migrate`?"))
         }
         // Classes 08, 53, 57, 58: connection, resources, operator intervention, system.
-        _ if ["08", "53", "57", "58", "XX", "25"].iter().any(|c| db.code().code().starts_with(c)) => {
+        _ if ["08", "53", "57", "58", "XX", "25"]
+            .iter()
+            .any(|c| db.code().code().starts_with(c)) =>
+        {
             Fault::Down(Dependency::Database, why)
         }
         _ => Fault::Permanent(why),

@@ -25,8 +25,7 @@ pub async fn challenge(store: &Store, app: &AppName, id: Uuid) -> Result<Option<
     }
     // The id of a 202 is the request's. Ids of requests are derived from the app's name, so that
     // only the app that made it can know it.
-    const SQL: &str =
-        "SELECT reply FROM inbox WHERE worker = 'code_generation' AND message = $1";
+    const SQL: &str = "SELECT reply FROM inbox WHERE worker = 'code_generation' AND message = $1";
     let rows = tx.rows(SQL, &[&id]).await?;
     let Some(found) = rows.first() else { return Ok(None) };
     let reply: Option<&str> = row::get(found, 0)?;
