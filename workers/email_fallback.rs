@@ -21,7 +21,7 @@ use stepup::rules::delivery::{Dispatch, Facts, Step};
 use stepup::runtime::Worker;
 use stepup::store::{self, Claim, Tx};
 
-use crate::sms_delivery::{challenges, decided, told};
+use crate::sending::{challenges, decided, told};
 
 /// The worker.
 pub struct EmailFallback<G> {

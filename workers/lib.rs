@@ -11,6 +11,7 @@ pub mod notice_delivery;
 pub mod notification;
 pub mod operate;
 pub mod roles;
+mod sending;
 pub mod sim;
 pub mod sms_delivery;
 pub mod timers;

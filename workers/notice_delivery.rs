@@ -22,7 +22,7 @@ use stepup::rules::notice::{self, Facts, Posting, Step};
 use stepup::runtime::Worker;
 use stepup::store::{self, Tx};
 
-use crate::sms_delivery::told;
+use crate::sending::told;
 
 /// The worker.
 pub struct NoticeDelivery<G> {

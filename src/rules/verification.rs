@@ -149,7 +149,7 @@ fn wrong(facts: Facts, rules: &Rules, now: Timestamp) -> Decided<Write> {
     }
     let kind = if locked { OutcomeKind::Locked } else { OutcomeKind::WrongCode };
     let reply = Outcome { attempts_left: Some(left), ..outcome(&challenge, kind) };
-    let ending = locked.then(|| Ending {
+    let ending = locked.then_some(Ending {
         challenge: challenge.id,
         state: State::Locked,
         reason: None,

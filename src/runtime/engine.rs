@@ -63,6 +63,11 @@ enum Called<V> {
     Panicked,
 }
 
+/// A message and what came of its call.
+type OneCall<W> = (Item<<W as Worker>::Message>, Called<<W as Worker>::Verdict>);
+/// The calls under way.
+type Calls<W> = JoinSet<OneCall<W>>;
+
 /// Runs a worker on one queue until `stop`, whatever happens to the broker or the database.
 pub async fn run<W: Worker>(
     worker: Arc<W>,
@@ -227,7 +232,7 @@ impl<W: Worker> Engine<W> {
         // The session is over, but not the calls: what they bring is written all the same. Their
         // messages come again, and the inbox hands out what they cause.
         while let Some(called) = calls.join_next().await {
-            if let Some((item, Called::Verdict(verdict))) = called.ok() {
+            if let Ok((item, Called::Verdict(verdict))) = called {
                 let called = [(item, verdict)];
                 let _ = self.patiently(|| self.desk.settle_calls(&called)).await;
             }
@@ -240,7 +245,7 @@ impl<W: Worker> Engine<W> {
         &self,
         publisher: &mut Publisher,
         consumer: &mut Consumer,
-        calls: &mut JoinSet<(Item<W::Message>, Called<W::Verdict>)>,
+        calls: &mut Calls<W>,
         stop: CancellationToken,
     ) -> Result<(), Fault> {
         let (mut draining, mut ended) = (false, false);
@@ -277,7 +282,7 @@ impl<W: Worker> Engine<W> {
         &self,
         publisher: &mut Publisher,
         consumer: &Consumer,
-        calls: &mut JoinSet<(Item<W::Message>, Called<W::Verdict>)>,
+        calls: &mut Calls<W>,
         batch: Vec<Delivery>,
     ) -> Result<(), Fault> {
         let (started, size) = (Instant::now(), batch.len());
@@ -319,7 +324,7 @@ impl<W: Worker> Engine<W> {
     /// Starts the calls of a claimed wave. Their tags are acked when they are settled.
     fn call(
         &self,
-        calls: &mut JoinSet<(Item<W::Message>, Called<W::Verdict>)>,
+        calls: &mut Calls<W>,
         wave: Vec<Item<W::Message>>,
         verdicts: Vec<(usize, W::Verdict)>,
         claimed: Instant,
@@ -345,7 +350,7 @@ impl<W: Worker> Engine<W> {
         &self,
         publisher: &mut Publisher,
         consumer: &Consumer,
-        called: Vec<(Item<W::Message>, Called<W::Verdict>)>,
+        called: Vec<OneCall<W>>,
     ) -> Result<(), Fault> {
         let tags: Vec<u64> = called.iter().map(|(item, _)| item.delivery.tag).collect();
         let mut outputs = vec![Output::default()];

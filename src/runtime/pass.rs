@@ -50,9 +50,12 @@ pub(super) struct Desk<W> {
     pub(super) origin: Origin,
 }
 
+/// What a wave may hold once: a subject, or a message id.
+type Mark = (Option<Subject>, Uuid);
+
 /// Splits a batch so that no two messages of one wave are about the same, keeping their order.
 pub(super) fn waves<M: Message>(items: Vec<Item<M>>) -> Vec<Vec<Item<M>>> {
-    let mut waves: Vec<(HashSet<(Option<Subject>, Uuid)>, Vec<Item<M>>)> = Vec::new();
+    let mut waves: Vec<(HashSet<Mark>, Vec<Item<M>>)> = Vec::new();
     let mut floor = 0;
     for item in items {
         let subject = (Some(item.decoded.message.subject()), Uuid::nil());
