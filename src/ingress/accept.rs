@@ -159,16 +159,19 @@ pub const PUT_MEMBER: Endpoint = Endpoint {
     ],
 };
 
-/// A message to publish, and the challenge where its outcome can be read.
+/// A message to publish, and where its outcome can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// The message.
     pub outgoing: Outgoing,
+    /// The request's id, as the worker derives it from the message's. Of a login it is the new
+    /// challenge's id, too.
+    pub request: Uuid,
     /// The challenge it opens or is about; none for the directory.
     pub challenge: Option<Uuid>,
 }
 
-/// The request's id: a function of app and `Idempotency-Key`, or `fresh` where none was sent.
+/// The message's id: a function of app and `Idempotency-Key`, or `fresh` where none was sent.
 ///
 /// # Errors
 /// 400 for a key that is not 1 to 255 visible ASCII characters, or more than one.
@@ -242,9 +245,9 @@ pub fn accept(
             members.insert(field.name.to_owned(), sealed.into());
         }
     }
+    let request = request_id(app, &id.to_string());
     let challenge = match endpoint.key {
-        // The worker derives the challenge's id from the message's in the same way.
-        "challenge.issue" => Some(request_id(app, &id.to_string())),
+        "challenge.issue" => Some(request),
         _ => members.get("challenge").and_then(Value::as_str).and_then(|id| id.parse().ok()),
     };
     let outgoing = Outgoing {
@@ -255,7 +258,7 @@ pub fn accept(
         delay: None,
         traceparent: traceparent(headers),
     };
-    Ok(Accepted { outgoing, challenge })
+    Ok(Accepted { outgoing, request, challenge })
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
@@ -328,9 +331,7 @@ mod tests {
         };
         let senders = Senders { own_user: "stepup".into(), apps: Default::default() };
         let decoded = decode::<Request<T>>(&incoming, &senders, &Keyring::for_tests()).unwrap();
-        if accepted.outgoing.key == "challenge.issue" {
-            assert_eq!(accepted.challenge, Some(decoded.id), "where Location points");
-        }
+        assert_eq!(accepted.request, decoded.id, "where Location points");
         decoded.message.ask
     }
 
@@ -376,6 +377,7 @@ mod tests {
         let member: PutMember = read(&take(5));
         assert_eq!(member.phone.unwrap().expose(), "+12025550123");
         assert_eq!(member.email.unwrap().expose(), "ada@example.com");
+        assert_eq!(take(0).challenge, Some(take(0).request));
         assert_eq!(take(1).challenge.unwrap().to_string(), SOME);
         assert_eq!(take(4).challenge, None);
     }

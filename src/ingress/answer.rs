@@ -80,9 +80,9 @@ pub fn replied(key: &str, outcome: &[u8]) -> Result<Value, Problem> {
         return Ok(Value::Object(body));
     }
     let mut problem = Problem::new(status, kind.label(), detail);
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        let seconds = body.get("retry_after").and_then(Value::as_u64).unwrap_or_default();
-        problem = problem.retry_after(seconds.max(1));
+    let seconds = body.get("retry_after").and_then(Value::as_u64);
+    if status == StatusCode::TOO_MANY_REQUESTS || seconds.is_some() {
+        problem = problem.retry_after(seconds.unwrap_or_default().max(1));
     }
     Err(body.into_iter().fold(problem, |problem, (name, value)| problem.with(&name, value)))
 }
@@ -100,7 +100,7 @@ fn row(kind: OutcomeKind) -> (StatusCode, &'static str) {
 
 /// 202: the request is stored, its outcome not yet there. `Location` says where it will be.
 pub fn pending(accepted: &Accepted) -> Response {
-    let body = json!({ "outcome": "accepted", "request": accepted.outgoing.id });
+    let body = json!({ "outcome": "accepted", "request": accepted.request });
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
     if let Some(challenge) = accepted.challenge
         && let Ok(location) = HeaderValue::try_from(format!("/v1/challenges/{challenge}"))
@@ -125,6 +125,15 @@ mod tests {
             let answer = replied("challenge.issue", Outcome::new(*kind).body().as_bytes());
             let found = answer.map_or_else(|problem| problem.status(), |_| StatusCode::OK);
             assert_eq!(found, *status, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_document_has_every_outcome_with_its_status() {
+        let document = include_str!("../../docs/http.md");
+        for (kind, status, _) in STATUSES {
+            let row = format!("| `{}` | {}", kind.label(), status.as_u16());
+            assert!(document.lines().any(|line| line.starts_with(&row)), "{row}");
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A request is authenticated, read strictly, published with confirm, and answered with the outcome;
 //! or with 202 when it is stored and the outcome takes longer. There is no 2xx without a confirm.
-//! `docs/http.md` describes every endpoint. TLS ends in front of this door.
+//! `docs/http.md` describes every endpoint. TLS, and callers too slow to send their headers, are the
+//! matter of the proxy in front.
 
 mod accept;
 mod answer;
@@ -12,7 +13,7 @@ mod problem;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
@@ -39,13 +40,26 @@ use crate::domain::id::AppName;
 use crate::domain::keys::PublicKey;
 use crate::fault::Fault;
 use crate::message::Outgoing;
+use crate::observe;
 use accept::Endpoint;
 
 /// The largest body, in bytes.
 pub const BODY_MAX: usize = 16 * 1024;
 
-/// The longest a request may take, from its head to its answer. After that, 503.
+/// The longest a request may take from its head to its answer, besides the wait for the outcome:
+/// reading the body, and the 5 s of a confirm. After that, 503.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+const LOGINS: &str = "/v1/logins";
+const CHALLENGE: &str = "/v1/challenges/{challenge}";
+const VERIFY: &str = "/v1/challenges/{challenge}/verify";
+const RESEND: &str = "/v1/challenges/{challenge}/resend";
+const CANCEL: &str = "/v1/challenges/{challenge}/cancel";
+const ACCOUNT: &str = "/v1/accounts/{account}";
+const MEMBER: &str = "/v1/accounts/{account}/members/{member}";
+
+/// Every path there is: a label on metrics must come from a closed set.
+const PATHS: [&str; 7] = [LOGINS, CHALLENGE, VERIFY, RESEND, CANCEL, ACCOUNT, MEMBER];
 
 /// Publishes requests and waits for outcomes.
 pub trait Asks: Send + Sync + 'static {
@@ -77,7 +91,8 @@ impl Asks for Requester {
 
 /// Reads what is stored.
 pub trait Views: Send + Sync + 'static {
-    /// The challenge `id` as JSON; `None` if it is unknown or belongs to another app.
+    /// The challenge `id`, or the one that the request `id` led to, as JSON; `None` if it is unknown
+    /// or belongs to another app.
     ///
     /// # Errors
     /// When it cannot be read now.
@@ -107,8 +122,7 @@ impl<A, V> Clone for State<A, V> {
 
 impl<A, V> State<A, V> {
     /// `seal` is the key that secrets are sealed to; `answer_wait` how long an outcome is awaited
-    /// after the confirm before 202 is answered. With the time for a confirm it must stay under
-    /// [`REQUEST_DEADLINE`].
+    /// after the confirm before 202 is answered.
     pub fn new(
         asks: A,
         views: V,
@@ -129,21 +143,19 @@ pub fn router<A: Asks, V: Views>(state: State<A, V>) -> Router {
         let detail = "this path does not take this method: see the header Allow";
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     };
+    let deadline = REQUEST_DEADLINE + state.0.answer_wait;
     Router::new()
-        .route("/v1/logins", asking(MethodFilter::POST, &accept::ISSUE))
-        .route("/v1/challenges/{challenge}", get(view::<A, V>))
-        .route("/v1/challenges/{challenge}/verify", asking(MethodFilter::POST, &accept::VERIFY))
-        .route("/v1/challenges/{challenge}/resend", asking(MethodFilter::POST, &accept::RESEND))
-        .route("/v1/challenges/{challenge}/cancel", asking(MethodFilter::POST, &accept::CANCEL))
-        .route("/v1/accounts/{account}", asking(MethodFilter::PUT, &accept::PUT_ACCOUNT))
-        .route(
-            "/v1/accounts/{account}/members/{member}",
-            asking(MethodFilter::PUT, &accept::PUT_MEMBER),
-        )
+        .route(LOGINS, asking(MethodFilter::POST, &accept::ISSUE))
+        .route(CHALLENGE, get(view::<A, V>))
+        .route(VERIFY, asking(MethodFilter::POST, &accept::VERIFY))
+        .route(RESEND, asking(MethodFilter::POST, &accept::RESEND))
+        .route(CANCEL, asking(MethodFilter::POST, &accept::CANCEL))
+        .route(ACCOUNT, asking(MethodFilter::PUT, &accept::PUT_ACCOUNT))
+        .route(MEMBER, asking(MethodFilter::PUT, &accept::PUT_MEMBER))
         .method_not_allowed_fallback(not_allowed)
         .fallback(|| async { Problem::not_found() })
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(middleware::from_fn(|request, next| guard(REQUEST_DEADLINE, request, next)))
+        .layer(middleware::from_fn(move |request, next| guard(deadline, request, next)))
         .with_state(state)
 }
 
@@ -169,8 +181,10 @@ pub async fn serve<A: Asks, V: Views>(
     }
 }
 
-/// What holds for every request: a deadline, an answer even after a panic, and nothing cached.
+/// What holds for every request: a deadline, an answer even after a panic, nothing cached, and one
+/// count. Neither path nor body is logged.
 async fn guard(deadline: Duration, request: Request, next: Next) -> Response {
+    let (began, route) = (Instant::now(), route(request.uri().path()));
     // What a panic leaves half done is this request's own and is dropped with it.
     let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
     let mut response = match tokio::time::timeout(deadline, answering).await {
@@ -179,7 +193,20 @@ async fn guard(deadline: Duration, request: Request, next: Next) -> Response {
         Err(_elapsed) => Problem::unavailable().into_response(),
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(fault) = response.extensions().get::<Fault>() {
+        tracing::warn!(route, %fault, "a request was not answered");
+    }
+    observe::http_answered(route, response.status().as_u16(), began.elapsed());
     response
+}
+
+/// The path as it is declared, without the ids in it.
+fn route(path: &str) -> &'static str {
+    let same = |declared: &str| {
+        declared.split('/').count() == path.split('/').count()
+            && declared.split('/').zip(path.split('/')).all(|(d, p)| d.starts_with('{') || d == p)
+    };
+    PATHS.into_iter().find(|declared| same(declared)).unwrap_or("other")
 }
 
 fn asking<A: Asks, V: Views>(

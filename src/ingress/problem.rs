@@ -9,7 +9,8 @@ use crate::fault::Fault;
 /// Seconds after which a request that met a fault is worth repeating.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// A problem. Its type is `urn:stepup:<kind>` and never changes its meaning.
+/// A problem. Its type is `urn:stepup:<kind>` and never changes its meaning; the kind is its
+/// `outcome`, too, so that callers find that member in every answer.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -22,6 +23,7 @@ impl Problem {
     /// A problem of this kind; `detail` says what to do and never quotes the request.
     pub fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
         let mut members = Map::new();
+        members.insert("outcome".into(), kind.into());
         members.insert("type".into(), format!("urn:stepup:{kind}").into());
         members.insert("title".into(), kind.replace('_', " ").into());
         members.insert("status".into(), status.as_u16().into());

@@ -69,11 +69,15 @@ async fn replying(kind: OutcomeKind) -> Door {
     open(Ok(Answer::Replied(Outcome::new(kind).body().into_bytes()))).await
 }
 
+/// No proxy of the environment may come between.
+fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().build().unwrap()
+}
+
 impl Door {
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        // No proxy of the environment may come between.
-        let client = Client::builder().no_proxy().build().unwrap();
-        client.request(method, format!("{}{path}", self.base)).bearer_auth("crm-key")
+        client().request(method, format!("{}{path}", self.base)).bearer_auth("crm-key")
     }
 
     fn login(&self) -> reqwest::RequestBuilder {
@@ -93,6 +97,7 @@ async fn problem(response: reqwest::Response, status: u16, kind: &str) -> Value 
     assert_eq!(response.headers()["cache-control"], "no-store");
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["type"], format!("urn:stepup:{kind}"));
+    assert_eq!(body["outcome"], kind);
     assert_eq!(body["status"], status);
     assert!(body["title"].is_string() && body["detail"].is_string(), "{body}");
     body
@@ -153,11 +158,12 @@ async fn stored_without_an_outcome_is_202_and_says_where_the_outcome_will_be() {
     assert_eq!(first.status(), 202);
     let crm = AppName::parse("crm").unwrap();
     let id = request_id(&crm, "k1");
-    let location = format!("/v1/challenges/{}", request_id(&crm, &id.to_string()));
+    let request = request_id(&crm, &id.to_string());
+    let location = format!("/v1/challenges/{request}");
     assert_eq!(first.headers()["location"], location);
     assert_eq!(again.headers()["location"], location);
     let body: Value = first.json().await.unwrap();
-    assert_eq!(body, json!({ "outcome": "accepted", "request": id }));
+    assert_eq!(body, json!({ "outcome": "accepted", "request": request }));
     let asked = door.asked.lock().unwrap().clone();
     assert_eq!((asked[0].id, &asked[0]), (id, &asked[1]));
     drop(asked);
@@ -180,7 +186,7 @@ async fn nobody_gets_in_without_a_key() {
     let door = replying(OutcomeKind::Open).await;
     let known = format!("/v1/challenges/{KNOWN}");
     for (method, path) in [(Method::POST, "/v1/logins"), (Method::GET, known.as_str())] {
-        let request = Client::new().request(method, format!("{}{path}", door.base));
+        let request = client().request(method, format!("{}{path}", door.base));
         let response = request.bearer_auth("wrong").send().await.unwrap();
         assert_eq!(response.headers()["www-authenticate"], "Bearer");
         problem(response, 401, "unauthorized").await;
@@ -222,7 +228,7 @@ async fn unknown_foreign_and_misspelt_challenges_look_the_same() {
     let found: Value = get(&known).send().await.unwrap().json().await.unwrap();
     assert_eq!(found, json!({ "challenge": KNOWN }));
     let url = format!("{}{known}", door.base);
-    let foreign = Client::new().get(url).bearer_auth("shop-key").send().await.unwrap();
+    let foreign = client().get(url).bearer_auth("shop-key").send().await.unwrap();
     let foreign = problem(foreign, 404, "not_found").await;
     for path in [&format!("/v1/challenges/{}", Uuid::from_u128(9)), "/v1/challenges/x%FF", "/v2"] {
         let other = problem(get(path).send().await.unwrap(), 404, "not_found").await;
@@ -257,7 +263,7 @@ async fn a_request_that_takes_too_long_is_given_up() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let router = Router::new().route("/", slow).layer(guarded);
     let serving = tokio::spawn(axum::serve(listener, router).into_future());
-    problem(reqwest::get(url).await.unwrap(), 503, "unavailable").await;
+    problem(client().get(url).send().await.unwrap(), 503, "unavailable").await;
     serving.abort();
 }
 
@@ -268,4 +274,19 @@ async fn it_stops_when_told() {
     door.stop.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(5), door.serving).await;
     ended.unwrap().unwrap().unwrap();
+}
+
+#[test]
+fn labels_on_metrics_hold_no_ids() {
+    for (path, label) in [
+        ("/v1/logins", LOGINS),
+        ("/v1/challenges/7", CHALLENGE),
+        ("/v1/challenges/7/verify", VERIFY),
+        ("/v1/accounts/acme/members/ada", MEMBER),
+        ("/v1/accounts/acme/members", "other"),
+        ("/v1/challenges/7/verify/8", "other"),
+        ("/", "other"),
+    ] {
+        assert_eq!(route(path), label, "{path}");
+    }
 }

@@ -116,12 +116,14 @@ impl<W: Worker> Engine<W> {
             let (started, size) = (Instant::now(), batch.len());
             let span = tracing::debug_span!("pass", worker = W::NAME, messages = size);
             async {
-                let mut outputs = Vec::new();
-                let mut output = Output::default();
-                let items = self.read(batch, &mut output);
-                outputs.push(output);
+                let mut outputs = vec![Output::default()];
+                let items = self.read(batch, &mut outputs[0]);
+                // Usually one. Many guesses for one challenge are many, and the first answers do
+                // not wait for the last.
                 for wave in waves(items) {
                     outputs.extend(self.settle(wave).await);
+                    self.publish(&mut publisher, &outputs).await?;
+                    outputs.clear();
                 }
                 self.publish(&mut publisher, &outputs).await?;
                 consumer.ack_through(last).await

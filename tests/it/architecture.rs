@@ -30,7 +30,7 @@ const IMPURE: &[&str] = &[
 /// A word, and the only places whose code may hold it.
 const HOMES: &[(&str, &[&str])] = &[
     ("lapin::", &["src/broker/"]),
-    ("tokio_postgres::", &["src/store/"]),
+    ("tokio_postgres::", &["src/store/", "src/config/"]),
     ("metrics::", &["src/observe.rs"]),
     ("backoff::", &["src/broker/supervise.rs"]),
     ("std::env::var", &["src/config/", "workers/sim/", "workers/demo.rs"]),

@@ -9,7 +9,12 @@ use crate::support::{PATIENCE, World};
 const PHONE: &str = "+12025550123";
 
 async fn world() -> World {
-    let extra = [("STEPUP_FALLBACK_SECONDS", "3"), ("STEPUP_RESEND_SECONDS", "3,3,3,3")];
+    // Two hundred guesses for one challenge are judged one after the other.
+    let extra = [
+        ("STEPUP_FALLBACK_SECONDS", "3"),
+        ("STEPUP_RESEND_SECONDS", "3,3,3,3"),
+        ("STEPUP_REPLY_WAIT_SECONDS", "20"),
+    ];
     World::start(&[vec!["all"]], &extra).await
 }
 

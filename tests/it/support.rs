@@ -46,6 +46,7 @@ async fn sql(url: &str, statement: &str) {
 impl World {
     /// Starts the sim and one process with these roles each; `extra` goes into the environment.
     pub async fn start(roles: &[Vec<&'static str>], extra: &[(&str, &str)]) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let tag = format!("t{:08x}", rand::rng().random::<u32>());
         let admin = setting("STEPUP_DATABASE_URL");
         sql(&admin, &format!("CREATE DATABASE {tag}")).await;
