@@ -311,7 +311,7 @@ fn ca_file(path: &str, read_file: ReadFile<'_>) -> Result<PathBuf, String> {
 
 fn retention(s: &mut Source) -> Retention {
     let challenge = s.read("STEPUP_RETENTION_CHALLENGE_HOURS", values::number(1..=8784));
-    let recipient = s.read("STEPUP_RETENTION_RECIPIENT_DAYS", values::number(1..=366));
+    let recipient = s.read("STEPUP_RETENTION_RECIPIENT_DAYS", values::number(30..=366));
     let inbox = s.read("STEPUP_RETENTION_INBOX_HOURS", values::number(1..=8784));
     if let (Some(challenge), Some(inbox)) = (challenge, inbox)
         && inbox < challenge + 24

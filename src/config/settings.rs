@@ -90,7 +90,7 @@ pub const SETTINGS: &[Setting] = &[
         "database connections of a process: 1 to 1000; without it, what its roles need",
     ),
     Setting::new("STEPUP_RETENTION_CHALLENGE_HOURS", "how long a closed challenge is kept").or("24"),
-    Setting::new("STEPUP_RETENTION_RECIPIENT_DAYS", "how long the state of a number is kept").or("30"),
+    Setting::new("STEPUP_RETENTION_RECIPIENT_DAYS", "how long a number's state and wrong codes are kept; 30 or more, the longest window of a limit").or("30"),
     Setting::new(
         "STEPUP_RETENTION_INBOX_HOURS",
         "how long a repeated request is recognised: 24 h longer than a challenge is kept, or more",

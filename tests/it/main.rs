@@ -1,7 +1,16 @@
 //! One test binary: architecture, the broker floor, and the whole product as processes.
 
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails, and takes its settings from the environment"
+)]
+
 mod architecture;
 mod broker;
+mod canary;
 mod flows;
 mod kills;
 mod support;
