@@ -15,4 +15,5 @@ mod sending;
 pub mod sim;
 pub mod sms_delivery;
 pub mod timers;
+pub mod unroutable;
 pub mod verification;

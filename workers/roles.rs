@@ -28,6 +28,7 @@ use crate::email_fallback::EmailFallback;
 use crate::notice_delivery::NoticeDelivery;
 use crate::notification::Notification;
 use crate::sms_delivery::SmsDelivery;
+use crate::unroutable::Unroutable;
 use crate::verification::Verification;
 use crate::{janitor, timers};
 
@@ -118,7 +119,10 @@ pub(crate) fn broker(config: &Config, name: &str) -> Result<Broker, String> {
 }
 
 fn log(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The AMQP library logs the bodies of returned messages; a body may hold anything.
+    let directives = format!("{},lapin=off", config.log);
+    let filter =
+        EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info,lapin=off"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     match config.log_format {
         LogFormat::Json => builder.json().init(),
@@ -243,7 +247,10 @@ fn start(
             run.worker(worker, "code_generation.bulk");
         }
         Role::Verification => run.worker(Arc::new(Verification { rules }), "verification.login"),
-        Role::Directory => run.worker(Arc::new(Directory { keys }), "directory.settings"),
+        Role::Directory => {
+            run.worker(Arc::new(Directory { keys }), "directory.settings");
+            run.worker(Arc::new(Unroutable), "unroutable.bulk");
+        }
         Role::SmsDelivery => {
             let gateway = sms_gateway(config)?;
             run.worker(Arc::new(SmsDelivery { gateway, rules, claim }), "sms_delivery.login");

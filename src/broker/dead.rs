@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::{
-    Broker, Publisher, connection,
+    Broker, Publisher,
+    connection::{self, or_death},
     fault::{CALL_DEADLINE, away, within},
     properties::{DETAIL, QUEUE, REASON, SEALED, WORKER, incoming, number, short, text},
 };
@@ -164,9 +165,15 @@ impl<'a> Search<'a> {
     async fn next(&mut self) -> Result<Option<Found>, Fault> {
         let queue = short(&self.broker.names().dead())?;
         let get = self.channel.basic_get(queue, BasicGetOptions { no_ack: false });
-        let Some(got) = within("fetch a dead letter", CALL_DEADLINE, get).await? else {
-            return Ok(None);
-        };
+        let get = or_death(&self.channel, get);
+        let got = within("fetch a dead letter", CALL_DEADLINE, get).await?.ok_or_else(|| {
+            away(format!(
+                "the connection ended at dead letter {}: is it unreadable (a property that is not \
+                 UTF-8)? Take it out by the broker's own management",
+                self.fetched + 1
+            ))
+        })?;
+        let Some(got) = got else { return Ok(None) };
         self.fetched += 1;
         let (tag, properties) = (got.delivery.delivery_tag, got.delivery.properties.clone());
         let message = incoming(self.broker, got.delivery);

@@ -50,7 +50,7 @@ pub const WORK_QUEUES: [WorkQueue; 10] = [
     },
     WorkQueue {
         name: "code_generation.bulk",
-        routes: &[(Exchange::Commands, &["challenge.expire"])],
+        routes: &[(Exchange::Commands, &["challenge.expire", "challenge.abandon"])],
     },
     WorkQueue {
         name: "verification.login",

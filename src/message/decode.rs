@@ -115,7 +115,7 @@ pub fn decode<M: Message>(
         None
     } else {
         return Err(Rejected::unidentified(
-            "user_id is not ours: commands and events are published by stepup alone",
+            "the routing key is no request's; commands and events are published by stepup alone",
         ));
     };
     let message_id = incoming.message_id.as_deref().unwrap_or_default();

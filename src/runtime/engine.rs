@@ -223,7 +223,20 @@ impl<W: Worker> Engine<W> {
         if publications.is_empty() {
             return Ok(());
         }
-        publisher.publish(&publications).await
+        // An alarm of the broker is no fault of the messages: they stay here, unacked, since every
+        // return to the queue would count against them.
+        loop {
+            match publisher.publish(&publications).await {
+                Err(Fault::Down(dependency, why)) if self.shared.broker.blocked() => {
+                    observe::paused(W::NAME, dependency, &why);
+                    while self.shared.broker.blocked() {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    observe::resumed(W::NAME, dependency);
+                }
+                result => return result,
+            }
+        }
     }
 
     async fn outward(&self, stop: CancellationToken) -> Result<(), Fault> {

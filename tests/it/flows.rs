@@ -129,3 +129,16 @@ async fn r84_r87_a_subscribed_primary_admin_gets_one_mail_about_a_changed_number
     assert_eq!(world.count(rows).await, 1);
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r30_a_refused_sms_without_an_email_backup_ends_the_challenge_as_undeliverable() {
+    let world = world().await;
+    world.register("acme", "ada", PHONE, None).await;
+    let refuse = json!({ "fault": "refuse" });
+    let faults = format!("{}/faults/{PHONE}", world.sim);
+    world.http.put(faults).json(&refuse).send().await.unwrap();
+    world.login("acme", "ada", "l1").await;
+    let ended = "SELECT count(*) FROM trail WHERE kind = 'challenge.undeliverable'";
+    world.until(ended, 1, PATIENCE).await;
+    world.end().await;
+}
