@@ -104,6 +104,11 @@ const FOREIGN: &[&str] = &[
     "STEPUP_DEMO_*",
     "STEPUP_TEST_*",
     "STEPUP_LOAD_*",
+    // What the examples are told, and what compose reads.
+    "STEPUP_APP_AMQP_URL",
+    "STEPUP_URL",
+    "STEPUP_API_KEY",
+    "STEPUP_SECRETS_DIR",
     "STEPUP_SERVICES_DIR",
     "STEPUP_PYTHON",
     "STEPUP_OTHER_AMQP_URL",

@@ -143,7 +143,10 @@ fn draw(
     let place = Place::Code(facts.id.0.as_bytes(), expires_at.unix_timestamp());
     let forbidden = facts.account.email_fallback == EmailFallback::Forbidden;
     // Another browser does not get round the number's timer: its first SMS waits for it.
-    let send_at = facts.number.next_send_at.map_or(ctx.now, |next| next.max(ctx.now));
+    // A due time must lie behind the commit that sets it, or the timer's sweep passes it unseen.
+    let soonest = ctx.now + policy.transaction_max * 2;
+    let waits = facts.number.next_send_at.filter(|next| *next > ctx.now);
+    let send_at = waits.map_or(ctx.now, |next| next.max(soonest));
     Challenge {
         id: facts.id,
         account: ask.account.clone(),
@@ -289,6 +292,14 @@ mod tests {
         let sends_now =
             decided(&second).effects.iter().any(|effect| matches!(effect, Effect::Command(..)));
         assert!(!sends_now);
+    }
+
+    #[test]
+    fn a_wait_is_never_shorter_than_the_transaction_that_begins_it() {
+        let next_send_at = Some(NOW + Duration::milliseconds(1));
+        let number = NumberFacts { next_send_at, sends: vec![] };
+        let new = new_challenge(&Facts { number, ..facts() });
+        assert_eq!(new.send_at, NOW + Policy::default().transaction_max * 2);
     }
 
     #[test]

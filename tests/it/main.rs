@@ -11,6 +11,7 @@
 mod architecture;
 mod broker;
 mod canary;
+mod contracts;
 mod flows;
 mod kills;
 mod support;

@@ -1,0 +1,92 @@
+//! `docs/messages.md` shows every message, and each example reads as what it says it is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+use stepup::domain::id::AppName;
+use stepup::domain::keys::Keyring;
+use stepup::message::{
+    Command, Decoded, EventKind, EventRecord, Incoming, Message, Rejected, Request, Senders,
+    VerifyChallenge, decode,
+};
+use stepup::rules::{code_generation, directory};
+
+/// `request challenge.issue` and the JSON below it.
+fn examples() -> Vec<(String, String, Value)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let text = std::fs::read_to_string(root.join("docs/messages.md")).unwrap();
+    let mut found = Vec::new();
+    for part in text.split("<!-- ").skip(1) {
+        let (title, rest) = part.split_once(" -->").unwrap();
+        let Some((kind, key)) = title.split_once(' ') else { continue };
+        let Some((_, json)) = rest.split_once("```json") else { continue };
+        let (json, _) = json.split_once("```").unwrap();
+        let body = serde_json::from_str(json).unwrap_or_else(|why| panic!("{title}: {why}"));
+        found.push((kind.to_owned(), key.to_owned(), body));
+    }
+    found
+}
+
+fn read<M: Message>(key: &str, user: &str, body: &Value) -> Result<Decoded<M>, Rejected> {
+    let keys = Keyring::for_tests();
+    let mut body = body.clone();
+    for value in body.as_object_mut().unwrap().values_mut() {
+        if let Some(clear) = value.as_str().and_then(|text| text.strip_prefix("SEALED:")) {
+            *value = Value::String(keys.public().seal(clear.as_bytes()));
+        }
+    }
+    let apps = BTreeMap::from([("demo".to_owned(), AppName::parse("demo").unwrap())]);
+    let senders = Senders { own_user: "stepup".into(), apps };
+    let incoming = Incoming {
+        key: key.to_owned(),
+        message_id: Some("6b7c521f-3337-5e00-8288-d824407cfd2c".into()),
+        user: Some(user.to_owned()),
+        body: body.to_string().into_bytes(),
+        ..Incoming::default()
+    };
+    decode(&incoming, &senders, &keys)
+}
+
+#[test]
+fn every_example_reads_as_what_it_says_it_is() {
+    for (kind, key, body) in examples() {
+        let read = match (kind.as_str(), key.as_str()) {
+            ("request", "challenge.verify") => {
+                read::<Request<VerifyChallenge>>(&key, "demo", &body).map(drop)
+            }
+            ("request", key) if key.starts_with("directory") => {
+                read::<directory::Ask>(key, "demo", &body).map(drop)
+            }
+            ("request", key) => read::<code_generation::Ask>(key, "demo", &body).map(drop),
+            ("command", key) => read::<Command>(key, "stepup", &body).map(drop),
+            ("event", key) => read::<EventRecord>(key, "stepup", &body).map(|event| {
+                assert_eq!(event.message.kind.label(), key);
+            }),
+            _ => Ok(()),
+        };
+        assert!(read.is_ok(), "{kind} {key}: {:?}", read.err());
+    }
+}
+
+#[test]
+fn every_message_has_an_example() {
+    let examples = examples();
+    let shown =
+        |kind: &str, key: &str| examples.iter().any(|(k, name, _)| k == kind && name == key);
+    for queue in stepup::broker::topology::WORK_QUEUES {
+        for (exchange, keys) in queue.routes {
+            let kind = match exchange.label() {
+                "requests" => "request",
+                "commands" => "command",
+                _ => continue,
+            };
+            for key in *keys {
+                assert!(shown(kind, key), "docs/messages.md shows no {kind} {key}");
+            }
+        }
+    }
+    for kind in EventKind::ALL {
+        assert!(shown("event", kind.label()), "docs/messages.md shows no event {}", kind.label());
+    }
+}
