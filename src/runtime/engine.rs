@@ -158,12 +158,12 @@ impl<W: Worker> Engine<W> {
                     let alone = [item];
                     match self.patiently(|| self.desk.settle_wave(&alone)).await {
                         Ok(output) => outputs.push(output),
-                        Err(failure) => outputs.push(self.give_up(&alone[0], failure)),
+                        Err(failure) => outputs.push(self.give_up(&alone[0], &failure)),
                     }
                 }
                 outputs
             }
-            Err(failure) => wave.iter().map(|item| self.give_up_on(item, &failure)).collect(),
+            Err(failure) => wave.iter().map(|item| self.give_up(item, &failure)).collect(),
         }
     }
 
@@ -175,11 +175,7 @@ impl<W: Worker> Engine<W> {
         observe::walked(W::NAME, messages, &fault);
     }
 
-    fn give_up(&self, item: &Item<W::Message>, failure: Failure) -> Output {
-        self.give_up_on(item, &failure)
-    }
-
-    fn give_up_on(&self, item: &Item<W::Message>, failure: &Failure) -> Output {
+    fn give_up(&self, item: &Item<W::Message>, failure: &Failure) -> Output {
         let mut output = Output::default();
         let (incoming, origin) = (&item.delivery.incoming, &self.desk.origin);
         match failure {
@@ -313,7 +309,7 @@ impl<W: Worker> Engine<W> {
                     continue;
                 }
                 Err(failure) if wave.len() == 1 => {
-                    outputs.push(self.give_up_on(&wave[0], &failure));
+                    outputs.push(self.give_up(&wave[0], &failure));
                     continue;
                 }
                 Err(failure) => failure,
@@ -326,7 +322,7 @@ impl<W: Worker> Engine<W> {
                         outputs.push(output);
                         self.call(calls, alone, verdicts, claimed, &mut tags);
                     }
-                    Err(failure) => outputs.push(self.give_up_on(&alone[0], &failure)),
+                    Err(failure) => outputs.push(self.give_up(&alone[0], &failure)),
                 }
             }
         }
@@ -377,13 +373,13 @@ impl<W: Worker> Engine<W> {
                 Called::Stale => {
                     outputs[0].postpone(&item.delivery.incoming, crate::message::Rung::Second5);
                 }
-                Called::Panicked => outputs.push(self.give_up_on(&item, &Failure::Panicked)),
+                Called::Panicked => outputs.push(self.give_up(&item, &Failure::Panicked)),
             }
         }
         match self.patiently(|| self.desk.settle_calls(&settled)).await {
             Ok(output) => outputs.push(output),
             Err(failure) if settled.len() == 1 => {
-                outputs.push(self.give_up_on(&settled[0].0, &failure));
+                outputs.push(self.give_up(&settled[0].0, &failure));
             }
             Err(failure) => {
                 self.walked(settled.len(), &failure);
@@ -391,7 +387,7 @@ impl<W: Worker> Engine<W> {
                     let alone = [one];
                     match self.patiently(|| self.desk.settle_calls(&alone)).await {
                         Ok(output) => outputs.push(output),
-                        Err(failure) => outputs.push(self.give_up_on(&alone[0].0, &failure)),
+                        Err(failure) => outputs.push(self.give_up(&alone[0].0, &failure)),
                     }
                 }
             }
