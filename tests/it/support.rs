@@ -201,6 +201,11 @@ impl World {
         client.query_one(query, &[]).await.unwrap().get(0)
     }
 
+    /// One statement.
+    pub async fn execute(&self, statement: &str) {
+        sql(&self.database, statement).await;
+    }
+
     /// Waits until a count is what it should be.
     pub async fn until(&self, query: &str, wanted: i64, patience: Duration) {
         let started = Instant::now();
