@@ -127,7 +127,10 @@ pub fn loop_failed(name: &'static str, fault: &Fault) {
 pub fn brought_back(messages: usize) {
     counter!("stepup_brought_back_total").increment(messages as u64);
     if messages > 0 {
-        tracing::warn!(messages, "the broker was emptied: what was pending is published again");
+        tracing::warn!(
+            messages,
+            "the broker is new or was emptied: what is pending is published again"
+        );
     }
 }
 
