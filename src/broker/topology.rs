@@ -193,10 +193,45 @@ pub async fn check(broker: &Broker) -> Result<Vec<String>, Fault> {
 /// `Down` when the broker cannot be reached.
 pub async fn delete(broker: &Broker) -> Result<(), Fault> {
     let channel = broker.publishing_channel().await?;
-    for item in &Plan::new(broker.names(), delay).items {
+    let marker = marker(broker.names());
+    for item in Plan::new(broker.names(), delay).items.iter().chain([&marker]) {
         within(&format!("delete {item}"), TOPOLOGY_DEADLINE, item.delete(&channel)).await?;
     }
     super::connection::close(&channel).await
+}
+
+/// Whether the broker was emptied since [`mark_filled`], or is new: then what was pending in its
+/// queues is gone, and the database has to publish it again.
+///
+/// # Errors
+/// `Down` when the broker cannot be reached.
+pub async fn emptied(broker: &Broker) -> Result<bool, Fault> {
+    let channel = broker.publishing_channel().await?;
+    let marker = marker(broker.names());
+    if refusal(marker.declare(&channel, true)).await?.is_err() {
+        // The answer of "no" has closed the channel.
+        return Ok(true);
+    }
+    super::connection::close(&channel).await?;
+    Ok(false)
+}
+
+/// Leaves the mark that [`emptied`] looks for: a queue that nobody uses, and that goes when the
+/// others go.
+///
+/// # Errors
+/// `Down` when the broker cannot be reached.
+pub async fn mark_filled(broker: &Broker) -> Result<(), Fault> {
+    let channel = broker.publishing_channel().await?;
+    let marker = marker(broker.names());
+    within(&format!("declare {marker}"), TOPOLOGY_DEADLINE, marker.declare(&channel, false))
+        .await?;
+    super::connection::close(&channel).await
+}
+
+fn marker(names: &Names) -> Item {
+    let arguments = quorum().number("x-delivery-limit", DELIVERY_LIMIT).0;
+    Item::Queue { name: names.marker(), arguments }
 }
 
 /// The broker's "no" to a question as a value; anything else that fails is a fault.

@@ -25,7 +25,7 @@ pub use challenges::{
     ChallengeKey, IssueKey, challenge_facts, end, grant, insert, issue_facts, lock_challenges,
 };
 pub use guesses::{verification_facts, write as write_guesses};
-pub use inbox::{Entry, Known, keep, known};
+pub use inbox::{Caused, Entry, Known, caused, keep, known};
 pub use janitor::{Retention, sweep as delete_expired};
 pub use members::{directory_facts, put as put_members};
 pub use migrate::{check as check_migrations, migrate};
@@ -33,7 +33,7 @@ pub use notices::{
     claim as claim_notices, insert as insert_notices, notice_facts, settle as settle_notices,
     subscribers,
 };
-pub use timers::{Due, Sweep, sweep};
+pub use timers::{Due, Sweep, look_back, sweep};
 pub use trail::append as append_trail;
 pub use views::{CHALLENGE_VIEW_EVENTS_MAX, challenge as challenge_view};
 
