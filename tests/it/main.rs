@@ -14,4 +14,5 @@ mod canary;
 mod contracts;
 mod flows;
 mod kills;
+mod store;
 mod support;
