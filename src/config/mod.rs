@@ -3,6 +3,7 @@
 
 mod settings;
 mod source;
+mod stack;
 mod values;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::message::Senders;
 pub use settings::{SETTINGS, Setting};
 pub use source::ReadFile;
 use source::Source;
+pub use stack::{THREAD_STACK_BYTES, ensure_deep_stacks};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);

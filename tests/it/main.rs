@@ -13,5 +13,6 @@ mod broker;
 mod canary;
 mod contracts;
 mod flows;
+mod hostile;
 mod kills;
 mod support;
