@@ -38,7 +38,7 @@ const ISSUE: &str = "challenge.issue";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[expect(clippy::disallowed_methods, reason = "tests read the environment themselves")]
-fn url(name: &str) -> String {
+pub fn url(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("{name} is not set: run `make up`, then `. .services/env`, or `make test`")
     })
@@ -49,12 +49,12 @@ fn connect(url: String, prefix: &str) -> Broker {
     Broker::new(Settings { url, prefix, connection_name, ca_file: None }).unwrap()
 }
 
-fn random_prefix() -> String {
+pub fn random_prefix() -> String {
     format!("t{:016x}", rand::random::<u64>())
 }
 
 /// Runs a test on its own topology, and deletes that whatever the test does.
-async fn under<F, T>(prefix: String, test: T)
+pub async fn under<F, T>(prefix: String, test: T)
 where
     T: FnOnce(Broker) -> F,
     F: Future<Output = ()> + Send + 'static,

@@ -15,4 +15,5 @@ mod contracts;
 mod flows;
 mod hostile;
 mod kills;
+mod operate;
 mod support;
