@@ -47,8 +47,9 @@ use accept::Endpoint;
 pub const BODY_MAX: usize = 16 * 1024;
 
 /// The longest a request may take from its head to its answer, besides the wait for the outcome:
-/// reading the body, and the 5 s of a confirm. After that, 503.
-pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// reading the body, and the 5 s of a confirm. After that, 503. With the usual wait of 3 s a request
+/// is over before a stopping process has drained.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(6);
 
 const LOGINS: &str = "/v1/logins";
 const CHALLENGE: &str = "/v1/challenges/{challenge}";
