@@ -14,6 +14,7 @@ async fn world() -> World {
         ("STEPUP_FALLBACK_SECONDS", "3"),
         ("STEPUP_RESEND_SECONDS", "3,3,3,3"),
         ("STEPUP_REPLY_WAIT_SECONDS", "20"),
+        ("STEPUP_DRAIN_SECONDS", "30"),
     ];
     World::start(&[vec!["all"]], &extra).await
 }
