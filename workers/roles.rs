@@ -213,11 +213,7 @@ async fn start_ingress(
     let views = Reads(store.clone());
     let state = ingress::State::new(requester, views, keys.collect(), seal_to, config.reply_wait);
     let stop = stop.clone();
-    tasks.spawn(async move {
-        if let Err(error) = ingress::serve(listener, state, stop).await {
-            tracing::error!(%error, "the ingress has ended");
-        }
-    });
+    tasks.spawn(ingress::serve(listener, state, ingress::Limits::default(), stop));
     Ok(())
 }
 

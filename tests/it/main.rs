@@ -13,6 +13,8 @@ mod broker;
 mod canary;
 mod contracts;
 mod flows;
+mod hostile;
 mod kills;
+mod operate;
 mod store;
 mod support;
