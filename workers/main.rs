@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stepup::config;
 use stepup_workers::{demo, keys, operate, roles, sim};
 
 /// Self-hosted two-factor authentication as queue-driven workers.
@@ -87,6 +88,10 @@ enum KeysCommand {
 }
 
 fn main() -> ExitCode {
+    // Before there is any thread: their stacks are sized once.
+    if let Err(why) = config::ensure_deep_stacks() {
+        return failed(&why);
+    }
     // Fails only when a provider was installed before, and nothing has.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -28,6 +28,7 @@ use crate::email_fallback::EmailFallback;
 use crate::notice_delivery::NoticeDelivery;
 use crate::notification::Notification;
 use crate::sms_delivery::SmsDelivery;
+use crate::timers::LookBack;
 use crate::unroutable::Unroutable;
 use crate::verification::Verification;
 use crate::{janitor, timers};
@@ -217,11 +218,7 @@ async fn start_ingress(
     let views = Reads(store.clone());
     let state = ingress::State::new(requester, views, keys.collect(), seal_to, config.reply_wait);
     let stop = stop.clone();
-    tasks.spawn(async move {
-        if let Err(error) = ingress::serve(listener, state, stop).await {
-            tracing::error!(%error, "the ingress has ended");
-        }
-    });
+    tasks.spawn(ingress::serve(listener, state, ingress::Limits::default(), stop));
     Ok(())
 }
 
@@ -278,7 +275,8 @@ fn start(
         }
         Role::Timers => {
             let horizon = config.retention.challenge + policy.challenge_life;
-            let sweeping = timers::run(store.clone(), broker.clone(), horizon, stop.clone());
+            let look_back = LookBack { horizon, transaction_max: policy.transaction_max };
+            let sweeping = timers::run(store.clone(), broker.clone(), look_back, stop.clone());
             tasks.spawn(sweeping);
         }
         Role::Janitor => {

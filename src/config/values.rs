@@ -222,6 +222,19 @@ pub(super) fn masked(value: &str) -> String {
     format!("{shown}?{}", parameters.join("&"))
 }
 
+/// Of a URL the scheme, host and port, and the parameters that may be shown.
+pub(super) fn place(value: &str) -> String {
+    let value = masked(value);
+    let Some((scheme, rest)) = value.split_once("://") else { return "(set)".to_owned() };
+    let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
+    // The last `@`, as above; a `/` before it would be part of a password.
+    let (login, host) = address.rsplit_once('@').unwrap_or(("", address));
+    let (host, path) = host.split_once('/').unwrap_or((host, ""));
+    let part = |text: &str, shown: &str| if text.is_empty() { "" } else { shown }.to_owned();
+    let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+    format!("{scheme}://{}{host}{}{query}", part(login, "***@"), part(path, "/***"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,6 +270,17 @@ mod tests {
             "postgres://me@host/db?password=***"
         );
         assert_eq!(masked("127.0.0.1:80"), "127.0.0.1:80");
+    }
+
+    #[test]
+    fn of_a_provider_only_the_place_is_shown() {
+        assert_eq!(
+            place("https://hooks.example:8443/T0/secret?key=x"),
+            "https://hooks.example:8443/***?key=***"
+        );
+        assert_eq!(place("smtp://token@mail:587?tls=none"), "smtp://***@mail:587?tls=none");
+        assert_eq!(place("smtps://me:p/w@mail"), "smtps://***@mail");
+        assert_eq!(place("https://sms/"), "https://sms");
     }
 
     #[test]

@@ -305,17 +305,26 @@ fn number_to_bind(
 
 /// The refusal of a challenge. Where not even the account is the app's, the event names none.
 pub fn refuse<W>(demand: &Demand<'_>, own_account: bool, outcome: Outcome) -> Decided<W> {
-    let known = |value| own_account.then_some(value);
-    let event = Event {
-        app: Some(demand.app.clone()),
-        member: known(()).map(|()| demand.member.clone()),
-        login: known(()).map(|()| demand.login.clone()),
-        purpose: Some(demand.purpose),
-        setting: known(()).and_then(|()| demand.setting.cloned()),
-        reason: Some(outcome.outcome.label().to_owned()),
-        ..Event::new(EventKind::ChallengeRefused, known(()).map(|()| demand.account.clone()))
+    let told = refused(demand, outcome.outcome.label());
+    let event = if own_account {
+        told
+    } else {
+        Event { account: None, member: None, login: None, setting: None, ..told }
     };
     Decided { effects: vec![event.into()], ..Decided::answer(outcome) }
+}
+
+/// The event of a demand that got no challenge.
+pub(super) fn refused(demand: &Demand<'_>, reason: &str) -> Event {
+    Event {
+        app: Some(demand.app.clone()),
+        member: Some(demand.member.clone()),
+        login: Some(demand.login.clone()),
+        purpose: Some(demand.purpose),
+        setting: demand.setting.cloned(),
+        reason: Some(reason.to_owned()),
+        ..Event::new(EventKind::ChallengeRefused, Some(demand.account.clone()))
+    }
 }
 
 /// The answer about an open challenge; the same for a new one and for one returned.

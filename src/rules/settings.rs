@@ -15,8 +15,8 @@ use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::phone::PhoneNumber;
 use crate::message::{
-    ChangeNumber, DisableFactor, Message, Outcome, OutcomeKind, RedeemApproval, Rejected, Request,
-    RequestSettingChange, Secret, SendEnrolment, SetEmailBackup, StartEnrolment, Subject,
+    ChangeNumber, DisableFactor, Event, Message, Outcome, OutcomeKind, RedeemApproval, Rejected,
+    Request, RequestSettingChange, Secret, SendEnrolment, SetEmailBackup, StartEnrolment, Subject,
 };
 
 /// What this worker is asked.
@@ -69,6 +69,10 @@ impl Message for Ask {
 
     fn subject(&self) -> Subject {
         each!(self, request => request.subject())
+    }
+
+    fn given_up(&self) -> Option<Event> {
+        self.blind_demand().map(|demand| issue::refused(&demand, "given_up"))
     }
 }
 
@@ -146,6 +150,15 @@ impl Ask {
             Self::RequestChange(_) => Some(Purpose::Setting),
             Self::SetEmailBackup(_) | Self::Redeem(_) => None,
         }
+    }
+
+    /// The challenge that is asked for, as far as can be said without knowing the member.
+    fn blind_demand(&self) -> Option<Demand<'_>> {
+        if matches!(self, Self::StartEnrolment(_)) {
+            return None;
+        }
+        let stranger = Member::new(self.account(), self.member()?);
+        demand(self, self.purpose(&stranger)?)
     }
 
     /// What the challenge completes: for a setting, the app's name of the change; of the others a
@@ -275,15 +288,9 @@ pub fn decide(ask: &Ask, facts: Facts, rules: &Rules, ctx: &mut Ctx<'_>) -> Deci
 /// its refusal is an event.
 fn unknown(ask: &Ask, own_account: bool) -> Decided<Write> {
     let outcome = Outcome::new(OutcomeKind::NotFound);
-    let demand = ask.member().and_then(|member| {
-        let purpose = ask.purpose(&Member::new(ask.account(), member))?;
-        demand(ask, purpose)
-    });
-    match demand {
-        Some(demand) if !matches!(ask, Ask::StartEnrolment(_)) => {
-            issue::refuse(&demand, own_account, outcome)
-        }
-        _ => Decided::answer(outcome),
+    match ask.blind_demand() {
+        Some(demand) => issue::refuse(&demand, own_account, outcome),
+        None => Decided::answer(outcome),
     }
 }
 

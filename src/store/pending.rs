@@ -55,15 +55,14 @@ pub async fn found(
     let to: Vec<&[u8]> = pending.iter().filter_map(|p| p.wanted.to.as_deref()).collect();
     let bind: Vec<&[u8]> = pending.iter().filter_map(|p| p.wanted.bind.as_deref()).collect();
     let proofs: Vec<Uuid> = pending.iter().filter_map(|p| p.wanted.proof.map(|id| id.0)).collect();
-    let now = tx.now().await?;
     // Destinations before challenges, as everywhere.
-    let numbers = lock_numbers(tx, Numbers::Given(&to), now - sends_window(policy)).await?;
+    let numbers = lock_numbers(tx, Numbers::Given(&to), sends_window(policy)).await?;
     let last = last_ids(tx, pending).await?;
     let ids: Vec<Uuid> = last.iter().flatten().copied().chain(proofs).collect();
     let (challenges, owned, wrong) = try_join!(
         lock_challenges(tx, &ids),
         owned::among(tx, &bind),
-        super::guesses::wrong(tx, &of, &names, now - wrong_window(policy))
+        super::guesses::wrong(tx, &of, &names, wrong_window(policy))
     )?;
     let found = pending.iter().zip(last).map(|(Pending { member, wanted }, last)| {
         let own = |challenge: &&Challenge| {

@@ -30,9 +30,7 @@ async fn put_account(world: &World, version: i64, more: Value) {
 }
 
 async fn put(world: &World, member: &str, body: Value) {
-    let path = format!("/v1/accounts/acme/members/{member}");
-    let (status, answer) = world.call(Method::PUT, &path, body).await;
-    assert_eq!(status, 200, "{answer}");
+    world.put_member("acme", member, body).await;
 }
 
 /// One request of ada's; its outcome.
@@ -55,8 +53,7 @@ fn outcome(answer: &Value) -> &str {
 }
 
 async fn texts(world: &World, phone: &str) -> usize {
-    let phone = world.sim_get(&format!("/phones/{phone}")).await;
-    phone["messages"].as_array().map_or(0, Vec::len)
+    world.arrived(&format!("/phones/{phone}")).await
 }
 
 /// Verifies with the code that arrives as message `n` of `phone`.
@@ -219,7 +216,7 @@ async fn r52_a_queued_message_to_the_old_number_is_dropped() {
     world.register("acme", "ada", PHONE, None).await;
     // The carrier is busy: the SMS waits for its next try while the number changes.
     let busy = json!({ "fault": "throttle", "retry_after": 5, "times": 1 });
-    world.http.put(format!("{}/faults/{PHONE}", world.sim)).json(&busy).send().await.unwrap();
+    world.fault(PHONE, busy).await;
     world.login("acme", "ada", "l1").await;
     let tried = "SELECT count(*) FROM delivery_attempt WHERE tries = 1 AND state = 'queued'";
     world.until(tried, 1, PATIENCE).await;
@@ -337,7 +334,7 @@ async fn d2_email_backs_up_a_setting_and_no_proof_of_a_phone() {
     let world = world().await;
     world.register("acme", "ada", PHONE, Some("ada@acme.example")).await;
     let lose = json!({ "fault": "lose" });
-    world.http.put(format!("{}/faults/{PHONE}", world.sim)).json(&lose).send().await.unwrap();
+    world.fault(PHONE, lose).await;
     let disable = ask(&world, "disable", json!({})).await;
     let setting = ask(&world, "settings", change("c1", "DE2")).await;
     let code = world.code("/mailboxes/ada@acme.example", 0).await;

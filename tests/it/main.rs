@@ -14,5 +14,8 @@ mod canary;
 mod contracts;
 mod factor;
 mod flows;
+mod hostile;
 mod kills;
+mod operate;
+mod store;
 mod support;
