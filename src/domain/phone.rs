@@ -66,15 +66,21 @@ impl PhoneNumber {
         if written.len() > 40 {
             return None;
         }
-        let home_id = home.as_str().parse().ok()?;
-        let number = phonenumber::parse(Some(home_id), written).ok()?;
+        // A number that says its country must not be read by the rules of another: the metadata would
+        // take the 1 of +49 151… for the national prefix of the US, and make it somebody else's.
+        let read_by = if written.starts_with(['+', '＋']) {
+            None
+        } else {
+            Some(home.as_str().parse().ok()?)
+        };
+        let number = phonenumber::parse(read_by, written).ok()?;
         let e164 = Zeroizing::new(number.format().mode(Mode::E164).to_string());
         // E.164: at most 15 digits; fewer than 7 reach nobody.
         if !(8..=16).contains(&e164.len()) {
             return None;
         }
-        let country = number.country().id().and_then(|id| Country::parse(id.as_ref()));
-        Some(Self { e164, country: country.unwrap_or(home), textable: textable(&number) })
+        let country = country(&number)?;
+        Some(Self { e164, country, textable: textable(&number) })
     }
 
     /// The number as E.164: `+12025550123`. For the provider and for blind indexes only.
@@ -106,6 +112,17 @@ impl PhoneNumber {
 /// What may be shown of an E.164 number: the last two digits.
 pub fn mask(e164: &str) -> String {
     format!("•••{}", e164.get(e164.len().saturating_sub(2)..).unwrap_or_default())
+}
+
+/// Where a number is registered. Where the metadata cannot tell, it is the main country of its
+/// calling code: never the reader's, or a foreign number would pass for one at home.
+fn country(number: &phonenumber::PhoneNumber) -> Option<Country> {
+    let exact = number.country().id().map(|id| id.as_ref().to_owned());
+    let main = || {
+        let of_code = DATABASE.by_code(&number.country().code())?;
+        of_code.first().map(|metadata| metadata.id().to_owned())
+    };
+    Country::parse(&exact.or_else(main)?)
 }
 
 /// Where the metadata cannot tell, only the code's round trip proves it: such a number passes.
@@ -148,6 +165,22 @@ mod tests {
             assert_eq!(number.prefix(), "+1202555");
             assert_eq!(number.mask(), "•••23");
             assert!(number.textable());
+        }
+    }
+
+    #[test]
+    fn r5_a_number_with_its_country_is_read_the_same_wherever_it_is_read() {
+        for (written, e164, country) in [
+            ("+49 151 23456789", "+4915123456789", "DE"),
+            ("0049 171 2345678", "+491712345678", "DE"),
+            ("+86 131 2345 6789", "+8613123456789", "CN"),
+            ("+39 06 698 1234", "+39066981234", "IT"),
+            ("+44 7400 123456", "+447400123456", "GB"),
+        ] {
+            for home in ["US", "DE", "IT", "CN"] {
+                let number = PhoneNumber::parse(written, Country::parse(home).unwrap()).unwrap();
+                assert_eq!((number.e164(), number.country().as_str()), (e164, country), "{home}");
+            }
         }
     }
 

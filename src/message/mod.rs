@@ -16,9 +16,10 @@ pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, Rung};
 pub use event::{Event, EventKind, EventRecord};
 pub use outcome::{Outcome, OutcomeKind};
 pub use request::{
-    CancelChallenge, ChangeNumber, DisableFactor, IssueChallenge, LoginPurpose, PutAccount,
-    PutMember, RedeemApproval, Request, RequestSettingChange, ResendChallenge, Secret,
-    SendEnrolment, SetEmailBackup, StartEnrolment, VerifyChallenge,
+    CancelChallenge, ChangeNumber, ConfirmEmail, DisableFactor, IssueChallenge, LoginPurpose,
+    ProveEmail, PutAccount, PutMember, PutOwnedNumbers, RedeemApproval, Request,
+    RequestSettingChange, ResendChallenge, Secret, SendEnrolment, SetEmailBackup, StartEnrolment,
+    VerifyChallenge,
 };
 
 use crate::domain::Timestamp;
