@@ -166,7 +166,9 @@ pub fn app(name: &str, broker_user: Option<&str>) -> Result<String, String> {
         "api_key_sha256": hex(&Sha256::digest(key.as_bytes())),
     });
     Ok(format!(
-        "The API key of {name}, shown this once:\n{}\nAdd to the list in STEPUP_APPS:\n{entry}",
+        "The API key of {name}, shown this once:\n{}\nAdd to the list in STEPUP_APPS:\n{entry}\nIf \
+         {name} is there already, put this digest beside the old one (\"api_key_sha256\":[old,new]), \
+         and take the old one out when {name} has changed its key.",
         *key
     ))
 }
@@ -266,7 +268,7 @@ mod tests {
         let no_files = |_: &Path| Err(String::new());
         let config = stepup::config::Config::read(&vars, &no_files, &[], false).ok().unwrap();
         assert_eq!(config.apps[0].broker_user, "crm-user");
-        assert_eq!(config.apps[0].api_key_sha256[..], Sha256::digest(key.as_bytes())[..]);
+        assert_eq!(config.apps[0].api_keys_sha256[0][..], Sha256::digest(key.as_bytes())[..]);
         assert_ne!(told, app("crm", Some("crm-user")).unwrap());
         assert!(app("not.a.name", None).is_err());
         assert!(app("crm", Some("")).is_err());
