@@ -87,7 +87,7 @@ pub async fn topology(check: bool) -> Result<(), String> {
     if deviations.is_empty() {
         print(
             "as it should be: every exchange and queue, with its arguments. Bindings cannot be asked \
-             for over AMQP; `stepup topology` adds those that lack",
+             for over AMQP; `stepup topology` and the role timers add those that lack",
         );
         return Ok(());
     }

@@ -16,4 +16,5 @@ mod flows;
 mod hostile;
 mod kills;
 mod operate;
+mod store;
 mod support;
