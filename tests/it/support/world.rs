@@ -75,7 +75,7 @@ impl World {
             set("STEPUP_MAIL_FROM", "security@example.com".into()),
             // A busy machine is no reason for a 202 in the place of an outcome.
             set("STEPUP_REPLY_WAIT_SECONDS", "50".into()),
-            set("STEPUP_DRAIN_SECONDS", "60".into()),
+            set("STEPUP_DRAIN_SECONDS", "70".into()),
         ];
         world.environment.extend(extra.iter().map(|(name, value)| set(name, (*value).into())));
         assert!(world.command(&["keys", "create", &keys]).status().unwrap().success());
