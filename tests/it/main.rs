@@ -12,6 +12,7 @@ mod architecture;
 mod broker;
 mod canary;
 mod contracts;
+mod emptied;
 mod flows;
 mod hostile;
 mod kills;
