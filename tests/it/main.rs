@@ -12,6 +12,7 @@ mod architecture;
 mod broker;
 mod canary;
 mod contracts;
+mod examples;
 mod flows;
 mod kills;
 mod support;

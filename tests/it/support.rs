@@ -10,9 +10,12 @@ use rand::RngExt;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use stepup::broker::Broker;
+use stepup::domain::keys::PublicKey;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_stepup");
-const API_KEY: &str = "test-api-key";
+/// The key of the app `demo`, whose broker user has the same name.
+pub const API_KEY: &str = "test-api-key";
 /// How long anything may take that is expected to happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -29,7 +32,7 @@ pub struct World {
     database_name: String,
 }
 
-fn setting(name: &str) -> String {
+pub fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is missing: `make up`, then `make test`"))
 }
 
@@ -120,6 +123,42 @@ impl World {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("STEPUP_METRICS_ADDR", "127.0.0.1:0");
         command
+    }
+
+    /// What the names of the exchanges and queues begin with.
+    pub fn prefix(&self) -> &str {
+        &self.database_name
+    }
+
+    /// What apps seal to, as `stepup keys public` prints it.
+    pub fn public_key(&self) -> PublicKey {
+        let output = self.command(&["keys", "public"]).stdout(Stdio::piped()).output().unwrap();
+        PublicKey::parse(std::str::from_utf8(&output.stdout).unwrap()).unwrap()
+    }
+
+    /// The broker as the product's own user sees it.
+    pub fn broker(&self) -> Broker {
+        let settings = stepup::broker::Settings {
+            url: setting("STEPUP_AMQP_URL"),
+            prefix: self.database_name.clone(),
+            connection_name: "test".into(),
+            ca_file: None,
+        };
+        Broker::new(settings).unwrap()
+    }
+
+    /// The metrics of every process of the product, by its name.
+    pub async fn metrics(&self) -> Vec<(String, String)> {
+        let mut pages = Vec::new();
+        for (name, _, _) in self.processes.iter().filter(|(name, _, _)| name != "sim") {
+            let log = std::fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap();
+            let said = log.lines().rfind(|line| line.contains("health and metrics")).unwrap();
+            let said: Value = serde_json::from_str(said).unwrap();
+            let address = said["fields"]["address"].as_str().unwrap();
+            let page = self.http.get(format!("http://{address}/metrics")).send().await.unwrap();
+            pages.push((name.clone(), page.text().await.unwrap()));
+        }
+        pages
     }
 
     fn launch(&mut self, arguments: Vec<&'static str>) {
@@ -220,14 +259,7 @@ impl World {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let url = setting("STEPUP_AMQP_URL");
-        let settings = stepup::broker::Settings {
-            url,
-            prefix: self.database_name.clone(),
-            connection_name: "test".into(),
-            ca_file: None,
-        };
-        let broker = stepup::broker::Broker::new(settings).unwrap();
+        let broker = self.broker();
         stepup::broker::topology::delete(&broker).await.unwrap();
         broker.close().await;
         sql(&self.admin, &format!("DROP DATABASE {} WITH (FORCE)", self.database_name)).await;
