@@ -8,6 +8,8 @@
     reason = "a test that cannot go on fails, and takes its settings from the environment"
 )]
 
+mod amqp;
+mod app;
 mod architecture;
 mod broker;
 mod canary;
