@@ -35,6 +35,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_histogram!("stepup_provider_seconds", Unit::Seconds, "Provider calls, by answer");
     describe_counter!("stepup_timers_published_total", "Due rows turned into commands");
     describe_histogram!("stepup_timer_late_seconds", Unit::Seconds, "How late a due row was seen");
+    describe_counter!("stepup_brought_back_total", "Messages published again to an emptied broker");
     describe_counter!("stepup_rows_deleted_total", "Rows past their retention");
     describe_counter!("stepup_http_requests_total", "Requests to the ingress, by outcome");
     describe_histogram!("stepup_http_seconds", Unit::Seconds, "Requests to the ingress");
@@ -120,6 +121,17 @@ pub fn timers_published(timer: &'static str, rows: usize, latest: Duration) {
 /// A loop could not do its turn; it tries again.
 pub fn loop_failed(name: &'static str, fault: &Fault) {
     tracing::warn!(name, %fault, "turn failed");
+}
+
+/// The broker was found empty, and what was pending has been published again.
+pub fn brought_back(messages: usize) {
+    counter!("stepup_brought_back_total").increment(messages as u64);
+    if messages > 0 {
+        tracing::warn!(
+            messages,
+            "the broker is new or was emptied: what is pending is published again"
+        );
+    }
 }
 
 /// Rows past their retention were deleted.

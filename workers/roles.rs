@@ -28,6 +28,7 @@ use crate::email_fallback::EmailFallback;
 use crate::notice_delivery::NoticeDelivery;
 use crate::notification::Notification;
 use crate::sms_delivery::SmsDelivery;
+use crate::timers::LookBack;
 use crate::unroutable::Unroutable;
 use crate::verification::Verification;
 use crate::{janitor, timers};
@@ -270,7 +271,8 @@ fn start(
         }
         Role::Timers => {
             let horizon = config.retention.challenge + policy.challenge_life;
-            let sweeping = timers::run(store.clone(), broker.clone(), horizon, stop.clone());
+            let look_back = LookBack { horizon, transaction_max: policy.transaction_max };
+            let sweeping = timers::run(store.clone(), broker.clone(), look_back, stop.clone());
             tasks.spawn(sweeping);
         }
         Role::Janitor => {

@@ -54,6 +54,13 @@ impl Message for Ask {
             Self::Expire(challenge) | Self::Abandon(challenge) => Subject::of(challenge.0),
         }
     }
+
+    fn given_up(&self) -> Option<Event> {
+        match self {
+            Self::Issue(request) => Some(issue::refused(request, "given_up")),
+            _ => None,
+        }
+    }
 }
 
 /// What is known when an [`Ask`] is decided.
@@ -235,4 +242,19 @@ pub(super) fn ended(challenge: &Challenge, replaced: bool) -> Outcome {
         State::Undeliverable => OutcomeKind::Undeliverable,
     };
     outcome(challenge, kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests_support::issue_request;
+    use super::*;
+
+    #[test]
+    fn a_login_that_is_given_up_is_told_as_refused_and_a_command_is_not() {
+        let event = Ask::Issue(issue_request()).given_up().unwrap();
+        assert_eq!(event.kind, EventKind::ChallengeRefused);
+        assert_eq!(event.reason.as_deref(), Some("given_up"));
+        assert_eq!(event.login, Some(issue_request().ask.login));
+        assert_eq!(Ask::Expire(ChallengeId(uuid::Uuid::nil())).given_up(), None);
+    }
 }

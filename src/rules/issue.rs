@@ -178,17 +178,23 @@ pub fn refuse(
     own_account: bool,
     outcome: Outcome,
 ) -> Decided<Write> {
-    let ask = &request.ask;
-    let known = |value| own_account.then_some(value);
-    let event = Event {
-        app: Some(request.app.clone()),
-        member: known(()).map(|()| ask.member.clone()),
-        login: known(()).map(|()| ask.login.clone()),
-        purpose: Some(ask.purpose),
-        reason: Some(outcome.outcome.label().to_owned()),
-        ..Event::new(EventKind::ChallengeRefused, known(()).map(|()| ask.account.clone()))
-    };
+    let told = refused(request, outcome.outcome.label());
+    let event =
+        if own_account { told } else { Event { account: None, member: None, login: None, ..told } };
     Decided { effects: vec![event.into()], ..Decided::answer(outcome) }
+}
+
+/// The event of a login that got no challenge.
+pub(super) fn refused(request: &Request<IssueChallenge>, reason: &str) -> Event {
+    let ask = &request.ask;
+    Event {
+        app: Some(request.app.clone()),
+        member: Some(ask.member.clone()),
+        login: Some(ask.login.clone()),
+        purpose: Some(ask.purpose),
+        reason: Some(reason.to_owned()),
+        ..Event::new(EventKind::ChallengeRefused, Some(ask.account.clone()))
+    }
 }
 
 /// The answer about an open challenge; the same for a new one and for one returned.

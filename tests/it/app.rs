@@ -60,7 +60,7 @@ impl App {
         Self {
             channel,
             user,
-            prefix: world.prefix().to_owned(),
+            prefix: world.prefix.clone(),
             key: world.public_key(),
             waiting,
             heard: Arc::default(),

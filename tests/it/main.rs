@@ -17,4 +17,5 @@ mod contracts;
 mod examples;
 mod flows;
 mod kills;
+mod store;
 mod support;

@@ -3,7 +3,6 @@
 //! document is seen.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use stepup::broker::{dead, topology};
@@ -35,10 +34,6 @@ const CONVERSATION: &[(&str, &str, &[&str])] = &[
 /// No code has seven digits here.
 const WRONG: &str = "1234567";
 
-async fn pause(seconds: &Value) {
-    tokio::time::sleep(Duration::from_secs(seconds.as_u64().unwrap())).await;
-}
-
 /// Every documented request as the document shows it.
 async fn the_documented_conversation(stage: &Stage) {
     let asked: BTreeSet<&str> = CONVERSATION.iter().map(|(key, _, _)| *key).collect();
@@ -55,7 +50,7 @@ async fn the_documented_conversation(stage: &Stage) {
             if before.is_empty() {
                 code = stage.world.code(&format!("/phones/{phone}"), 0).await;
                 // The resend that follows is granted once its time has come.
-                pause(&answer["retry_after"]).await;
+                stage.pass(&answer["retry_after"]).await;
             }
         }
         if *key == "challenge.resend" {
@@ -122,7 +117,7 @@ async fn wrong_codes(stage: &Stage) {
     for kind in ["guess.failed", "challenge.locked", "guess.limit_reached"] {
         stage.hears_of(kind, &first).await;
     }
-    pause(&wait["retry_after"]).await;
+    stage.pass(&wait["retry_after"]).await;
     stage.guess("wrong_code", &second, WRONG).await;
     stage.hears_of("factor.suspended", &second).await;
     stage.login("suspended", "wim", "l3").await;
@@ -137,7 +132,7 @@ async fn failures(stage: &Stage) {
     ];
     let mut challenges = Vec::new();
     for (name, phone, fault) in spoilt {
-        stage.spoil(phone, fault).await;
+        stage.world.fault(phone, fault).await;
         stage.member(name, json!({ "phone": stage.app.seal(phone) })).await;
         challenges.push(stage.login("open", name, "l1").await);
     }
@@ -166,12 +161,13 @@ async fn offers(stage: &Stage) {
         .await;
     let login = json!({ "account": "later", "member": "eve", "login": "l1" });
     let opened = stage.gets("open", "challenge.issue", login).await;
+    stage.pass(&opened["retry_after"]).await;
     stage.hears_of("challenge.email_eligible", opened["challenge"].as_str().unwrap()).await;
 }
 
 /// A changed number is told to two admins; one of the mailboxes refuses. The id of a notice.
 async fn notices(stage: &Stage) -> String {
-    stage.spoil("gone@example.com", json!({ "fault": "refuse" })).await;
+    stage.world.fault("gone@example.com", json!({ "fault": "refuse" })).await;
     for (name, address) in [("boss", "boss@example.com"), ("gone", "gone@example.com")] {
         let admin = json!({ "role": "primary_admin", "email": stage.app.seal(address),
             "email_verified": true, "notify_number_changes": true });
@@ -243,15 +239,15 @@ fn assert_documented(stage: &Stage, kind: &str, key: &str, body: &Value) {
 async fn every_documented_message_does_what_the_document_says() {
     let stage = Stage::set().await;
     the_documented_conversation(&stage).await;
-    // Its life runs out while the other scenes play.
-    stage.member("exa", json!({ "phone": stage.app.seal("+12025550109") })).await;
-    let left_alone = stage.login("open", "exa", "l1").await;
     refusals(&stage).await;
     wrong_codes(&stage).await;
     failures(&stage).await;
     offers(&stage).await;
     let notice = notices(&stage).await;
     commands(&stage, &notice).await;
+    stage.member("exa", json!({ "phone": stage.app.seal("+12025550109") })).await;
+    let left_alone = stage.login("open", "exa", "l1").await;
+    stage.pass(&json!(600)).await;
     stage.hears_of("challenge.expired", &left_alone).await;
     stage.guess("expired", &left_alone, WRONG).await;
     dead_letters(&stage).await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -9,17 +10,10 @@ use super::{Example, examples};
 use crate::app::App;
 use crate::support::World;
 
-/// Short waits and small limits, so that each can be reached.
+/// Small limits, so that each can be reached.
 const SETTINGS: &[(&str, &str)] = &[
-    ("STEPUP_CHALLENGE_SECONDS", "30"),
-    ("STEPUP_LIFE_LEFT_SECONDS", "2"),
-    ("STEPUP_PROVIDER_TIMEOUT_SECONDS", "2"),
-    ("STEPUP_LEASE_MARGIN_SECONDS", "1"),
-    ("STEPUP_FALLBACK_SECONDS", "3"),
-    ("STEPUP_RESEND_SECONDS", "2,2"),
     ("STEPUP_SENDS_PER_CHALLENGE", "2"),
     ("STEPUP_SENDS_PER_NUMBER", "4/600"),
-    ("STEPUP_GUESS_WAIT_SECONDS", "4"),
     ("STEPUP_WRONG_PER_DAY", "5"),
     ("STEPUP_WRONG_PER_MONTH", "6"),
 ];
@@ -108,10 +102,8 @@ impl Stage {
         self.app.hears(kind, |event| event["challenge"] == challenge).await;
     }
 
-    /// Spoils what is sent to a number or an address.
-    pub async fn spoil(&self, recipient: &str, fault: Value) {
-        let url = format!("{}/faults/{recipient}", self.world.sim);
-        let answer = self.world.http.put(url).json(&fault).send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.status());
+    /// Lets as many seconds go by.
+    pub async fn pass(&self, seconds: &Value) {
+        self.world.advance(Duration::from_secs(seconds.as_u64().unwrap())).await;
     }
 }

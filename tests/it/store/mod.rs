@@ -1,0 +1,4 @@
+//! The store ring: what only PostgreSQL can prove. Each test has a database of its own.
+
+mod constraints;
+mod setup;
