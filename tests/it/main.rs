@@ -8,11 +8,14 @@
     reason = "a test that cannot go on fails, and takes its settings from the environment"
 )]
 
+mod amqp;
+mod app;
 mod architecture;
 mod broker;
 mod canary;
 mod contracts;
 mod emptied;
+mod examples;
 mod flows;
 mod hostile;
 mod kills;
