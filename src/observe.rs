@@ -176,3 +176,18 @@ pub fn http_evicted() {
 pub fn http_not_accepted(error: &std::io::Error) {
     tracing::warn!(%error, "a connection was not accepted");
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_operators_document_explains_every_metric() {
+        let (code, document) = (include_str!("observe.rs"), include_str!("../docs/operations.md"));
+        let names = code.split('"').filter(|text| {
+            text.starts_with("stepup_") && text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())
+        });
+        for name in names.filter(|name| *name != "stepup_") {
+            let row = format!("| `{name}` |");
+            assert!(document.lines().any(|line| line.starts_with(&row)), "not explained: {name}");
+        }
+    }
+}
