@@ -14,5 +14,6 @@ mod canary;
 mod contracts;
 mod flows;
 mod kills;
+mod runtime;
 mod store;
 mod support;

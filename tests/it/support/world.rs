@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use stepup::broker::{self, Broker, topology};
 
-use super::{Database, PATIENCE, block_on, drain, setting};
+use super::{Database, PATIENCE, Topology, drain, setting};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_stepup");
 const API_KEY: &str = "test-api-key";
@@ -25,11 +24,10 @@ pub struct World {
     pub database: String,
     /// Keys and logs; kept when the test fails.
     pub folder: PathBuf,
-    /// The name of the database, and the prefix on the broker.
-    pub prefix: String,
     environment: Vec<(String, String)>,
     processes: Vec<(String, Vec<&'static str>, Child)>,
     own: Database,
+    _topology: Topology,
 }
 
 fn free_port() -> u16 {
@@ -54,10 +52,10 @@ impl World {
             sim: String::new(),
             database: own.url.clone(),
             folder: folder.clone(),
-            prefix: tag.clone(),
             environment: Vec::new(),
             processes: Vec::new(),
             own,
+            _topology: Topology::new(&tag),
         };
         let (sim_http, sim_smtp) = world.start_sim();
         world.sim = format!("http://{sim_http}");
@@ -281,18 +279,5 @@ impl Drop for World {
         if std::thread::panicking() {
             eprintln!("the logs are in {}", self.folder.display());
         }
-        let settings = broker::Settings {
-            url: setting("STEPUP_AMQP_URL"),
-            prefix: self.prefix.clone(),
-            connection_name: "test".into(),
-            ca_file: None,
-        };
-        block_on(async {
-            // What cannot be deleted goes with `make down`.
-            if let Ok(broker) = Broker::new(settings) {
-                let _ = topology::delete(&broker).await;
-                broker.close().await;
-            }
-        });
     }
 }
