@@ -252,7 +252,10 @@ mod tests {
         for Setting { name, meaning, default, .. } in SETTINGS {
             let default = default.map_or(String::new(), |default| format!("`{default}` "));
             let row = format!("| `{name}` | {default}| {meaning} |");
-            assert!(document.lines().any(|line| line == row), "missing in docs/operations.md: {row}");
+            assert!(
+                document.lines().any(|line| line == row),
+                "missing in docs/operations.md: {row}"
+            );
         }
     }
 

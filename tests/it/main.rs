@@ -20,5 +20,6 @@ mod flows;
 mod hostile;
 mod kills;
 mod operate;
+mod runtime;
 mod store;
 mod support;
