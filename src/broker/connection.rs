@@ -3,7 +3,8 @@
 //!
 //! Replies have their own since the address of a reply comes from whoever asked, and RabbitMQ 3.10
 //! closes the whole connection (541) of whoever publishes to a malformed one. On a shared connection
-//! one such request would fail every confirm in flight, and again each time it is delivered.
+//! one such request would fail every confirm in flight, and again each time it is delivered
+//! (docs/adr/0010).
 
 use std::{
     collections::HashMap,

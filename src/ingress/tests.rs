@@ -312,6 +312,16 @@ async fn callers_who_never_end_their_heads_keep_nobody_out() {
 }
 
 #[tokio::test]
+async fn a_head_without_end_is_refused_and_not_kept() {
+    let door = replying(OutcomeKind::Open).await;
+    let large = "x".repeat(40 * 1024);
+    let refused = door.login().header("x-large", large).send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 431);
+    let fits = door.login().header("x-large", "x".repeat(20 * 1024)).send().await.unwrap();
+    assert_eq!(fits.status().as_u16(), 200);
+}
+
+#[tokio::test]
 async fn a_connection_at_work_is_not_closed_for_another() {
     let limits = Limits { connections_max: 1, ..Limits::default() };
     let door = open_with(Ok(Answer::Accepted), limits).await;
