@@ -24,7 +24,8 @@ pub struct Stage {
     pub world: World,
     pub app: App,
     pub examples: Vec<Example>,
-    pub outcomes: Mutex<Vec<Value>>,
+    /// Each outcome, with the request that it answered.
+    pub outcomes: Mutex<Vec<(String, Value)>>,
 }
 
 impl Stage {
@@ -63,7 +64,7 @@ impl Stage {
 
     pub async fn ask(&self, key: &str, body: Value) -> Value {
         let outcome = self.app.ask(key, &body).await;
-        self.outcomes.lock().unwrap().push(outcome.clone());
+        self.outcomes.lock().unwrap().push((key.to_owned(), outcome.clone()));
         outcome
     }
 
