@@ -45,9 +45,12 @@ configure_rabbitmq() {
     )
     printf '[].\n' >"$home/advanced.config"
     printf '[].\n' >"$home/enabled_plugins"
+    # A header travels in one frame: frame_max bounds how deep its tables can be nested. It bounds
+    # what every client keeps for its buffers, too.
     cat >"$home/rabbitmq.conf" <<CONF
 listeners.tcp.1 = 127.0.0.1:$AMQP_PORT
 heartbeat = 10
+frame_max = 8192
 raft.wal_max_size_bytes = 67108864
 load_definitions = $home/definitions.json
 log.file.level = info

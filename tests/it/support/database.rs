@@ -36,7 +36,7 @@ const FOR_TESTS: &str = "
         FOR EACH STATEMENT EXECUTE FUNCTION ring();
     CREATE TRIGGER ring AFTER INSERT OR UPDATE ON delivery_attempt
         FOR EACH STATEMENT EXECUTE FUNCTION ring();
-    ANALYZE;";
+";
 
 /// A database of a test. Dropped with it.
 pub struct Database {
@@ -87,6 +87,22 @@ impl Database {
     pub async fn jump(&self, ahead: Duration) {
         let sql = "UPDATE test_clock SET ahead = ahead + make_interval(secs => $1)";
         self.client().await.execute(sql, &[&ahead.as_secs_f64()]).await.unwrap();
+    }
+
+    /// Throws everybody out, and lets nobody in.
+    pub async fn shut(&self) {
+        let admin = connect(&setting("STEPUP_DATABASE_URL")).await;
+        let shut = format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false", self.name);
+        admin.batch_execute(&shut).await.unwrap();
+        let out = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+        admin.query(out, &[&self.name]).await.unwrap();
+    }
+
+    /// Lets everybody in again.
+    pub async fn reopen(&self) {
+        let admin = connect(&setting("STEPUP_DATABASE_URL")).await;
+        let open = format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS true", self.name);
+        admin.batch_execute(&open).await.unwrap();
     }
 
     /// Looks until `look` sees nothing that still lacks: again whenever the product commits

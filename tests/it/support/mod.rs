@@ -2,11 +2,15 @@
 
 mod database;
 mod drain;
+mod line;
+mod topology;
 mod world;
 
 use std::time::Duration;
 
 pub use database::Database;
+pub use line::Line;
+pub use topology::Topology;
 pub use world::{API_KEY, World};
 
 /// How long anything may take that is expected to happen. Longer than all of it takes on a busy

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use stepup::broker::{self, Broker, topology};
+use stepup::broker::Broker;
 use stepup::domain::keys::PublicKey;
 
-use super::{Database, PATIENCE, block_on, drain, setting};
+use super::{Database, PATIENCE, Topology, drain, setting};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_stepup");
 /// The key of the app `demo`, whose broker user has the same name.
@@ -27,11 +27,11 @@ pub struct World {
     pub database: String,
     /// Keys and logs; kept when the test fails.
     pub folder: PathBuf,
-    /// The name of the database, and the prefix on the broker.
-    pub prefix: String,
     environment: Vec<(String, String)>,
     processes: Vec<(String, Vec<&'static str>, Child)>,
     own: Database,
+    /// Its prefix is also the name of the database.
+    pub topology: Topology,
 }
 
 fn free_port() -> u16 {
@@ -56,10 +56,10 @@ impl World {
             sim: String::new(),
             database: own.url.clone(),
             folder: folder.clone(),
-            prefix: tag.clone(),
             environment: Vec::new(),
             processes: Vec::new(),
             own,
+            topology: Topology::new(&tag),
         };
         let (sim_http, sim_smtp) = world.start_sim();
         world.sim = format!("http://{sim_http}");
@@ -77,6 +77,7 @@ impl World {
             set("STEPUP_MAIL_FROM", "security@example.com".into()),
             // A busy machine is no reason for a 202 in the place of an outcome.
             set("STEPUP_REPLY_WAIT_SECONDS", "50".into()),
+            set("STEPUP_DRAIN_SECONDS", "70".into()),
         ];
         world.environment.extend(extra.iter().map(|(name, value)| set(name, (*value).into())));
         assert!(world.command(&["keys", "create", &keys]).status().unwrap().success());
@@ -122,13 +123,7 @@ impl World {
 
     /// The broker as the product's own user sees it.
     pub fn broker(&self) -> Broker {
-        let settings = broker::Settings {
-            url: setting("STEPUP_AMQP_URL"),
-            prefix: self.prefix.clone(),
-            connection_name: "test".into(),
-            ca_file: None,
-        };
-        Broker::new(settings).unwrap()
+        self.topology.connect(&setting("STEPUP_AMQP_URL"))
     }
 
     /// The metrics of every process of the product, by its name.
@@ -314,11 +309,5 @@ impl Drop for World {
         if std::thread::panicking() {
             eprintln!("the logs are in {}", self.folder.display());
         }
-        block_on(async {
-            // What cannot be deleted goes with `make down`.
-            let broker = self.broker();
-            let _ = topology::delete(&broker).await;
-            broker.close().await;
-        });
     }
 }
