@@ -2,15 +2,14 @@
 //!
 //! A request is authenticated, read strictly, published with confirm, and answered with the outcome;
 //! or with 202 when it is stored and the outcome takes longer. There is no 2xx without a confirm.
-//! `docs/http.md` describes every endpoint. TLS, and callers too slow to send their headers, are the
-//! matter of the proxy in front.
+//! `docs/http.md` describes every endpoint. TLS is the matter of the proxy in front.
 
 mod accept;
 mod answer;
 mod auth;
+mod connections;
 mod problem;
 
-use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +21,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
-use axum::serve::ListenerExt;
 use axum::{Json, Router, middleware};
 use futures_util::FutureExt;
 use serde_json::Value;
@@ -33,6 +31,7 @@ use uuid::Uuid;
 pub use accept::{GUESS_MAX, IDEMPOTENCY_KEY_MAX};
 pub use answer::STATUSES;
 pub use auth::ApiKey;
+pub use connections::Limits;
 pub use problem::Problem;
 
 use crate::broker::{Answer, Requester};
@@ -47,8 +46,9 @@ use accept::Endpoint;
 pub const BODY_MAX: usize = 16 * 1024;
 
 /// The longest a request may take from its head to its answer, besides the wait for the outcome:
-/// reading the body, and the 5 s of a confirm. After that, 503.
-pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// reading the body, and the 5 s of a confirm. After that, 503. With the usual wait of 3 s a request
+/// is over before a stopping process has drained.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(6);
 
 const LOGINS: &str = "/v1/logins";
 const CHALLENGE: &str = "/v1/challenges/{challenge}";
@@ -159,26 +159,15 @@ pub fn router<A: Asks, V: Views>(state: State<A, V>) -> Router {
         .with_state(state)
 }
 
-/// Serves until `stop` is cancelled; requests that run then are finished, for at most
-/// [`REQUEST_DEADLINE`].
-///
-/// # Errors
-/// None arise today: what `accept` fails with is tried again.
+/// Serves until `stop` is cancelled; requests that run then are finished.
 pub async fn serve<A: Asks, V: Views>(
     listener: TcpListener,
     state: State<A, V>,
+    limits: Limits,
     stop: CancellationToken,
-) -> io::Result<()> {
-    // Answers are small and must not wait for more to send.
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    let serving = axum::serve(listener, router(state))
-        .with_graceful_shutdown(stop.clone().cancelled_owned())
-        .into_future();
-    tokio::select! {
-        ended = serving => ended,
-        // A connection that sends its request drop by drop does not hold up the end.
-        () = async { stop.cancelled().await; tokio::time::sleep(REQUEST_DEADLINE).await } => Ok(()),
-    }
+) {
+    let deadline = REQUEST_DEADLINE + state.0.answer_wait;
+    connections::serve(listener, router(state), limits, deadline, stop).await;
 }
 
 /// What holds for every request: a deadline, an answer even after a panic, nothing cached, and one
@@ -194,7 +183,7 @@ async fn guard(deadline: Duration, request: Request, next: Next) -> Response {
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(fault) = response.extensions().get::<Fault>() {
-        tracing::warn!(route, %fault, "a request was not answered");
+        observe::http_failed(route, fault);
     }
     observe::http_answered(route, response.status().as_u16(), began.elapsed());
     response

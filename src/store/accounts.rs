@@ -13,13 +13,26 @@ pub(super) async fn load(
     accounts: &[&str],
 ) -> Result<HashMap<String, (Account, i64)>, Fault> {
     let sql = format!("SELECT {} FROM account a WHERE a.account = ANY($1)", row::ACCOUNT);
-    let rows = tx.rows(&sql, &[&accounts]).await?;
-    let mut found = HashMap::new();
-    for account in rows.iter().map(row::account) {
-        let account = account?;
-        found.insert(account.0.id.as_str().to_owned(), account);
-    }
-    Ok(found)
+    by_id(&tx.rows(&sql, &[&accounts]).await?)
+}
+
+/// The accounts of these challenges.
+pub(super) async fn of(
+    tx: &Tx<'_>,
+    challenges: &[uuid::Uuid],
+) -> Result<HashMap<String, (Account, i64)>, Fault> {
+    let sql = format!(
+        "SELECT {} FROM account a WHERE a.account IN \
+         (SELECT account FROM challenge WHERE id = ANY($1))",
+        row::ACCOUNT
+    );
+    by_id(&tx.rows(&sql, &[&challenges]).await?)
+}
+
+fn by_id(rows: &[tokio_postgres::Row]) -> Result<HashMap<String, (Account, i64)>, Fault> {
+    let key =
+        |(account, version): (Account, i64)| (account.id.as_str().to_owned(), (account, version));
+    rows.iter().map(|found| row::account(found).map(key)).collect()
 }
 
 /// The accounts of these ids, locked in the order of their ids.

@@ -1,9 +1,9 @@
 //! Challenges: the facts about them, and their writes.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use futures_util::try_join;
-use time::Duration;
 use uuid::Uuid;
 
 use super::{Tx, accounts, attempts, members, row};
@@ -41,13 +41,11 @@ pub struct ChallengeKey<'a> {
 
 /// The longest of the windows that a member's wrong codes are counted in.
 pub(super) fn wrong_window(policy: &Policy) -> Duration {
-    let longest = policy.wrong_per_day.within.max(policy.wrong_per_month.within);
-    Duration::seconds(i64::try_from(longest.as_secs()).unwrap_or(i64::MAX))
+    policy.wrong_per_day.within.max(policy.wrong_per_month.within)
 }
 
 fn sends_window(policy: &Policy) -> Duration {
-    let longest = policy.sends_per_number.iter().map(|window| window.within).max();
-    Duration::seconds(longest.map_or(0, |w| i64::try_from(w.as_secs()).unwrap_or(i64::MAX)))
+    policy.sends_per_number.iter().map(|window| window.within).max().unwrap_or_default()
 }
 
 /// Where the numbers of a batch are found: by members, or by challenges.
@@ -60,11 +58,12 @@ const MEMBERS_NUMBERS: &str = "SELECT phone_index FROM member WHERE (account, me
     (SELECT * FROM unnest($1::text[], $2::text[])) AND phone_index IS NOT NULL";
 const CHALLENGES_NUMBERS: &str = "SELECT phone_index FROM challenge WHERE id = ANY($1)";
 
-/// Locks the rows of the numbers, in their order, and reads what was sent to them.
+/// Locks the rows of the numbers, in their order, and reads what was sent to them over the last
+/// `window`.
 async fn lock_numbers(
     tx: &Tx<'_>,
     numbers: Numbers<'_>,
-    since: Timestamp,
+    window: Duration,
 ) -> Result<HashMap<Vec<u8>, NumberFacts>, Fault> {
     let (source, params): (&str, Vec<super::Param<'_>>) = match &numbers {
         Numbers::Members(accounts, members) => (MEMBERS_NUMBERS, vec![accounts, members]),
@@ -80,19 +79,20 @@ async fn lock_numbers(
         "SELECT destination_index, next_send_at FROM destination \
          WHERE destination_index IN ({source}) ORDER BY destination_index FOR UPDATE"
     );
-    let place = params.len() + 1;
     let sends = format!(
         "SELECT destination_index, array_agg(granted_at) FROM delivery_attempt \
-         WHERE destination_index IN ({source}) AND channel = 'sms' AND granted_at > ${place} \
-         GROUP BY destination_index"
+         WHERE destination_index IN ({source}) AND granted_at > {} \
+         GROUP BY destination_index",
+        super::ago(params.len() + 1)
     );
-    let mut with_since = params.clone();
-    with_since.push(&since);
+    let window = window.as_secs_f64();
+    let mut with_window = params.clone();
+    with_window.push(&window);
     // Pipelined: the server takes them in this order.
     let (_, locked, sent) = try_join!(
         tx.execute(&insert, &params),
         tx.rows(&lock, &params),
-        tx.rows(&sends, &with_since)
+        tx.rows(&sends, &with_window)
     )?;
     let mut found: HashMap<Vec<u8>, NumberFacts> = HashMap::new();
     for number in &locked {
@@ -136,14 +136,13 @@ pub async fn issue_facts(
          (SELECT * FROM unnest($1::text[], $2::text[], $3::text[])) ORDER BY c.id FOR UPDATE OF c",
         row::CHALLENGE
     );
-    let (members, now) = try_join!(members::lock(tx, &accounts, &names), tx.now())?;
-    let since = now - sends_window(policy);
     let params: [super::Param<'_>; 3] = [&accounts, &names, &logins];
-    let (numbers, current, known, wrong) = try_join!(
-        lock_numbers(tx, Numbers::Members(&accounts, &names), since),
+    let (members, numbers, current, known, wrong) = try_join!(
+        members::lock(tx, &accounts, &names),
+        lock_numbers(tx, Numbers::Members(&accounts, &names), sends_window(policy)),
         tx.rows(&current_sql, &params),
         accounts::load(tx, &accounts),
-        super::guesses::wrong(tx, &accounts, &names, now - wrong_window(policy))
+        super::guesses::wrong(tx, &accounts, &names, wrong_window(policy))
     )?;
     let mut open: HashMap<(String, String, String), Challenge> = HashMap::new();
     for found in &current {
@@ -185,16 +184,14 @@ pub async fn challenge_facts(
     policy: &Policy,
 ) -> Result<Vec<Facts>, Fault> {
     let ids: Vec<Uuid> = keys.iter().map(|key| key.challenge.0).collect();
-    let (members, now) = try_join!(members::lock_of(tx, &ids), tx.now())?;
-    let since = now - sends_window(policy);
-    let (numbers, challenges, replaced, sent) = try_join!(
-        lock_numbers(tx, Numbers::Challenges(&ids), since),
+    let (members, numbers, challenges, replaced, sent, known) = try_join!(
+        members::lock_of(tx, &ids),
+        lock_numbers(tx, Numbers::Challenges(&ids), sends_window(policy)),
         lock_challenges(tx, &ids),
         replaced(tx, &ids),
-        attempts::of(tx, &ids)
+        attempts::of(tx, &ids),
+        accounts::of(tx, &ids)
     )?;
-    let account_ids: Vec<&str> = challenges.values().map(|c| c.account.as_str()).collect();
-    let known = accounts::load(tx, &account_ids).await?;
     let facts = keys.iter().map(|key| {
         let found = challenges.get(&key.challenge.0).and_then(|challenge| {
             let (account, _) = known.get(challenge.account.as_str())?;

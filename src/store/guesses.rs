@@ -1,6 +1,7 @@
 //! Guesses: what they are judged by, and what a wrong one costs.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use futures_util::try_join;
 use uuid::Uuid;
@@ -14,17 +15,36 @@ use crate::domain::policy::Policy;
 use crate::fault::Fault;
 use crate::rules::verification::{Facts, Write};
 
-/// When these members entered wrong codes, since `since`.
+/// When these members entered wrong codes, over the last `window`.
 pub(super) async fn wrong(
     tx: &Tx<'_>,
     accounts: &[&str],
     members: &[&str],
-    since: Timestamp,
+    window: Duration,
 ) -> Result<HashMap<Key, Vec<Timestamp>>, Fault> {
-    const SQL: &str = "SELECT account, member, array_agg(at) FROM wrong_guess \
-        WHERE (account, member) IN (SELECT * FROM unnest($1::text[], $2::text[])) AND at > $3 \
-        GROUP BY account, member";
-    let rows = tx.rows(SQL, &[&accounts, &members, &since]).await?;
+    let sql = wrong_sql("SELECT * FROM unnest($1::text[], $2::text[])", 3);
+    by_member(&tx.rows(&sql, &[&accounts, &members, &window.as_secs_f64()]).await?)
+}
+
+/// When the members of these challenges entered wrong codes, over the last `window`.
+async fn wrong_of(
+    tx: &Tx<'_>,
+    challenges: &[Uuid],
+    window: Duration,
+) -> Result<HashMap<Key, Vec<Timestamp>>, Fault> {
+    let sql = wrong_sql("SELECT account, member FROM challenge WHERE id = ANY($1)", 2);
+    by_member(&tx.rows(&sql, &[&challenges, &window.as_secs_f64()]).await?)
+}
+
+fn wrong_sql(members: &str, window: usize) -> String {
+    format!(
+        "SELECT account, member, array_agg(at) FROM wrong_guess \
+         WHERE (account, member) IN ({members}) AND at > {} GROUP BY account, member",
+        super::ago(window)
+    )
+}
+
+fn by_member(rows: &[tokio_postgres::Row]) -> Result<HashMap<Key, Vec<Timestamp>>, Fault> {
     rows.iter().map(|r| Ok(((row::get(r, 0)?, row::get(r, 1)?), row::get(r, 2)?))).collect()
 }
 
@@ -38,17 +58,14 @@ pub async fn verification_facts(
     policy: &Policy,
 ) -> Result<Vec<Option<Facts>>, Fault> {
     let ids: Vec<Uuid> = keys.iter().map(|key| key.challenge.0).collect();
-    let (members, challenges, replaced, sent, now) = try_join!(
+    let (members, challenges, replaced, sent, known, wrong) = try_join!(
         members::lock_of(tx, &ids),
         lock_challenges(tx, &ids),
         replaced(tx, &ids),
         attempts::of(tx, &ids),
-        tx.now()
+        accounts::of(tx, &ids),
+        wrong_of(tx, &ids, wrong_window(policy))
     )?;
-    let of: Vec<&str> = challenges.values().map(|c| c.account.as_str()).collect();
-    let names: Vec<&str> = challenges.values().map(|c| c.member.as_str()).collect();
-    let (known, wrong) =
-        try_join!(accounts::load(tx, &of), wrong(tx, &of, &names, now - wrong_window(policy)))?;
     let facts = keys.iter().map(|key| {
         let challenge = challenges.get(&key.challenge.0)?;
         let (account, _) = known.get(challenge.account.as_str())?;

@@ -53,6 +53,12 @@ use crate::fault::{Dependency, Fault};
 /// away, or that the pool is too small.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
+/// Every statement is planned once for each connection, and finds its rows by key. What costs is
+/// the rows that are touched, so that the plan is the same for an empty table and for millions of
+/// rows: docs/adr/0011-plans-are-made-once.md has the figures.
+const PLANS: &str =
+    "-c plan_cache_mode=force_generic_plan -c cpu_tuple_cost=1 -c random_page_cost=1 -c jit=off";
+
 /// How to reach PostgreSQL.
 pub struct Settings {
     /// `postgres://user:password@host/database`.
@@ -91,10 +97,9 @@ impl Store {
             .url
             .parse()
             .map_err(|_| "STEPUP_DATABASE_URL is not postgres://user:password@host/database")?;
-        // Plans made on tables that were empty once stay bad; planning costs a fraction of a pass.
         let limit = settings.transaction_max.as_millis();
         let ours = format!(
-            "-c plan_cache_mode=force_custom_plan -c statement_timeout={limit} \
+            "{PLANS} -c statement_timeout={limit} \
              -c idle_in_transaction_session_timeout={limit} -c timezone=UTC"
         );
         let options =
@@ -198,6 +203,12 @@ impl Tx<'_> {
         }
         Err(Fault::Transient(format!("{written} of {judged} rows were still as judged")))
     }
+}
+
+/// The moment as many seconds ago as the parameter at this place says. A subquery, since a condition
+/// on an index takes no volatile call.
+fn ago(place: usize) -> String {
+    format!("(SELECT stepup_now() - make_interval(secs => ${place}))")
 }
 
 fn tls_config(ca_file: Option<&std::path::Path>) -> Result<rustls::ClientConfig, String> {

@@ -12,8 +12,14 @@ use stepup::message::{
 };
 use stepup::rules::{code_generation, directory};
 
-/// `request challenge.issue` and the JSON below it.
-fn examples() -> Vec<(String, String, Value)> {
+mod live;
+mod stage;
+
+/// `request`, `challenge.issue`, and the JSON below.
+type Example = (String, String, Value);
+
+/// Every example, in the document's order.
+fn examples() -> Vec<Example> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let text = std::fs::read_to_string(root.join("docs/messages.md")).unwrap();
     let mut found = Vec::new();

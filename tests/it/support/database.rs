@@ -36,7 +36,7 @@ const FOR_TESTS: &str = "
         FOR EACH STATEMENT EXECUTE FUNCTION ring();
     CREATE TRIGGER ring AFTER INSERT OR UPDATE ON delivery_attempt
         FOR EACH STATEMENT EXECUTE FUNCTION ring();
-    ANALYZE;";
+";
 
 /// A database of a test. Dropped with it.
 pub struct Database {

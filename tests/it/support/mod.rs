@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use database::Database;
 pub use line::Line;
 pub use topology::Topology;
-pub use world::World;
+pub use world::{API_KEY, World};
 
 /// How long anything may take that is expected to happen. Longer than all of it takes on a busy
 /// machine; no test waits for it unless it is about to fail.
