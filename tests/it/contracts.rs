@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
+use stepup::broker::topology;
 use stepup::domain::id::AppName;
 use stepup::domain::keys::Keyring;
 use stepup::message::{
-    Command, Decoded, EventKind, EventRecord, Incoming, Message, Rejected, Request, Senders,
-    VerifyChallenge, decode,
+    Command, Decoded, EventKind, EventRecord, Exchange, Incoming, Message, Rejected, Request,
+    Senders, VerifyChallenge, decode,
 };
-use stepup::rules::{code_generation, directory};
+use stepup::rules::{code_generation, directory, settings};
 
 mod live;
 mod stage;
@@ -81,6 +82,11 @@ fn every_example_reads_as_what_it_says_it_is() {
             }
             ("request", key) if key.starts_with("directory") => {
                 read::<directory::Ask>(key, "demo", &body).map(drop)
+            }
+            ("request", key)
+                if topology::home_queue(Exchange::Requests, key) == Some("settings.settings") =>
+            {
+                read::<settings::Ask>(key, "demo", &body).map(drop)
             }
             ("request", key) => read::<code_generation::Ask>(key, "demo", &body).map(drop),
             ("command", key) => read::<Command>(key, "stepup", &body).map(drop),
