@@ -10,6 +10,7 @@ mod challenges;
 mod guesses;
 mod inbox;
 mod janitor;
+pub mod measure;
 mod members;
 mod migrate;
 mod notices;
