@@ -11,8 +11,7 @@
 #   scripts/bench.sh down       stops and removes them
 #
 # BENCH_SECONDS        how long flat out is measured, the other parts half as long (default: 30);
-#                      10 or less also leaves out what needs time, for a run of under a minute
-# BENCH_FALLBACK_SECONDS  when the email follows (default: 15; the product's own is 60)
+#                      10 or less is the short form of about a minute
 # BENCH_BINARY         the program (default: target/release/stepup, built first)
 
 set -euo pipefail
@@ -24,7 +23,9 @@ STATE=$STEPUP_SERVICES_DIR/processes
 TARGET=${CARGO_TARGET_DIR:-$REPOSITORY/target}
 BINARY=${BENCH_BINARY:-$TARGET/release/stepup}
 SECONDS_MAX=${BENCH_SECONDS:-30}
-FALLBACK_SECONDS=${BENCH_FALLBACK_SECONDS:-15}
+# The fallback may not come before the longest transaction is over.
+FALLBACK_SECONDS=15 TRANSACTION_SECONDS=5
+((SECONDS_MAX > 10)) || FALLBACK_SECONDS=4 TRANSACTION_SECONDS=2
 SPEAKER=bench
 # shellcheck source=scripts/processes.sh
 source scripts/processes.sh
@@ -76,7 +77,8 @@ set_environment() {
         STEPUP_SMTP_URL="smtp://127.0.0.1:$SMTP_PORT?tls=none"
         STEPUP_MAIL_FROM=security@fieldservice.example
         STEPUP_FALLBACK_SECONDS="$FALLBACK_SECONDS"
-        STEPUP_LOG=${BENCH_LOG:-warn}
+        STEPUP_TRANSACTION_SECONDS="$TRANSACTION_SECONDS"
+        STEPUP_LOG=warn
     )
 }
 
@@ -184,7 +186,152 @@ load() { # ARGS…
         "${arguments[@]}" "$@"
 }
 
+# ---------------------------------------------------------------- the whole of it
+
+# A number of a file that `stepup load --json` wrote: one entry a line.
+figure() { # FILE KEY [KEY_WITHIN]
+    awk -v outer="\"$2\":" -v inner="\"${3:-}\":" '
+        $1 == outer { inside = 1; if (inner == "\"\":") { print $2 + 0; exit } next }
+        inside && $1 == inner { print $2 + 0; exit }' "$1"
+}
+
+holds() { # CONDITION
+    awk "BEGIN { exit !($1) }"
+}
+
+calculate() { # EXPRESSION
+    awk "BEGIN { printf \"%.2f\", $1 }"
+}
+
+row() { # WHAT TARGET MEASURED CONDITION
+    local verdict='not met'
+    ! holds "$4" || verdict=met
+    printf '%-38s %-30s %-24s %s\n' "$1" "$2" "$3" "$verdict"
+}
+
+metric() { # PORT NAME
+    local line
+    exec 3<>"/dev/tcp/127.0.0.1/$1"
+    printf 'GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n' >&3
+    while read -r -u 3 line; do
+        [[ $line != "$2 "* ]] || printf '%s\n' "${line#* }" | tr -d '\r'
+    done
+    exec 3>&-
+}
+
+# The process that uses most, in percent of a core and in MiB, over some seconds without work.
+idle() { # SECONDS
+    local at before=() cpu memory
+    for at in "${!ROLES[@]}"; do
+        before[at]=$(metric "${METRICS_PORTS[$at]}" process_cpu_seconds_total)
+    done
+    sleep "$1"
+    IDLE_CPU=0 IDLE_MEMORY=0
+    for at in "${!ROLES[@]}"; do
+        cpu=$(metric "${METRICS_PORTS[$at]}" process_cpu_seconds_total)
+        cpu=$(calculate "100 * ($cpu - ${before[$at]}) / $1")
+        memory=$(metric "${METRICS_PORTS[$at]}" process_resident_memory_bytes)
+        memory=$(calculate "$memory / 1048576")
+        say "idle: ${ROLES[$at]} $cpu % CPU, $memory MiB"
+        ! holds "$cpu > $IDLE_CPU" || IDLE_CPU=$cpu
+        ! holds "$memory > $IDLE_MEMORY" || IDLE_MEMORY=$memory
+    done
+}
+
+# Stops every process under full load and starts it again. How long the slowest took to drain.
+stop_under_load() {
+    local role began code=0
+    load --seconds 8 --warm-up-seconds 1 --bare-seconds 0 --fallback-share 0 \
+        --json "$STATE/stop.json" &
+    local driving=$!
+    sleep 6
+    began=${EPOCHREALTIME/[.,]/}
+    say 'SIGTERM to every process'
+    for role in "${ROLES[@]}"; do
+        end_process "$role" TERM &
+    done
+    for role in "${ROLES[@]}"; do
+        while alive "$role"; do sleep 0.02; done
+    done
+    DRAIN_SECONDS=$(calculate "(${EPOCHREALTIME/[.,]/} - $began) / 1000000")
+    say "all have ended after $DRAIN_SECONDS s; starting them again"
+    launch_roles
+    wait "$driving" || code=1
+    return "$code"
+}
+
+bench() {
+    local code=0 short=0 half bare=4 warm=2 wait_idle=10 tenth
+    half=$(calculate "($SECONDS_MAX + 1) / 2")
+    if ((SECONDS_MAX <= 10)); then
+        short=1 bare=1 warm=1 wait_idle=3
+    fi
+    up
+    trap down EXIT
+    local flat=$STATE/flat.json amqp=$STATE/amqp.json http=$STATE/http.json
+
+    say "flat out over AMQP, $SECONDS_MAX s"
+    load --seconds "$SECONDS_MAX" --warm-up-seconds "$warm" --bare-seconds "$bare" \
+        --json "$flat" || code=1
+    tenth=$(calculate "$(figure "$flat" logins_per_second) / 10")
+    say "a tenth of that, $tenth logins/s, over AMQP"
+    load --rate "$tenth" --seconds "$half" --warm-up-seconds "$warm" --bare-seconds "$bare" \
+        --fallback-share 0.02 --json "$amqp" || code=1
+    say 'and over HTTP'
+    load --over http --rate "$tenth" --seconds "$half" --warm-up-seconds "$warm" \
+        --bare-seconds 0 --fallback-share 0 --json "$http" || code=1
+    say 'idle'
+    sleep 2
+    idle "$wait_idle"
+    stop_under_load || code=1
+
+    mkdir -p "$TARGET"
+    {
+        printf '{"flat_out": %s,\n"tenth_amqp": %s,\n"tenth_http": %s,\n"stop": %s,\n' \
+            "$(<"$flat")" "$(<"$amqp")" "$(<"$http")" "$(<"$STATE/stop.json")"
+        printf '"idle": {"cpu_percent_max": %s, "rss_mib_max": %s},\n"drain_seconds": %s}\n' \
+            "$IDLE_CPU" "$IDLE_MEMORY" "$DRAIN_SECONDS"
+    } >"$TARGET/bench.json"
+    summary "$flat" "$amqp" "$http"
+    ((short == 0)) || say 'this was the short form: figures of so few seconds say little'
+    ((code == 0)) || say 'something was lost or came twice: see above'
+    return "$code"
+}
+
+summary() { # FLAT AMQP HTTP
+    local flat=$1 amqp=$2 http=$3 share step50 step99 sms50 sms99 ver50 ver99 more late
+    share=$(calculate "100 * $(figure "$flat" share_of_broker_limit)")
+    step50=$(figure "$amqp" bare_step_ms p50) step99=$(figure "$amqp" bare_step_ms p99)
+    sms50=$(calculate "$(figure "$amqp" request_to_sms_ms p50) / $step50")
+    sms99=$(calculate "$(figure "$amqp" request_to_sms_ms p99) / $step99")
+    ver50=$(calculate "$(figure "$amqp" verify_ms p50) / $step50")
+    ver99=$(calculate "$(figure "$amqp" verify_ms p99) / $step99")
+    more=$(calculate "$(figure "$http" verify_ms p50) - $(figure "$amqp" verify_ms p50)")
+    late=$(figure "$flat" fallback_late_ms p99)
+    echo
+    printf '%-38s %-30s %-24s\n' '' 'target' 'measured'
+    row 'logins flat out' '>= 50 % of the broker limit' \
+        "$share % ($(figure "$flat" logins_per_second)/s)" "$share >= 50"
+    row 'request to SMS at a tenth' 'p50 <= 3 x the bare step' "$sms50 x" "$sms50 <= 3"
+    row '' 'p99 <= 5 x the bare step' "$sms99 x" "$sms99 <= 5"
+    row 'verify over AMQP at a tenth' 'p50 <= 2 x the bare step' "$ver50 x" "$ver50 <= 2"
+    row '' 'p99 <= 4 x the bare step' "$ver99 x" "$ver99 <= 4"
+    row 'verify over HTTP at a tenth' 'p50 at most 1 ms more' "$more ms" "$more <= 1"
+    row 'email fallback' 'p99 at most 1 s late' "$late ms" "$late <= 1000"
+    row 'idle' '< 1 % CPU a process' "$IDLE_CPU %" "$IDLE_CPU < 1"
+    row '' '< 40 MiB a process' "$IDLE_MEMORY MiB" "$IDLE_MEMORY < 40"
+    row 'SIGTERM under load' 'drained in <= 10 s' "$DRAIN_SECONDS s" "$DRAIN_SECONDS <= 10"
+    local lost=0 name
+    for name in "$flat" "$amqp" "$http" "$STATE/stop.json"; do
+        lost=$((lost + $(figure "$name" lost) + $(figure "$name" doubled)))
+    done
+    row 'in all of it' 'nothing lost or doubled' "$lost" "$lost == 0"
+    echo
+    echo "all figures: $TARGET/bench.json"
+}
+
 case ${1:-} in
+'') bench ;;
 up) up ;;
 load)
     set_environment

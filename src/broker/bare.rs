@@ -229,21 +229,22 @@ async fn drain(
             Ok(()) = published.changed() => continue,
         };
         let mut next = next.map_err(|_| away("a message of the bare path did not come"))?;
-        let (mut last, mut taken) = (0, 0);
-        loop {
-            match next {
-                Some(Ok(delivery)) => (last, taken) = (delivery.delivery_tag, taken + 1),
+        let mut taken = 0;
+        let last = loop {
+            let last = match next {
+                Some(Ok(delivery)) => delivery.delivery_tag,
                 Some(Err(error)) => return Err(classify("consume", &error)),
                 None => return Err(away("the consumer of the bare path was cancelled")),
-            }
+            };
+            taken += 1;
             if taken == ACK_MAX {
-                break;
+                break last;
             }
             match deliveries.next().now_or_never() {
                 Some(ready) => next = ready,
-                None => break,
+                None => break last,
             }
-        }
+        };
         seen += taken;
         let ack = channel.basic_ack(last, BasicAckOptions { multiple: true });
         within("ack", CALL_DEADLINE, ack).await?;

@@ -13,6 +13,7 @@ mod members;
 mod report;
 mod run;
 mod scrape;
+mod site;
 
 use std::path::PathBuf;
 

@@ -110,7 +110,6 @@ impl Look {
 struct Process {
     parent: u32,
     cpu_seconds: f64,
-    rss_bytes: f64,
 }
 
 fn processes() -> HashMap<u32, Process> {
@@ -125,11 +124,6 @@ fn processes() -> HashMap<u32, Process> {
         let rest: Vec<&str> =
             stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
         let field = |at: usize| rest.get(at).and_then(|text| text.parse::<f64>().ok());
-        // Shared memory is counted once in the proportional set size, but many times in the sum of
-        // resident sizes: PostgreSQL's buffers belong to every backend.
-        let memory = fs::read_to_string(entry.path().join("smaps_rollup")).unwrap_or_default();
-        let pss = memory.lines().find_map(|line| line.strip_prefix("Pss:"));
-        let kibibytes = pss.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<f64>().ok());
         // Times of children that have ended are their parent's, 13 and 14.
         let ticks: f64 = (11..=14).filter_map(field).sum();
         table.insert(
@@ -137,18 +131,26 @@ fn processes() -> HashMap<u32, Process> {
             Process {
                 parent: field(1).unwrap_or(0.0) as u32,
                 cpu_seconds: ticks / TICKS_PER_SECOND,
-                rss_bytes: kibibytes.unwrap_or(0.0) * 1024.0,
             },
         );
     }
     table
 }
 
+/// The proportional set size, since shared memory counts once in it: PostgreSQL's buffers belong to
+/// every backend.
+fn memory_bytes(id: u32) -> f64 {
+    let memory = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap_or_default();
+    let pss = memory.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kibibytes = pss.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    kibibytes.unwrap_or(0.0) * 1024.0
+}
+
 /// Adds a process and all that descend from it.
 fn add_tree(table: &HashMap<u32, Process>, id: u32, usage: &mut Usage) {
     if let Some(process) = table.get(&id) {
         usage.cpu_seconds += process.cpu_seconds;
-        usage.rss_bytes += process.rss_bytes;
+        usage.rss_bytes += memory_bytes(id);
     }
     for (child, _) in table.iter().filter(|(_, process)| process.parent == id) {
         add_tree(table, *child, usage);
