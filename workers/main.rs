@@ -22,8 +22,8 @@ enum Command {
     All,
     /// Run the HTTP ingress.
     Ingress,
-    /// Run these workers: code-generation, verification, directory, sms-delivery, email-fallback,
-    /// audit, notification, notice-delivery, timers, janitor.
+    /// Run these workers: code-generation, verification, settings, directory, sms-delivery,
+    /// email-fallback, audit, notification, notice-delivery, timers, janitor.
     Work {
         /// Which.
         #[arg(required = true)]

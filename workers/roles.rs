@@ -40,6 +40,8 @@ pub enum Role {
     CodeGeneration,
     /// Judges guesses.
     Verification,
+    /// Takes what members ask to change.
+    Settings,
     /// Keeps accounts and members.
     Directory,
     /// Hands codes to the SMS provider.
@@ -63,6 +65,7 @@ impl Role {
     pub const ALL: &'static [Self] = &[
         Self::CodeGeneration,
         Self::Verification,
+        Self::Settings,
         Self::Directory,
         Self::SmsDelivery,
         Self::EmailFallback,
@@ -77,7 +80,9 @@ impl Role {
         match self {
             Self::SmsDelivery => &[Need::Sms],
             Self::EmailFallback | Self::NoticeDelivery => &[Need::Mail],
-            Self::CodeGeneration | Self::Verification | Self::Directory => &[Need::Apps],
+            Self::CodeGeneration | Self::Verification | Self::Settings | Self::Directory => {
+                &[Need::Apps]
+            }
             Self::Audit | Self::Notification | Self::Timers | Self::Janitor => &[],
         }
     }
@@ -246,6 +251,9 @@ fn start(
             run.worker(worker, "code_generation.bulk");
         }
         Role::Verification => run.worker(Arc::new(Verification { rules }), "verification.login"),
+        Role::Settings => {
+            run.worker(Arc::new(crate::settings::Settings { rules }), "settings.settings");
+        }
         Role::Directory => {
             run.worker(Arc::new(Directory { keys }), "directory.settings");
             run.worker(Arc::new(Unroutable), "unroutable.bulk");

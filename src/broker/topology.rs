@@ -42,7 +42,7 @@ pub struct WorkQueue {
 }
 
 /// Who gets what. Each queue is also bound to `home` with its full name.
-pub const WORK_QUEUES: [WorkQueue; 10] = [
+pub const WORK_QUEUES: [WorkQueue; 11] = [
     WorkQueue {
         name: "code_generation.login",
         routes: &[(
@@ -61,6 +61,21 @@ pub const WORK_QUEUES: [WorkQueue; 10] = [
     WorkQueue {
         name: "directory.settings",
         routes: &[(Exchange::Requests, &["directory.account", "directory.member"])],
+    },
+    WorkQueue {
+        name: "settings.settings",
+        routes: &[(
+            Exchange::Requests,
+            &[
+                "enrolment.start",
+                "enrolment.send",
+                "number.change",
+                "factor.disable",
+                "email_backup.set",
+                "settings.change.request",
+                "settings.change.redeem",
+            ],
+        )],
     },
     WorkQueue { name: "sms_delivery.login", routes: &[(Exchange::Commands, &["sms.send"])] },
     WorkQueue { name: "email_fallback.login", routes: &[(Exchange::Commands, &["email.send"])] },

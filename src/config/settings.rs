@@ -80,6 +80,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("STEPUP_LOG_FORMAT", "json or text; without it, text on a terminal and json elsewhere"),
     Setting::new("STEPUP_CODE_DIGITS", "digits of a code: 6 to 10").or("6"),
     Setting::new("STEPUP_CHALLENGE_SECONDS", "life of a challenge and its code").or("600"),
+    Setting::new("STEPUP_SETTING_SECONDS", "life of a challenge that approves a change of a setting")
+        .or("300"),
+    Setting::new("STEPUP_APPROVAL_SECONDS", "how long an approved change may be carried out").or("120"),
     Setting::new("STEPUP_WRONG_PER_CHALLENGE", "wrong codes that end a challenge").or("5"),
     Setting::new("STEPUP_WRONG_IN_A_ROW", "wrong codes in a row after which a member waits").or("5"),
     Setting::new("STEPUP_GUESS_WAIT_SECONDS", "the first such wait; it doubles each time").or("30"),

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod activity;
+mod approvals;
 mod attempts;
 mod challenges;
 mod guesses;
@@ -13,6 +14,8 @@ mod janitor;
 mod members;
 mod migrate;
 mod notices;
+mod owned;
+mod pending;
 mod row;
 mod timers;
 mod trail;
@@ -20,6 +23,7 @@ mod views;
 
 pub use accounts::put as put_accounts;
 pub use activity::append as append_activity;
+pub use approvals::{approval_facts, spend as spend_approvals};
 pub use attempts::{Claim, Settlement, claim, delivery_facts, settle};
 pub use challenges::{
     ChallengeKey, IssueKey, challenge_facts, end, grant, insert, issue_facts, lock_challenges,
@@ -27,12 +31,13 @@ pub use challenges::{
 pub use guesses::{verification_facts, write as write_guesses};
 pub use inbox::{Caused, Entry, Known, caused, keep, known};
 pub use janitor::{Retention, sweep as delete_expired};
-pub use members::{directory_facts, put as put_members};
+pub use members::{directory_facts, put as put_members, write_changes};
 pub use migrate::{check as check_migrations, migrate};
 pub use notices::{
     claim as claim_notices, insert as insert_notices, notice_facts, settle as settle_notices,
     subscribers,
 };
+pub use pending::{Pending, found as pending_facts, parties};
 pub use timers::{Due, Sweep, look_back, sweep};
 pub use trail::append as append_trail;
 pub use views::{CHALLENGE_VIEW_EVENTS_MAX, challenge as challenge_view};

@@ -60,7 +60,7 @@ impl App {
         Self {
             channel,
             user,
-            prefix: world.prefix.clone(),
+            prefix: world.topology.prefix.clone(),
             key: world.public_key(),
             waiting,
             heard: Arc::default(),

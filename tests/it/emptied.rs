@@ -1,17 +1,11 @@
 //! A broker that has lost everything: what was pending comes back from the database.
 
-use stepup::broker::{Broker, Settings, topology};
+use stepup::broker::topology;
 
-use crate::support::{PATIENCE, World, setting};
+use crate::support::{PATIENCE, World};
 
 async fn empty_the_broker(world: &World) {
-    let settings = Settings {
-        url: setting("STEPUP_AMQP_URL"),
-        prefix: world.prefix.clone(),
-        connection_name: "test".into(),
-        ca_file: None,
-    };
-    let broker = Broker::new(settings).unwrap();
+    let broker = world.broker();
     topology::delete(&broker).await.unwrap();
     broker.close().await;
 }

@@ -36,7 +36,7 @@ async fn a_login_over_amqp_as_in_the_python_example() {
         ("STEPUP_APP_AMQP_URL", url.as_str()),
         ("STEPUP_PUBLIC_KEY", key.as_str()),
         ("STEPUP_SIM_URL", world.sim.as_str()),
-        ("STEPUP_PREFIX", world.prefix.as_str()),
+        ("STEPUP_PREFIX", world.topology.prefix.as_str()),
     ];
     let printed = run(&setting("STEPUP_PYTHON"), "login.py", &environment);
     let outcomes = [

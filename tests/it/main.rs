@@ -16,6 +16,7 @@ mod canary;
 mod contracts;
 mod emptied;
 mod examples;
+mod factor;
 mod flows;
 mod hostile;
 mod kills;

@@ -6,7 +6,7 @@ use super::{block_on, setting};
 
 /// Whatever is declared under the prefix goes with it.
 pub struct Topology {
-    prefix: String,
+    pub prefix: String,
 }
 
 impl Topology {

@@ -32,7 +32,8 @@ pub struct World {
     environment: Vec<(String, String)>,
     processes: Vec<(String, Vec<&'static str>, Child)>,
     own: Database,
-    topology: Topology,
+    /// Its prefix is also the name of the database.
+    pub topology: Topology,
 }
 
 fn free_port() -> u16 {
