@@ -17,7 +17,7 @@ use crate::domain::id::{ChallengeId, LoginId};
 use crate::domain::keys::Place;
 use crate::domain::member::{Member, Role};
 use crate::message::{
-    CancelChallenge, Command, Effect, EmailCause, IssueChallenge, PutMember, Request,
+    CancelChallenge, Command, Effect, EmailCause, IssueChallenge, LoginPurpose, PutMember, Request,
     ResendChallenge, Secret, VerifyChallenge,
 };
 
@@ -276,8 +276,9 @@ impl Tables {
             current,
             wrong: self.wrong.clone(),
             number: index.map(|index| self.number(&index)).unwrap_or_default(),
+            owned: false,
         };
-        let (member, purpose) = (self.member.id.clone(), crate::domain::challenge::Purpose::Login);
+        let (member, purpose) = (self.member.id.clone(), LoginPurpose::Login);
         let ask = IssueChallenge { account: account().id, member, login, purpose };
         let request = Request { app: account().app, ask };
         self.ask(&Ask::Issue(request), Facts::Issue(Box::new(facts)));
@@ -306,13 +307,16 @@ impl Tables {
         claimed.dedup();
         let facts = verification::Facts {
             challenge,
+            account: account(),
             member: self.member.clone(),
+            open: Vec::new(),
+            owned: false,
             replaced: self.replaced(at),
             claimed,
             wrong: self.wrong.clone(),
         };
         let request = Request { app: account().app, ask };
-        let decided = verification::decide(&request, Some(facts), &self.rules, self.now);
+        let decided = verification::decide(&request, Some(facts), &self.rules, &mut ctx(self.now));
         let Some(write) = decided.write else { return self.follow(decided.effects) };
         // Invariant 5: only what may be compared was.
         let row = &mut self.rows[at];
@@ -422,11 +426,11 @@ impl Tables {
             active,
             role: Role::Member,
             locale: "en".into(),
-            phone: Some(Secret::new(phone)),
-            email: Some(Secret::new("ada@acme.example")),
-            email_verified: true,
-            two_factor,
-            email_backup: backup,
+            phone: Some(Some(Secret::new(phone))),
+            email: Some(Some(Secret::new("ada@acme.example"))),
+            email_verified: Some(true),
+            two_factor: Some(two_factor),
+            email_backup: Some(backup),
             notify_number_changes: false,
             actor: None,
         };
@@ -438,11 +442,9 @@ impl Tables {
         };
         let ask = directory::Ask::Member(Request { app: account().app, ask });
         let decided = directory::decide(&ask, facts, &self.rules.keys, &mut ctx(self.now));
-        let Some(directory::Write::Member { member, endings, .. }) = decided.write else {
-            panic!()
-        };
-        self.member = *member;
-        endings.iter().for_each(|ending| self.end(ending));
+        let Some(directory::Write::Member(change)) = decided.write else { panic!() };
+        self.member = *change.member;
+        change.endings.iter().for_each(|ending| self.end(ending));
         self.follow(decided.effects);
     }
 

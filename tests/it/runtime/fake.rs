@@ -12,7 +12,7 @@ use stepup::fault::Fault;
 use stepup::message::{
     Decoded, Event, EventKind, Message, Outcome, OutcomeKind, Rejected, Subject,
 };
-use stepup::rules::directory::Activity;
+use stepup::rules::change::Activity;
 use stepup::rules::{Ctx, Decided};
 use stepup::runtime::Worker;
 use stepup::store::{self, Tx};
@@ -172,6 +172,7 @@ fn row(name: &str, at: Timestamp) -> Activity {
         origin: "self",
         old_number: None,
         new_number: None,
+        challenge: None,
         at,
     }
 }

@@ -49,7 +49,10 @@ async fn r22_a_guess_that_was_judged_on_stale_facts_counts_nothing() {
     // The same judgement once more, and twice in one batch.
     for writes in [vec![&write], vec![&write, &write]] {
         let tx = client.begin().await.unwrap();
-        assert!(matches!(store::write_guesses(&tx, &writes).await, Err(Fault::Transient(_))));
+        assert!(matches!(
+            store::write_guesses(&tx, &writes, write.now).await,
+            Err(Fault::Transient(_))
+        ));
     }
     assert_eq!(desk.database.count("SELECT count(*) FROM wrong_guess").await, 1);
     assert_eq!(desk.database.count("SELECT wrong::bigint FROM challenge").await, 1);
