@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use stepup::config;
 use stepup_workers::keys::Change;
-use stepup_workers::{demo, keys, operate, roles, sim};
+use stepup_workers::{demo, keys, load, operate, roles, sim};
 
 /// Self-hosted two-factor authentication as queue-driven workers.
 #[derive(Parser)]
@@ -56,6 +56,8 @@ enum Command {
     Sim,
     /// Walk through two logins against a running system.
     Demo,
+    /// Drive logins against a running system and measure; its SMS must go to `stepup sim`.
+    Load(Box<load::Order>),
 }
 
 #[derive(Subcommand)]
@@ -144,6 +146,7 @@ async fn run(command: Command) -> Result<(), String> {
             sim::run(sim::Settings::from_env()?, stop).await
         }
         Command::Demo => demo::run().await,
+        Command::Load(order) => load::run(*order).await,
     }
 }
 

@@ -11,6 +11,7 @@ mod challenges;
 mod guesses;
 mod inbox;
 mod janitor;
+pub mod measure;
 mod members;
 mod migrate;
 mod notices;

@@ -27,8 +27,6 @@ pub struct World {
     pub database: String,
     /// Keys and logs; kept when the test fails.
     pub folder: PathBuf,
-    /// The name of the database, and the prefix on the broker.
-    pub prefix: String,
     environment: Vec<(String, String)>,
     processes: Vec<(String, Vec<&'static str>, Child)>,
     own: Database,
@@ -58,7 +56,6 @@ impl World {
             sim: String::new(),
             database: own.url.clone(),
             folder: folder.clone(),
-            prefix: tag.clone(),
             environment: Vec::new(),
             processes: Vec::new(),
             own,
