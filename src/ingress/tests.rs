@@ -181,7 +181,7 @@ async fn stored_without_an_outcome_is_202_and_says_where_the_outcome_will_be() {
 }
 
 #[tokio::test]
-async fn without_a_confirm_there_is_no_2xx() {
+async fn r106_without_a_confirm_there_is_no_2xx() {
     let door = open(Err(Fault::Down(Dependency::Broker, "no confirm".into()))).await;
     let response = door.login().send().await.unwrap();
     assert_eq!(response.headers()["retry-after"], "1");
