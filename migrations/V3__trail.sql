@@ -10,7 +10,7 @@ CREATE TABLE inbox (
     caused   text,
     reply    text,
     at       timestamptz NOT NULL,
-    PRIMARY KEY (worker, message)
+    PRIMARY KEY (message, worker)
 );
 CREATE INDEX inbox_at ON inbox (at);
 
@@ -69,3 +69,8 @@ CREATE TABLE notice (
     created_at   timestamptz NOT NULL
 ) WITH (fillfactor = 70);
 CREATE INDEX notice_created_at ON notice (created_at);
+
+ALTER TABLE inbox SET (autovacuum_analyze_threshold = 1000, autovacuum_vacuum_threshold = 1000,
+                       autovacuum_vacuum_insert_threshold = 10000);
+ALTER TABLE trail SET (autovacuum_analyze_threshold = 1000, autovacuum_vacuum_threshold = 1000,
+                       autovacuum_vacuum_insert_threshold = 10000);

@@ -36,9 +36,15 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_histogram!("stepup_provider_seconds", Unit::Seconds, "Provider calls, by answer");
     describe_counter!("stepup_timers_published_total", "Due rows turned into commands");
     describe_histogram!("stepup_timer_late_seconds", Unit::Seconds, "How late a due row was seen");
+    describe_counter!("stepup_brought_back_total", "Messages published again to an emptied broker");
     describe_counter!("stepup_rows_deleted_total", "Rows past their retention");
     describe_counter!("stepup_http_requests_total", "Requests to the ingress, by outcome");
     describe_histogram!("stepup_http_seconds", Unit::Seconds, "Requests to the ingress");
+    describe_gauge!("stepup_http_connections", "Connections to the ingress");
+    describe_counter!(
+        "stepup_http_evicted_total",
+        "Connections without a request that were closed to make room for new ones"
+    );
     describe_gauge!("stepup_build_info", "1, with the version");
     gauge!("stepup_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
@@ -192,6 +198,17 @@ pub fn loop_failed(name: &'static str, fault: &Fault) {
     tracing::warn!(name, %fault, "turn failed");
 }
 
+/// The broker was found empty, and what was pending has been published again.
+pub fn brought_back(messages: usize) {
+    counter!("stepup_brought_back_total").increment(messages as u64);
+    if messages > 0 {
+        tracing::warn!(
+            messages,
+            "the broker is new or was emptied: what is pending is published again"
+        );
+    }
+}
+
 /// Rows past their retention were deleted.
 pub fn rows_deleted(table: &'static str, rows: u64) {
     counter!("stepup_rows_deleted_total", "table" => table).increment(rows);
@@ -210,9 +227,41 @@ pub fn http_answered(route: &'static str, status: u16, took: Duration) {
     histogram!("stepup_http_seconds", "route" => route).record(took);
 }
 
+/// A request to the ingress met a fault: whether it is stored is unknown.
+pub fn http_failed(route: &'static str, fault: &Fault) {
+    tracing::warn!(route, %fault, "a request was not answered");
+}
+
+/// How many connections to the ingress there are.
+pub fn http_connections(open: usize) {
+    gauge!("stepup_http_connections").set(open as f64);
+}
+
+/// The ingress has as many connections as it may, and closed an idle one for a new one.
+pub fn http_evicted() {
+    counter!("stepup_http_evicted_total").increment(1);
+}
+
+/// The ingress could not take a connection; it tries again.
+pub fn http_not_accepted(error: &std::io::Error) {
+    tracing::warn!(%error, "a connection was not accepted");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_operators_document_explains_every_metric() {
+        let (code, document) = (include_str!("observe.rs"), include_str!("../docs/operations.md"));
+        let names = code.split('"').filter(|text| {
+            text.starts_with("stepup_") && text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())
+        });
+        for name in names.filter(|name| *name != "stepup_") {
+            let row = format!("| `{name}` |");
+            assert!(document.lines().any(|line| line.starts_with(&row)), "not explained: {name}");
+        }
+    }
 
     #[test]
     fn the_figures_of_a_process_are_read_past_any_name() {

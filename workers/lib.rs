@@ -13,6 +13,7 @@ pub mod notification;
 pub mod operate;
 pub mod roles;
 mod sending;
+pub mod settings;
 pub mod sim;
 pub mod sms_delivery;
 pub mod timers;

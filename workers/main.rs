@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stepup::config;
+use stepup_workers::keys::Change;
 use stepup_workers::{demo, keys, load, operate, roles, sim};
 
 /// Self-hosted two-factor authentication as queue-driven workers.
@@ -20,8 +22,8 @@ enum Command {
     All,
     /// Run the HTTP ingress.
     Ingress,
-    /// Run these workers: code-generation, verification, directory, sms-delivery, email-fallback,
-    /// audit, notification, notice-delivery, timers, janitor.
+    /// Run these workers: code-generation, verification, settings, directory, sms-delivery,
+    /// email-fallback, audit, notification, notice-delivery, timers, janitor.
     Work {
         /// Which.
         #[arg(required = true)]
@@ -66,13 +68,23 @@ enum ConfigCommand {
 
 #[derive(Subcommand)]
 enum KeysCommand {
-    /// Write a new key file, or with --rotate a new set into an existing one.
+    /// Write a new key file, or with --rotate or --add a new set into an existing one.
     Create {
         /// The file.
         file: PathBuf,
-        /// Add a set, make it active and keep the old ones.
+        /// Add a set, make it active and keep the old ones: for when every process stops meanwhile.
         #[arg(long)]
         rotate: bool,
+        /// Add a set that only opens, to be activated when every process has it.
+        #[arg(long, conflicts_with = "rotate")]
+        add: bool,
+    },
+    /// Make a set of a key file the active one.
+    Activate {
+        /// The file.
+        file: PathBuf,
+        /// The id of the set, as `list` shows it.
+        kid: String,
     },
     /// Print the public key that apps seal to.
     Public,
@@ -89,6 +101,10 @@ enum KeysCommand {
 }
 
 fn main() -> ExitCode {
+    // Before there is any thread: their stacks are sized once.
+    if let Err(why) = config::ensure_deep_stacks() {
+        return failed(&why);
+    }
     // Fails only when a provider was installed before, and nothing has.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -116,7 +132,10 @@ async fn run(command: Command) -> Result<(), String> {
         Command::Topology { check } => operate::topology(check).await,
         Command::Config { command: ConfigCommand::Check } => operate::check_config(),
         Command::Keys { command } => print(&match command {
-            KeysCommand::Create { file, rotate } => keys::create(&file, rotate)?,
+            KeysCommand::Create { file, rotate: true, .. } => keys::change(&file, Change::Rotate)?,
+            KeysCommand::Create { file, add: true, .. } => keys::change(&file, Change::Add)?,
+            KeysCommand::Create { file, .. } => keys::create(&file)?,
+            KeysCommand::Activate { file, kid } => keys::change(&file, Change::Activate(&kid))?,
             KeysCommand::Public => keys::public(operate::keyring()?.as_ref()),
             KeysCommand::List => keys::list(operate::keyring()?.as_ref()),
             KeysCommand::App { name, broker_user } => keys::app(&name, broker_user.as_deref())?,

@@ -28,6 +28,7 @@ use crate::email_fallback::EmailFallback;
 use crate::notice_delivery::NoticeDelivery;
 use crate::notification::Notification;
 use crate::sms_delivery::SmsDelivery;
+use crate::timers::LookBack;
 use crate::unroutable::Unroutable;
 use crate::verification::Verification;
 use crate::{janitor, timers};
@@ -39,6 +40,8 @@ pub enum Role {
     CodeGeneration,
     /// Judges guesses.
     Verification,
+    /// Takes what members ask to change.
+    Settings,
     /// Keeps accounts and members.
     Directory,
     /// Hands codes to the SMS provider.
@@ -62,6 +65,7 @@ impl Role {
     pub const ALL: &'static [Self] = &[
         Self::CodeGeneration,
         Self::Verification,
+        Self::Settings,
         Self::Directory,
         Self::SmsDelivery,
         Self::EmailFallback,
@@ -76,7 +80,9 @@ impl Role {
         match self {
             Self::SmsDelivery => &[Need::Sms],
             Self::EmailFallback | Self::NoticeDelivery => &[Need::Mail],
-            Self::CodeGeneration | Self::Verification | Self::Directory => &[Need::Apps],
+            Self::CodeGeneration | Self::Verification | Self::Settings | Self::Directory => {
+                &[Need::Apps]
+            }
             Self::Audit | Self::Notification | Self::Timers | Self::Janitor => &[],
         }
     }
@@ -204,19 +210,17 @@ async fn start_ingress(
         .await
         .map_err(|error| format!("STEPUP_HTTP_ADDR {}: {error}", config.http_addr))?;
     tracing::info!(address = %config.http_addr, "ingress");
-    let keys =
-        config.apps.iter().map(|app| ApiKey { app: app.name.clone(), sha256: app.api_key_sha256 });
+    let keys = config.apps.iter().flat_map(|app| {
+        let key = |sha256: &[u8; 32]| ApiKey { app: app.name.clone(), sha256: *sha256 };
+        app.api_keys_sha256.iter().map(key)
+    });
     let seal_to = config.public_key.clone().ok_or("STEPUP_PUBLIC_KEY is missing")?;
     // The requester outlives the listener: requests that run at the stop still get their answer.
     let requester = Requester::start(broker, &CancellationToken::new());
     let views = Reads(store.clone());
     let state = ingress::State::new(requester, views, keys.collect(), seal_to, config.reply_wait);
     let stop = stop.clone();
-    tasks.spawn(async move {
-        if let Err(error) = ingress::serve(listener, state, stop).await {
-            tracing::error!(%error, "the ingress has ended");
-        }
-    });
+    tasks.spawn(ingress::serve(listener, state, ingress::Limits::default(), stop));
     Ok(())
 }
 
@@ -247,6 +251,9 @@ fn start(
             run.worker(worker, "code_generation.bulk");
         }
         Role::Verification => run.worker(Arc::new(Verification { rules }), "verification.login"),
+        Role::Settings => {
+            run.worker(Arc::new(crate::settings::Settings { rules }), "settings.settings");
+        }
         Role::Directory => {
             run.worker(Arc::new(Directory { keys }), "directory.settings");
             run.worker(Arc::new(Unroutable), "unroutable.bulk");
@@ -270,7 +277,8 @@ fn start(
         }
         Role::Timers => {
             let horizon = config.retention.challenge + policy.challenge_life;
-            let sweeping = timers::run(store.clone(), broker.clone(), horizon, stop.clone());
+            let look_back = LookBack { horizon, transaction_max: policy.transaction_max };
+            let sweeping = timers::run(store.clone(), broker.clone(), look_back, stop.clone());
             tasks.spawn(sweeping);
         }
         Role::Janitor => {

@@ -3,29 +3,49 @@
 //! Being due changes no state. The watermark moves only after the broker has confirmed, so a crash
 //! publishes again, with the same ids.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use stepup::broker::{Broker, Publication, Publisher, supervise};
+use stepup::broker::{Broker, Publication, Publisher, supervise, topology};
+use stepup::domain::Timestamp;
 use stepup::domain::id::{ChallengeId, derived};
 use stepup::fault::Fault;
 use stepup::message::{Command, EmailCause, Outgoing};
 use stepup::observe;
 use stepup::rules::delivery::FALLBACK_SEND;
-use stepup::store::{self, Due, Store};
+use stepup::store::{self, Client, Due, Store};
 use tokio_util::sync::CancellationToken;
 
 /// How often the timers look. Half of it is the usual lateness.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Sweeps until `stop`. On a first start it looks back over `horizon`.
-pub async fn run(store: Store, broker: Broker, horizon: Duration, stop: CancellationToken) {
-    let horizon = horizon.try_into().unwrap_or(time::Duration::DAY);
+/// What was caused in this time is published again when the broker was emptied: a code lives ten
+/// minutes at most, and a notice is given up within three.
+const REPLAY: time::Duration = time::Duration::HOUR;
+/// How often the broker is looked at: what an operator's slip has removed is back by then.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+/// How far back pending work is looked for when the broker was emptied.
+pub struct LookBack {
+    /// Longer than any open challenge has been due.
+    pub horizon: Duration,
+    /// The longest transaction.
+    pub transaction_max: Duration,
+}
+
+/// Sweeps until `stop`. Declares what the broker lacks, and brings back what the database knows to
+/// be pending when the broker was emptied.
+pub async fn run(store: Store, broker: Broker, look_back: LookBack, stop: CancellationToken) {
     supervise("timers", stop, async |stop: CancellationToken| {
         let mut publisher = Publisher::open(&broker).await?;
+        let mut looked: Option<Instant> = None;
         while !stop.is_cancelled() {
+            if looked.is_none_or(|then| then.elapsed() > LOOK_AGAIN) {
+                restore(&store, &broker, &mut publisher, &look_back).await?;
+                looked = Some(Instant::now());
+            }
             let mut again = false;
             for due in Due::ALL {
-                again |= sweep(&store, &mut publisher, due, horizon).await?;
+                again |= sweep(&store, &mut publisher, due).await?;
             }
             if !again {
                 tokio::select! {
@@ -39,16 +59,67 @@ pub async fn run(store: Store, broker: Broker, horizon: Duration, stop: Cancella
     .await;
 }
 
-/// One sweep of one timer; true when there may be more.
-async fn sweep(
+/// Declares what the broker lacks. If that is everything, it was emptied, and what the database knows
+/// to be pending is published again.
+async fn restore(
+    store: &Store,
+    broker: &Broker,
+    publisher: &mut Publisher,
+    look_back: &LookBack,
+) -> Result<(), Fault> {
+    topology::declare(broker).await?;
+    if topology::emptied(broker).await? {
+        observe::brought_back(bring_back(store, publisher, look_back).await?);
+        topology::mark_filled(broker).await?;
+    }
+    Ok(())
+}
+
+/// Publishes again what the inbox says was caused, under the same ids, so that whatever was handled
+/// before dies in an inbox; and sends the timers back to look for what is still due. Requests that
+/// no worker had taken yet are gone with the broker: their senders repeat them.
+async fn bring_back(
     store: &Store,
     publisher: &mut Publisher,
-    due: Due,
-    horizon: time::Duration,
-) -> Result<bool, Fault> {
+    look_back: &LookBack,
+) -> Result<usize, Fault> {
     let mut client = store.client().await?;
     let tx = client.begin().await?;
-    let Some(found) = store::sweep(&tx, due, horizon).await? else { return Ok(false) };
+    store::look_back(&tx, look_back.horizon).await?;
+    let now = tx.now().await?;
+    tx.commit().await?;
+    let mut published = replay(&mut client, publisher, now - REPLAY).await?;
+    if published > 0 {
+        // What was under way when the broker went is committed by now, or never.
+        tokio::time::sleep(look_back.transaction_max).await;
+        published += replay(&mut client, publisher, now - look_back.transaction_max).await?;
+    }
+    Ok(published)
+}
+
+async fn replay(
+    client: &mut Client,
+    publisher: &mut Publisher,
+    mut since: Timestamp,
+) -> Result<usize, Fault> {
+    let mut published = 0;
+    loop {
+        let tx = client.begin().await?;
+        let caused = store::caused(&tx, since).await?;
+        drop(tx);
+        let Some(reached) = caused.reached else { return Ok(published) };
+        let publications: Vec<_> = caused.messages.iter().map(Publication::Message).collect();
+        publisher.publish(&publications).await?;
+        published += publications.len();
+        since = reached;
+    }
+}
+
+/// One sweep of one timer; true when there may be more.
+async fn sweep(store: &Store, publisher: &mut Publisher, due: Due) -> Result<bool, Fault> {
+    let mut client = store.client().await?;
+    let tx = client.begin().await?;
+    let Some(found) = store::sweep(&tx, due).await? else { return Ok(false) };
     if !found.due.is_empty() {
         let messages: Vec<Outgoing> = found.due.iter().map(|(id, _)| command(due, *id)).collect();
         let publications: Vec<_> = messages.iter().map(Publication::Message).collect();

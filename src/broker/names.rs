@@ -56,6 +56,11 @@ impl Names {
         self.full("unroutable")
     }
 
+    /// The queue that tells a broker which was emptied from one that was only restarted.
+    pub fn marker(&self) -> String {
+        self.full("filled")
+    }
+
     fn full(&self, short: &str) -> String {
         format!("{}.{short}", self.prefix)
     }

@@ -12,6 +12,8 @@
 //!
 //! All of it is durable, and declared with arguments that mean the same to RabbitMQ 3.10 and 4.x.
 
+use std::time::Duration;
+
 use lapin::{
     Channel, ExchangeKind,
     options::{
@@ -40,7 +42,7 @@ pub struct WorkQueue {
 }
 
 /// Who gets what. Each queue is also bound to `home` with its full name.
-pub const WORK_QUEUES: [WorkQueue; 10] = [
+pub const WORK_QUEUES: [WorkQueue; 11] = [
     WorkQueue {
         name: "code_generation.login",
         routes: &[(
@@ -59,6 +61,21 @@ pub const WORK_QUEUES: [WorkQueue; 10] = [
     WorkQueue {
         name: "directory.settings",
         routes: &[(Exchange::Requests, &["directory.account", "directory.member"])],
+    },
+    WorkQueue {
+        name: "settings.settings",
+        routes: &[(
+            Exchange::Requests,
+            &[
+                "enrolment.start",
+                "enrolment.send",
+                "number.change",
+                "factor.disable",
+                "email_backup.set",
+                "settings.change.request",
+                "settings.change.redeem",
+            ],
+        )],
     },
     WorkQueue { name: "sms_delivery.login", routes: &[(Exchange::Commands, &["sms.send"])] },
     WorkQueue { name: "email_fallback.login", routes: &[(Exchange::Commands, &["email.send"])] },
@@ -129,8 +146,20 @@ pub async fn depth(broker: &Broker, queue: &str) -> Result<Depth, Fault> {
 /// `Down` when the broker cannot be reached, when our user may not declare, or when something of
 /// the same name with other arguments is there; see [`check`].
 pub async fn declare(broker: &Broker) -> Result<(), Fault> {
+    declare_with_delays(broker, delay).await
+}
+
+/// [`declare`], with other delays of the rungs than their names say. For tests, which cannot wait
+/// for minutes; to [`check`] it is a deviation.
+///
+/// # Errors
+/// As [`declare`].
+pub async fn declare_with_delays(
+    broker: &Broker,
+    delay: fn(Rung) -> Duration,
+) -> Result<(), Fault> {
     let channel = broker.publishing_channel().await?;
-    let plan = Plan::new(broker.names());
+    let plan = Plan::new(broker.names(), delay);
     for item in &plan.items {
         let doing = format!("declare {item}");
         within(&doing, TOPOLOGY_DEADLINE, item.declare(&channel, false)).await?;
@@ -145,6 +174,11 @@ pub async fn declare(broker: &Broker) -> Result<(), Fault> {
     super::connection::close(&channel).await
 }
 
+/// How long a message stays on a rung.
+fn delay(rung: Rung) -> Duration {
+    Duration::from_secs(rung.seconds().into())
+}
+
 /// Compares what is there with the table; one sentence per deviation. Changes nothing. Bindings
 /// cannot be asked for over AMQP, and so are not compared: [`declare`] adds those that lack.
 ///
@@ -152,7 +186,7 @@ pub async fn declare(broker: &Broker) -> Result<(), Fault> {
 /// `Down` when the broker cannot be reached.
 pub async fn check(broker: &Broker) -> Result<Vec<String>, Fault> {
     let mut deviations = Vec::new();
-    for item in &Plan::new(broker.names()).items {
+    for item in &Plan::new(broker.names(), delay).items {
         // An answer of "no" closes the channel, so each question has its own.
         let channel = broker.publishing_channel().await?;
         // Asking passively shows that it is there; only then may it be declared, which compares the
@@ -174,10 +208,45 @@ pub async fn check(broker: &Broker) -> Result<Vec<String>, Fault> {
 /// `Down` when the broker cannot be reached.
 pub async fn delete(broker: &Broker) -> Result<(), Fault> {
     let channel = broker.publishing_channel().await?;
-    for item in &Plan::new(broker.names()).items {
+    let marker = marker(broker.names());
+    for item in Plan::new(broker.names(), delay).items.iter().chain([&marker]) {
         within(&format!("delete {item}"), TOPOLOGY_DEADLINE, item.delete(&channel)).await?;
     }
     super::connection::close(&channel).await
+}
+
+/// Whether the broker was emptied since [`mark_filled`], or is new: then what was pending in its
+/// queues is gone, and the database has to publish it again.
+///
+/// # Errors
+/// `Down` when the broker cannot be reached.
+pub async fn emptied(broker: &Broker) -> Result<bool, Fault> {
+    let channel = broker.publishing_channel().await?;
+    let marker = marker(broker.names());
+    if refusal(marker.declare(&channel, true)).await?.is_err() {
+        // The answer of "no" has closed the channel.
+        return Ok(true);
+    }
+    super::connection::close(&channel).await?;
+    Ok(false)
+}
+
+/// Leaves the mark that [`emptied`] looks for: a queue that nobody uses, and that goes when the
+/// others go.
+///
+/// # Errors
+/// `Down` when the broker cannot be reached.
+pub async fn mark_filled(broker: &Broker) -> Result<(), Fault> {
+    let channel = broker.publishing_channel().await?;
+    let marker = marker(broker.names());
+    within(&format!("declare {marker}"), TOPOLOGY_DEADLINE, marker.declare(&channel, false))
+        .await?;
+    super::connection::close(&channel).await
+}
+
+fn marker(names: &Names) -> Item {
+    let arguments = quorum().number("x-delivery-limit", DELIVERY_LIMIT).0;
+    Item::Queue { name: names.marker(), arguments }
 }
 
 /// The broker's "no" to a question as a value; anything else that fails is a fault.
@@ -210,14 +279,14 @@ struct Binding {
 }
 
 impl Plan {
-    fn new(names: &Names) -> Self {
+    fn new(names: &Names, delay: fn(Rung) -> Duration) -> Self {
         let mut plan = Self { items: Vec::new(), bindings: Vec::new() };
         plan.exchanges(names);
         for queue in &WORK_QUEUES {
             plan.work_queue(names, queue);
         }
         for rung in Rung::ALL {
-            plan.rung(names, rung);
+            plan.rung(names, rung, delay(rung));
         }
         plan.queue(names.dead(), quorum().number("x-delivery-limit", DEAD_DELIVERY_LIMIT));
         plan.bind(names.dead(), names.dead(), "");
@@ -258,8 +327,8 @@ impl Plan {
 
     /// The delay is the queue's, not the message's: a message behind one with a longer delay would
     /// wait for that. No `x-dead-letter-routing-key`: the key stays the home queue's name.
-    fn rung(&mut self, names: &Names, rung: Rung) {
-        let milliseconds = i32::try_from(rung.seconds() * 1000).unwrap_or(i32::MAX);
+    fn rung(&mut self, names: &Names, rung: Rung, delay: Duration) {
+        let milliseconds = i32::try_from(delay.as_millis()).unwrap_or(i32::MAX);
         let arguments = quorum()
             .number("x-message-ttl", milliseconds)
             .text("x-dead-letter-exchange", &names.home())
@@ -376,7 +445,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_bound_or_pointed_to_is_declared() {
-        let plan = Plan::new(&Names::new("p"));
+        let plan = Plan::new(&Names::new("p"), delay);
         let declared: HashSet<String> = plan.items.iter().map(Item::to_string).collect();
         assert_eq!(declared.len(), plan.items.len(), "a name is declared twice");
         for binding in &plan.bindings {
@@ -396,7 +465,7 @@ mod tests {
 
     #[test]
     fn every_queue_is_a_quorum_queue_that_loses_nothing() {
-        for item in &Plan::new(&Names::new("p")).items {
+        for item in &Plan::new(&Names::new("p"), delay).items {
             let Item::Queue { arguments, .. } = item else { continue };
             let text = |name: &str| {
                 arguments

@@ -3,6 +3,7 @@
 
 mod settings;
 mod source;
+mod stack;
 mod values;
 
 use std::collections::BTreeMap;
@@ -19,11 +20,13 @@ use crate::domain::id::AppName;
 use crate::domain::keys::{Keyring, PublicKey};
 use crate::domain::policy::{Policy, Window};
 use crate::gateway::WebhookKey;
+use crate::ingress;
 use crate::message::Senders;
 
-pub use settings::{SETTINGS, Setting};
+pub use settings::{SETTINGS, Setting, Shown};
 pub use source::ReadFile;
 use source::Source;
+pub use stack::{THREAD_STACK_BYTES, ensure_deep_stacks};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -69,8 +72,8 @@ pub struct App {
     pub name: AppName,
     /// The user it logs in to the broker with.
     pub broker_user: String,
-    /// SHA-256 of its API key as text.
-    pub api_key_sha256: [u8; 32],
+    /// SHA-256 of each of its API keys as text: one, or two while they change.
+    pub api_keys_sha256: Vec<[u8; 32]>,
 }
 
 /// How log lines are written.
@@ -247,6 +250,24 @@ impl Config {
             }
             asked.extend(need.settings());
         }
+        for (what, seconds) in [
+            (
+                "STEPUP_REPLY_WAIT_SECONDS + 6, as long as a request may take",
+                ingress::REQUEST_DEADLINE + self.reply_wait,
+            ),
+            (
+                "STEPUP_PROVIDER_TIMEOUT_SECONDS + STEPUP_LEASE_MARGIN_SECONDS, as long as a send may take",
+                self.policy.provider_timeout + self.policy.lease_margin,
+            ),
+        ] {
+            if self.drain < seconds && source.is_faultless("STEPUP_DRAIN_SECONDS") {
+                source.complain(format!(
+                    "STEPUP_DRAIN_SECONDS must be at least {}, which is {what}, or a stop would cut it \
+                     off",
+                    seconds.as_secs_f64()
+                ));
+            }
+        }
         if needs.contains(&Need::Apps) && self.apps.is_empty() && source.is_sound("STEPUP_APPS") {
             source.complain("STEPUP_APPS lists no app: add what `stepup keys app` prints".into());
         }
@@ -337,6 +358,8 @@ fn policy(s: &mut Source) -> Policy {
     };
     let mut time = |name, usual| s.read(name, values::seconds).unwrap_or(usual);
     let challenge_life = time("STEPUP_CHALLENGE_SECONDS", usual.challenge_life);
+    let setting_life = time("STEPUP_SETTING_SECONDS", usual.setting_life);
+    let approval_life = time("STEPUP_APPROVAL_SECONDS", usual.approval_life);
     let guess_wait = time("STEPUP_GUESS_WAIT_SECONDS", usual.guess_wait);
     let guess_wait_max = time("STEPUP_GUESS_WAIT_MAX_SECONDS", usual.guess_wait_max);
     let fallback_after = time("STEPUP_FALLBACK_SECONDS", usual.fallback_after);
@@ -348,6 +371,8 @@ fn policy(s: &mut Source) -> Policy {
             .read("STEPUP_CODE_DIGITS", values::number(0..=u8::MAX))
             .unwrap_or(usual.code_digits),
         challenge_life,
+        setting_life,
+        approval_life,
         wrong_per_challenge: s
             .read("STEPUP_WRONG_PER_CHALLENGE", values::number(0..=i16::MAX))
             .unwrap_or(usual.wrong_per_challenge),

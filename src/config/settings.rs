@@ -9,13 +9,24 @@ pub struct Setting {
     pub meaning: &'static str,
     /// What holds when it is not set.
     pub default: Option<&'static str>,
-    /// Whether it is shown as `(set)` only.
-    pub secret: bool,
+    /// How much of its value may be shown.
+    pub shown: Shown,
+}
+
+/// How much of a value `config check` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// All of it, but of a URL no password and no parameter that could be a token.
+    Masked,
+    /// Of a URL the scheme, host and port only: its user or path may be a token, too.
+    Place,
+    /// That it is set.
+    Never,
 }
 
 impl Setting {
     const fn new(name: &'static str, meaning: &'static str) -> Self {
-        Self { name, meaning, default: None, secret: false }
+        Self { name, meaning, default: None, shown: Shown::Masked }
     }
 
     const fn or(self, default: &'static str) -> Self {
@@ -23,7 +34,11 @@ impl Setting {
     }
 
     const fn secret(self) -> Self {
-        Self { secret: true, ..self }
+        Self { shown: Shown::Never, ..self }
+    }
+
+    const fn place(self) -> Self {
+        Self { shown: Shown::Place, ..self }
     }
 }
 
@@ -53,10 +68,11 @@ pub const SETTINGS: &[Setting] = &[
         "who may ask: a JSON list of {\"app\",\"broker_user\",\"api_key_sha256\"}, see `stepup keys app`",
     )
     .secret(),
-    Setting::new("STEPUP_SMS_URL", "the SMS provider's webhook: https://host/path"),
+    Setting::new("STEPUP_SMS_URL", "the SMS provider's webhook: https://host/path").place(),
     Setting::new("STEPUP_SMS_SECRET", "signs what is sent there: whsec_ and base64, or 24 bytes up")
         .secret(),
-    Setting::new("STEPUP_SMTP_URL", "the mail server: smtp://user:password@host:port, or smtps://"),
+    Setting::new("STEPUP_SMTP_URL", "the mail server: smtp://user:password@host:port, or smtps://")
+        .place(),
     Setting::new("STEPUP_MAIL_FROM", "the sender of mail: Name <name@example.org>"),
     Setting::new("STEPUP_CA_FILE", "path of a PEM file with authorities to trust for TLS"),
     Setting::new("STEPUP_LOG", "what is logged: a level, or targets with levels (tracing directives)")
@@ -64,6 +80,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("STEPUP_LOG_FORMAT", "json or text; without it, text on a terminal and json elsewhere"),
     Setting::new("STEPUP_CODE_DIGITS", "digits of a code: 6 to 10").or("6"),
     Setting::new("STEPUP_CHALLENGE_SECONDS", "life of a challenge and its code").or("600"),
+    Setting::new("STEPUP_SETTING_SECONDS", "life of a challenge that approves a change of a setting")
+        .or("300"),
+    Setting::new("STEPUP_APPROVAL_SECONDS", "how long an approved change may be carried out").or("120"),
     Setting::new("STEPUP_WRONG_PER_CHALLENGE", "wrong codes that end a challenge").or("5"),
     Setting::new("STEPUP_WRONG_IN_A_ROW", "wrong codes in a row after which a member waits").or("5"),
     Setting::new("STEPUP_GUESS_WAIT_SECONDS", "the first such wait; it doubles each time").or("30"),
@@ -82,7 +101,12 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("STEPUP_LEASE_MARGIN_SECONDS", "how much longer a claimed attempt is held").or("5"),
     Setting::new("STEPUP_TRANSACTION_SECONDS", "the longest database transaction").or("5"),
     Setting::new("STEPUP_REPLY_WAIT_SECONDS", "how long the ingress waits for an outcome").or("3"),
-    Setting::new("STEPUP_DRAIN_SECONDS", "how long a stopping worker may finish what it has").or("10"),
+    Setting::new(
+        "STEPUP_DRAIN_SECONDS",
+        "how long a stopping process may finish what it has: as long as a request to the ingress or a \
+         provider's call may take, or more",
+    )
+    .or("10"),
     Setting::new("STEPUP_BATCH_MAX", "messages in one transaction: 1 to 1000").or("100"),
     Setting::new("STEPUP_SEND_CONCURRENCY", "calls to a provider at a time: 1 to 1000").or("64"),
     Setting::new(
@@ -116,6 +140,20 @@ const FOREIGN: &[&str] = &[
     "STEPUP_POSTGRES_BIN",
 ];
 
+/// Whether Kubernetes sets this name in every container beside a Service called `stepup` or
+/// `stepup-…`: `STEPUP_SERVICE_HOST`, `STEPUP_X_SERVICE_PORT_HTTP`, `STEPUP_PORT_80_TCP_ADDR`. What
+/// ends in `_PORT` is also how docker-compose.yml is told the ports it publishes.
+fn is_of_kubernetes(name: &str) -> bool {
+    let of_a_port = |rest: &str| {
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| rest.starts_with(protocol))
+    };
+    name.ends_with("_PORT")
+        || name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT_")
+        || name.split_once("_PORT_").is_some_and(|(_, rest)| of_a_port(rest))
+}
+
 /// The setting with this name.
 pub(super) fn setting(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
@@ -128,7 +166,7 @@ pub(super) fn unknown(name: &str) -> Option<String> {
         None => name == *pattern,
     });
     let base = name.strip_suffix("_FILE").unwrap_or(name);
-    if foreign || setting(name).is_some() || setting(base).is_some() {
+    if foreign || is_of_kubernetes(name) || setting(name).is_some() || setting(base).is_some() {
         return None;
     }
     let candidates = SETTINGS.iter().flat_map(|s| [s.name.to_owned(), format!("{}_FILE", s.name)]);
@@ -170,6 +208,58 @@ mod tests {
             assert_eq!(unknown(name), None);
         }
         assert!(unknown("STEPUP_PYTHONS").is_some());
+    }
+
+    #[test]
+    fn what_kubernetes_sets_passes_and_a_misspelt_name_like_it_does_not() {
+        for name in [
+            "STEPUP_SERVICE_HOST",
+            "STEPUP_SERVICE_PORT",
+            "STEPUP_SERVICE_PORT_HTTP",
+            "STEPUP_PORT",
+            "STEPUP_PORT_5672_TCP",
+            "STEPUP_PORT_5672_TCP_ADDR",
+            "STEPUP_INGRESS_SERVICE_HOST",
+            "STEPUP_INGRESS_PORT_8080_TCP_PROTO",
+            "STEPUP_RABBITMQ_PORT_53_UDP_PORT",
+        ] {
+            assert_eq!(unknown(name), None);
+        }
+        for name in ["STEPUP_HTTP_ADR", "STEPUP_PORT_RANGE", "STEPUP_SERVICE", "STEPUP_PORTS"] {
+            assert!(unknown(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_name_that_compose_and_the_scripts_set_passes() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder = |path: &str| {
+            let entries = std::fs::read_dir(root.join(path)).unwrap();
+            entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
+        };
+        let files = folder("scripts").chain(folder("scripts/services")).chain(folder("examples"));
+        for file in files.chain([root.join("docker-compose.yml"), root.join("Makefile")]) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            // A shell variable of services.sh, which is never exported.
+            let names = words.filter(|w| w.starts_with("STEPUP_") && *w != "STEPUP_PASSWORD");
+            for name in names {
+                assert_eq!(unknown(name), None, "{}", file.display());
+            }
+        }
+    }
+
+    #[test]
+    fn the_operators_document_lists_every_setting() {
+        let document = include_str!("../../docs/operations.md");
+        for Setting { name, meaning, default, .. } in SETTINGS {
+            let default = default.map_or(String::new(), |default| format!("`{default}` "));
+            let row = format!("| `{name}` | {default}| {meaning} |");
+            assert!(
+                document.lines().any(|line| line == row),
+                "missing in docs/operations.md: {row}"
+            );
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::settings::{SETTINGS, setting, unknown};
-use super::values::masked;
+use super::settings::{SETTINGS, Shown, setting, unknown};
+use super::values::{masked, place};
 
 /// Reads a file; the error is a short reason.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> Result<Vec<u8>, String>;
@@ -79,6 +79,11 @@ impl Source {
         self.given.contains_key(name) || self.faulty.contains(name)
     }
 
+    /// Whether nothing was reported about it.
+    pub(super) fn is_faultless(&self, name: &str) -> bool {
+        !self.faulty.contains(name)
+    }
+
     /// Whether there is a value and nothing wrong with it by itself.
     pub(super) fn is_sound(&self, name: &str) -> bool {
         self.given.contains_key(name) && !self.faulty.contains(name)
@@ -104,7 +109,11 @@ impl Source {
         for setting in SETTINGS {
             let (value, origin) = match (self.given.get(setting.name), setting.default) {
                 (Some(given), _) => {
-                    let value = if setting.secret { "(set)".into() } else { masked(&given.value) };
+                    let value = match setting.shown {
+                        Shown::Masked => masked(&given.value),
+                        Shown::Place => place(&given.value),
+                        Shown::Never => "(set)".into(),
+                    };
                     (value, if given.from_file { "  (from its file)" } else { "" })
                 }
                 (None, Some(default)) => (default.to_owned(), "  (default)"),

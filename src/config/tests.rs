@@ -137,13 +137,14 @@ fn the_description_shows_every_setting_and_no_secret() {
         ("STEPUP_AMQP_URL_FILE", "/run/amqp"),
         ("STEPUP_DATABASE_URL", "postgres://me:hunter2@db/stepup?sslmode=require"),
         ("STEPUP_SMTP_URL", "smtp://me:hunter2@mail"),
-        ("STEPUP_SMS_URL", "https://me:hunter2@sms/send?token=hunter2"),
+        ("STEPUP_SMS_URL", "https://hunter2@sms/send/hunter2?token=hunter2"),
         ("STEPUP_SMS_SECRET", "hunter2hunter2hunter2hunter2"),
     ];
     let text = read(&pairs, &[Need::Keys]).ok().unwrap().describe();
     assert!(SETTINGS.iter().all(|setting| text.contains(setting.name)));
     assert!(!text.contains("hunter2") && !text.contains(KEY_TEXT), "{text}");
     assert!(text.contains("postgres://me:***@db/stepup?sslmode=require"), "{text}");
+    assert!(text.contains("https://***@sms/***?token=***"), "{text}");
     assert!(text.lines().any(|l| l.starts_with("STEPUP_KEYS ") && l.ends_with("(set)")), "{text}");
 }
 
@@ -162,4 +163,20 @@ fn no_error_repeats_a_secret() {
     let errors = errors(&pairs, &[Need::Keys, Need::Sms, Need::Apps]);
     assert_eq!(errors.len(), pairs.len(), "{errors:#?}");
     assert!(!errors.concat().contains("hunter2"), "{errors:#?}");
+}
+
+#[test]
+fn a_stop_waits_for_the_longest_request_and_the_longest_send() {
+    let told = |name: &'static str, value| errors(&[(name, value)], &[]);
+    assert!(
+        told("STEPUP_DRAIN_SECONDS", "9.9")[0].contains("must be at least 10, which is STEPUP_PRO")
+    );
+    assert!(
+        told("STEPUP_REPLY_WAIT_SECONDS", "5")[0]
+            .contains("must be at least 11, which is STEPUP_REP")
+    );
+    assert_eq!(told("STEPUP_PROVIDER_TIMEOUT_SECONDS", "6").len(), 1);
+    assert_eq!(told("STEPUP_DRAIN_SECONDS", "soon").len(), 1);
+    let longer = [("STEPUP_PROVIDER_TIMEOUT_SECONDS", "20"), ("STEPUP_DRAIN_SECONDS", "25")];
+    assert_eq!(errors(&longer, &[]), Vec::<String>::new());
 }

@@ -2,6 +2,7 @@
 //! their own: both are arguments.
 
 pub mod account;
+pub mod approval;
 pub mod challenge;
 pub mod code;
 pub mod email;

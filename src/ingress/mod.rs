@@ -2,15 +2,14 @@
 //!
 //! A request is authenticated, read strictly, published with confirm, and answered with the outcome;
 //! or with 202 when it is stored and the outcome takes longer. There is no 2xx without a confirm.
-//! `docs/http.md` describes every endpoint. TLS, and callers too slow to send their headers, are the
-//! matter of the proxy in front.
+//! `docs/http.md` describes every endpoint. TLS is the matter of the proxy in front.
 
 mod accept;
 mod answer;
 mod auth;
+mod connections;
 mod problem;
 
-use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +21,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
-use axum::serve::ListenerExt;
 use axum::{Json, Router, middleware};
 use futures_util::FutureExt;
 use serde_json::Value;
@@ -33,6 +31,7 @@ use uuid::Uuid;
 pub use accept::{GUESS_MAX, IDEMPOTENCY_KEY_MAX};
 pub use answer::STATUSES;
 pub use auth::ApiKey;
+pub use connections::Limits;
 pub use problem::Problem;
 
 use crate::broker::{Answer, Requester};
@@ -47,19 +46,44 @@ use accept::Endpoint;
 pub const BODY_MAX: usize = 16 * 1024;
 
 /// The longest a request may take from its head to its answer, besides the wait for the outcome:
-/// reading the body, and the 5 s of a confirm. After that, 503.
-pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// reading the body, and the 5 s of a confirm. After that, 503. With the usual wait of 3 s a request
+/// is over before a stopping process has drained.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(6);
 
-const LOGINS: &str = "/v1/logins";
 const CHALLENGE: &str = "/v1/challenges/{challenge}";
-const VERIFY: &str = "/v1/challenges/{challenge}/verify";
-const RESEND: &str = "/v1/challenges/{challenge}/resend";
-const CANCEL: &str = "/v1/challenges/{challenge}/cancel";
-const ACCOUNT: &str = "/v1/accounts/{account}";
-const MEMBER: &str = "/v1/accounts/{account}/members/{member}";
 
-/// Every path there is: a label on metrics must come from a closed set.
-const PATHS: [&str; 7] = [LOGINS, CHALLENGE, VERIFY, RESEND, CANCEL, ACCOUNT, MEMBER];
+/// What can be asked, and where. The names in a path are the names of the message's fields.
+const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 13] = [
+    ("/v1/logins", MethodFilter::POST, &accept::ISSUE),
+    ("/v1/challenges/{challenge}/verify", MethodFilter::POST, &accept::VERIFY),
+    ("/v1/challenges/{challenge}/resend", MethodFilter::POST, &accept::RESEND),
+    ("/v1/challenges/{challenge}/cancel", MethodFilter::POST, &accept::CANCEL),
+    ("/v1/challenges/{challenge}/redeem", MethodFilter::POST, &accept::REDEEM),
+    ("/v1/accounts/{account}", MethodFilter::PUT, &accept::PUT_ACCOUNT),
+    ("/v1/accounts/{account}/members/{member}", MethodFilter::PUT, &accept::PUT_MEMBER),
+    (
+        "/v1/accounts/{account}/members/{member}/enrolment",
+        MethodFilter::POST,
+        &accept::START_ENROLMENT,
+    ),
+    (
+        "/v1/accounts/{account}/members/{member}/enrolment/send",
+        MethodFilter::POST,
+        &accept::SEND_ENROLMENT,
+    ),
+    ("/v1/accounts/{account}/members/{member}/number", MethodFilter::POST, &accept::CHANGE_NUMBER),
+    ("/v1/accounts/{account}/members/{member}/disable", MethodFilter::POST, &accept::DISABLE),
+    (
+        "/v1/accounts/{account}/members/{member}/email-backup",
+        MethodFilter::PUT,
+        &accept::SET_EMAIL_BACKUP,
+    ),
+    (
+        "/v1/accounts/{account}/members/{member}/settings",
+        MethodFilter::POST,
+        &accept::REQUEST_CHANGE,
+    ),
+];
 
 /// Publishes requests and waits for outcomes.
 pub trait Asks: Send + Sync + 'static {
@@ -137,21 +161,19 @@ impl<A, V> State<A, V> {
 /// The members of the path, by name.
 type PathMembers = Result<Path<Vec<(String, String)>>, PathRejection>;
 
-/// Every endpoint. The names in a path are the names of the message's fields.
+/// Every endpoint.
 pub fn router<A: Asks, V: Views>(state: State<A, V>) -> Router {
     let not_allowed = || async {
         let detail = "this path does not take this method: see the header Allow";
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     };
     let deadline = REQUEST_DEADLINE + state.0.answer_wait;
-    Router::new()
-        .route(LOGINS, asking(MethodFilter::POST, &accept::ISSUE))
+    ENDPOINTS
+        .into_iter()
+        .fold(Router::new(), |router, (path, method, endpoint)| {
+            router.route(path, asking(method, endpoint))
+        })
         .route(CHALLENGE, get(view::<A, V>))
-        .route(VERIFY, asking(MethodFilter::POST, &accept::VERIFY))
-        .route(RESEND, asking(MethodFilter::POST, &accept::RESEND))
-        .route(CANCEL, asking(MethodFilter::POST, &accept::CANCEL))
-        .route(ACCOUNT, asking(MethodFilter::PUT, &accept::PUT_ACCOUNT))
-        .route(MEMBER, asking(MethodFilter::PUT, &accept::PUT_MEMBER))
         .method_not_allowed_fallback(not_allowed)
         .fallback(|| async { Problem::not_found() })
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -159,26 +181,15 @@ pub fn router<A: Asks, V: Views>(state: State<A, V>) -> Router {
         .with_state(state)
 }
 
-/// Serves until `stop` is cancelled; requests that run then are finished, for at most
-/// [`REQUEST_DEADLINE`].
-///
-/// # Errors
-/// None arise today: what `accept` fails with is tried again.
+/// Serves until `stop` is cancelled; requests that run then are finished.
 pub async fn serve<A: Asks, V: Views>(
     listener: TcpListener,
     state: State<A, V>,
+    limits: Limits,
     stop: CancellationToken,
-) -> io::Result<()> {
-    // Answers are small and must not wait for more to send.
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    let serving = axum::serve(listener, router(state))
-        .with_graceful_shutdown(stop.clone().cancelled_owned())
-        .into_future();
-    tokio::select! {
-        ended = serving => ended,
-        // A connection that sends its request drop by drop does not hold up the end.
-        () = async { stop.cancelled().await; tokio::time::sleep(REQUEST_DEADLINE).await } => Ok(()),
-    }
+) {
+    let deadline = REQUEST_DEADLINE + state.0.answer_wait;
+    connections::serve(listener, router(state), limits, deadline, stop).await;
 }
 
 /// What holds for every request: a deadline, an answer even after a panic, nothing cached, and one
@@ -194,7 +205,7 @@ async fn guard(deadline: Duration, request: Request, next: Next) -> Response {
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(fault) = response.extensions().get::<Fault>() {
-        tracing::warn!(route, %fault, "a request was not answered");
+        observe::http_failed(route, fault);
     }
     observe::http_answered(route, response.status().as_u16(), began.elapsed());
     response
@@ -206,7 +217,9 @@ fn route(path: &str) -> &'static str {
         declared.split('/').count() == path.split('/').count()
             && declared.split('/').zip(path.split('/')).all(|(d, p)| d.starts_with('{') || d == p)
     };
-    PATHS.into_iter().find(|declared| same(declared)).unwrap_or("other")
+    // A label on metrics must come from a closed set.
+    let mut paths = ENDPOINTS.into_iter().map(|(path, ..)| path).chain([CHALLENGE]);
+    paths.find(|declared| same(declared)).unwrap_or("other")
 }
 
 fn asking<A: Asks, V: Views>(

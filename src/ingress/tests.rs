@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use reqwest::{Client, Method};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::domain::id::request_id;
@@ -42,10 +44,14 @@ struct Door {
     base: String,
     asked: Arc<Mutex<Vec<Outgoing>>>,
     stop: CancellationToken,
-    serving: tokio::task::JoinHandle<io::Result<()>>,
+    serving: tokio::task::JoinHandle<()>,
 }
 
 async fn open(answer: Result<Answer, Fault>) -> Door {
+    open_with(answer, Limits::default()).await
+}
+
+async fn open_with(answer: Result<Answer, Fault>, limits: Limits) -> Door {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -61,7 +67,7 @@ async fn open(answer: Result<Answer, Fault>) -> Door {
         Duration::from_secs(1),
     );
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(serve(listener, state, stop.clone()));
+    let serving = tokio::spawn(serve(listener, state, limits, stop.clone()));
     Door { base, asked, stop, serving }
 }
 
@@ -95,6 +101,9 @@ async fn problem(response: reqwest::Response, status: u16, kind: &str) -> Value 
     assert_eq!(response.status().as_u16(), status);
     assert_eq!(response.headers()["content-type"], "application/problem+json");
     assert_eq!(response.headers()["cache-control"], "no-store");
+    let row = format!("| `{kind}` | {status}");
+    let document = include_str!("../../docs/http.md");
+    assert!(document.lines().any(|line| line.starts_with(&row)), "not documented: {row}");
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["type"], format!("urn:stepup:{kind}"));
     assert_eq!(body["outcome"], kind);
@@ -273,16 +282,83 @@ async fn it_stops_when_told() {
     assert_eq!(door.login().send().await.unwrap().status(), 200);
     door.stop.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(5), door.serving).await;
-    ended.unwrap().unwrap().unwrap();
+    ended.unwrap().unwrap();
+}
+
+/// Connections that have begun a request and do not end its head.
+async fn slow(door: &Door, count: usize) -> Vec<TcpStream> {
+    let address = door.base.strip_prefix("http://").unwrap();
+    let mut slow = Vec::new();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"POST /v1/logins HTTP/1.1\r\nX-Slow: ").await.unwrap();
+        slow.push(stream);
+    }
+    slow
+}
+
+#[tokio::test]
+async fn callers_who_never_end_their_heads_keep_nobody_out() {
+    let limits = Limits { connections_max: 4, ..Limits::default() };
+    let door = open_with(Ok(Answer::Accepted), limits).await;
+    let mut slow = slow(&door, 20).await;
+    for _ in 0..3 {
+        // Each of these has a connection of its own.
+        let login = tokio::time::timeout(Duration::from_secs(5), door.login().send());
+        assert_eq!(login.await.unwrap().unwrap().status(), 202);
+    }
+    // The first ones were closed, for those that came after.
+    assert_eq!(slow[0].read(&mut [0; 9]).await.unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn a_connection_at_work_is_not_closed_for_another() {
+    let limits = Limits { connections_max: 1, ..Limits::default() };
+    let door = open_with(Ok(Answer::Accepted), limits).await;
+    let mut at_work = TcpStream::connect(door.base.strip_prefix("http://").unwrap()).await.unwrap();
+    let body = r#"{"account":"acme","member":"ada","login":"l1"}"#;
+    let head = format!(
+        "POST /v1/logins HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer crm-key\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    at_work.write_all(head.as_bytes()).await.unwrap();
+    let finish = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        at_work.write_all(body.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        at_work.read_exact(&mut status).await.unwrap();
+        status
+    };
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        door.login().send().await.unwrap().status().as_u16()
+    };
+    let (status, other) = tokio::join!(finish, other);
+    assert_eq!((status.as_slice(), other), (b"HTTP/1.1 202".as_slice(), 202));
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_and_a_stop_end_a_connection() {
+    let limits = Limits { idle_max: Duration::from_millis(100), ..Limits::default() };
+    let door = open_with(Ok(Answer::Accepted), limits).await;
+    let mut ended = slow(&door, 1).await;
+    assert_eq!(ended[0].read(&mut [0; 9]).await.unwrap_or(0), 0);
+
+    let door = open(Ok(Answer::Accepted)).await;
+    let _unended = slow(&door, 3).await;
+    door.stop.cancel();
+    let stopped = tokio::time::timeout(Duration::from_secs(2), door.serving).await;
+    stopped.unwrap().unwrap();
 }
 
 #[test]
 fn labels_on_metrics_hold_no_ids() {
     for (path, label) in [
-        ("/v1/logins", LOGINS),
+        ("/v1/logins", "/v1/logins"),
         ("/v1/challenges/7", CHALLENGE),
-        ("/v1/challenges/7/verify", VERIFY),
-        ("/v1/accounts/acme/members/ada", MEMBER),
+        ("/v1/challenges/7/verify", "/v1/challenges/{challenge}/verify"),
+        ("/v1/accounts/acme/members/ada", "/v1/accounts/{account}/members/{member}"),
         ("/v1/accounts/acme/members", "other"),
         ("/v1/challenges/7/verify/8", "other"),
         ("/", "other"),

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::envelope::{DeadReason, Incoming};
+use super::event::Event;
 use super::request::{is_request, sealed_fields};
 use crate::domain::id::{AppName, request_id};
 use crate::domain::keys::Keyring;
@@ -23,6 +24,12 @@ pub trait Message: Sized + Send + Sync + 'static {
 
     /// What the message is about. Two about the same are never decided on the same facts.
     fn subject(&self) -> Subject;
+
+    /// The event that says that this request came to nothing, when it is given up after it was
+    /// understood. For requests that somebody waits for by events.
+    fn given_up(&self) -> Option<Event> {
+        None
+    }
 }
 
 /// A hash of what a message is about. A collision costs a smaller batch and nothing else.

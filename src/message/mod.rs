@@ -16,8 +16,9 @@ pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, Rung};
 pub use event::{Event, EventKind, EventRecord};
 pub use outcome::{Outcome, OutcomeKind};
 pub use request::{
-    CancelChallenge, IssueChallenge, PutAccount, PutMember, Request, ResendChallenge, Secret,
-    VerifyChallenge,
+    CancelChallenge, ChangeNumber, DisableFactor, IssueChallenge, LoginPurpose, PutAccount,
+    PutMember, RedeemApproval, Request, RequestSettingChange, ResendChallenge, Secret,
+    SendEnrolment, SetEmailBackup, StartEnrolment, VerifyChallenge,
 };
 
 use crate::domain::Timestamp;

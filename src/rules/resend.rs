@@ -243,7 +243,9 @@ mod tests {
         assert_eq!(kind(Channel::Sms, &facts, 60), OutcomeKind::AlreadyUsed);
         facts.replaced = false;
         facts.challenge.state = State::Cancelled;
-        facts.challenge.reason = Some(CancelReason::TargetChanged);
+        facts.challenge.reason = Some(CancelReason::Requested);
         assert_eq!(kind(Channel::Sms, &facts, 60), OutcomeKind::Cancelled);
+        facts.challenge.reason = Some(CancelReason::TargetChanged);
+        assert_eq!(kind(Channel::Sms, &facts, 60), OutcomeKind::TargetChanged);
     }
 }

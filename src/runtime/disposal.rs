@@ -93,6 +93,11 @@ impl Output {
         });
     }
 
+    /// Whether a message was set aside.
+    pub(super) fn set_aside(&self) -> bool {
+        !self.dead.is_empty()
+    }
+
     /// In the order in which they are published: what is caused, then who is told.
     pub(super) fn publications<'a>(&'a self, queue: &'a str) -> Vec<Publication<'a>> {
         let again = self.again.iter().map(|again| Publication::Again {

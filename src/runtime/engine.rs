@@ -15,7 +15,7 @@ use super::worker::Worker;
 use crate::broker::{Broker, Consumer, Delivery, Publisher, supervise};
 use crate::domain::keys::Keyring;
 use crate::fault::Fault;
-use crate::message::{DeadReason, Senders, decode};
+use crate::message::{DeadReason, Effect, Message, Senders, decode};
 use crate::observe;
 use crate::store::Store;
 
@@ -175,6 +175,7 @@ impl<W: Worker> Engine<W> {
         observe::walked(W::NAME, messages, &fault);
     }
 
+    /// To the next rung, or aside; then whoever follows the events learns of it too.
     fn give_up(&self, item: &Item<W::Message>, failure: &Failure) -> Output {
         let mut output = Output::default();
         let (incoming, origin) = (&item.delivery.incoming, &self.desk.origin);
@@ -184,6 +185,10 @@ impl<W: Worker> Engine<W> {
                 let detail = "the worker panicked over it: report it, then replay".to_owned();
                 output.aside(incoming, DeadReason::Panicked, detail, origin);
             }
+        }
+        if output.set_aside() {
+            let event = item.decoded.message.given_up().map(Effect::from);
+            output.messages.extend(event.map(|e| e.render(item.decoded.id, 0, super::host_now())));
         }
         output
     }

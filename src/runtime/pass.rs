@@ -1,11 +1,11 @@
 //! One pass: a few messages, one transaction.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, try_join};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use uuid::Uuid;
@@ -78,12 +78,6 @@ pub(super) fn waves<M: Message>(items: Vec<Item<M>>) -> Vec<Vec<Item<M>>> {
     waves.into_iter().map(|(_, items)| items).collect()
 }
 
-/// Those of a wave that are new, by their place, and what is known of the others.
-struct Sorted<'a, M> {
-    fresh: Vec<&'a Item<M>>,
-    known: Vec<(&'a Item<M>, Known)>,
-}
-
 impl<W: Worker> Desk<W> {
     /// Inward: decides and writes a wave in one transaction. Nothing is published yet.
     pub(super) async fn settle_wave(&self, wave: &[Item<W::Message>]) -> Result<Output, Failure> {
@@ -91,16 +85,13 @@ impl<W: Worker> Desk<W> {
             let mut output = Output::default();
             let mut client = self.store.client().await?;
             let tx = client.begin().await?;
-            let sorted = self.sort(&tx, wave).await?;
-            for (item, known) in sorted.known {
-                self.hand_out(item, known, &mut output);
-            }
-            if sorted.fresh.is_empty() {
+            let fresh = self.sort(&tx, wave, &mut output).await?;
+            if fresh.is_empty() {
                 return Ok(output);
             }
-            let (verdicts, now) = self.judge(&tx, &sorted.fresh).await?;
+            let (verdicts, now) = self.judge(&tx, fresh).await?;
             let judged: Vec<(&Item<W::Message>, &W::Verdict)> =
-                sorted.fresh.iter().copied().zip(&verdicts).collect();
+                verdicts.iter().map(|(item, verdict)| (*item, verdict)).collect();
             let new = self.write(&tx, &judged, now, &mut output).await?;
             if W::INBOX && new.len() < judged.len() {
                 // Another process was faster with one of them; next time it is known.
@@ -113,7 +104,7 @@ impl<W: Worker> Desk<W> {
         .await
     }
 
-    /// Outward: claims a wave in one transaction. Returns the verdicts to act on.
+    /// Outward: claims a wave in one transaction. Returns the verdicts to act on, by their place.
     pub(super) async fn claim_wave(
         &self,
         wave: &[Item<W::Message>],
@@ -122,24 +113,24 @@ impl<W: Worker> Desk<W> {
             let mut output = Output::default();
             let mut client = self.store.client().await?;
             let tx = client.begin().await?;
-            let sorted = self.sort(&tx, wave).await?;
-            for (item, known) in sorted.known {
-                self.hand_out(item, known, &mut output);
-            }
-            if sorted.fresh.is_empty() {
+            let fresh = self.sort(&tx, wave, &mut output).await?;
+            if fresh.is_empty() {
                 return Ok((output, Vec::new()));
             }
-            let (verdicts, _) = self.judge(&tx, &sorted.fresh).await?;
-            let claimed: Vec<&W::Verdict> =
-                verdicts.iter().filter(|verdict| verdict.wait().is_none()).collect();
+            let (verdicts, _) = self.judge(&tx, fresh).await?;
+            let claimed: Vec<&W::Verdict> = verdicts
+                .iter()
+                .map(|(_, verdict)| verdict)
+                .filter(|verdict| verdict.wait().is_none())
+                .collect();
             self.worker.claim(&tx, &claimed).await?;
             tx.commit().await?;
             let mut to_act = Vec::with_capacity(verdicts.len());
-            for (item, verdict) in sorted.fresh.iter().zip(verdicts) {
+            for (item, verdict) in verdicts {
                 if let Some(rung) = verdict.wait() {
                     output.postpone(&item.delivery.incoming, rung);
                     observe::handled(W::NAME, verdict.label(), None);
-                } else if let Some(at) = wave.iter().position(|other| std::ptr::eq(other, *item)) {
+                } else if let Some(at) = wave.iter().position(|other| std::ptr::eq(other, item)) {
                     to_act.push((at, verdict));
                 }
             }
@@ -181,43 +172,44 @@ impl<W: Worker> Desk<W> {
         .await
     }
 
+    /// Asks for the facts and, in the same breath, which of a wave are known. What was kept of those
+    /// goes into `output`; the others come back with their facts.
     async fn sort<'a>(
         &self,
         tx: &Tx<'_>,
         wave: &'a [Item<W::Message>],
-    ) -> Result<Sorted<'a, W::Message>, Fault> {
-        if !W::INBOX {
-            return Ok(Sorted { fresh: wave.iter().collect(), known: Vec::new() });
-        }
+        output: &mut Output,
+    ) -> Result<Vec<(&'a Item<W::Message>, W::Facts)>, Fault> {
         let ids: Vec<Uuid> = wave.iter().map(|item| item.decoded.id).collect();
-        let mut found = store::known(tx, W::NAME, &ids).await?;
-        let (mut fresh, mut known) = (Vec::with_capacity(wave.len()), Vec::new());
-        for item in wave {
-            match found.remove(&item.decoded.id) {
-                Some(row) => known.push((item, row)),
-                None => fresh.push(item),
+        let messages: Vec<&Decoded<W::Message>> = wave.iter().map(|item| &item.decoded).collect();
+        let (mut known, facts) = try_join!(self.known(tx, &ids), self.worker.load(tx, &messages))?;
+        let mut fresh = Vec::with_capacity(wave.len());
+        for (item, facts) in wave.iter().zip(facts) {
+            match known.remove(&item.decoded.id) {
+                Some(known) => self.hand_out(item, known, output),
+                None => fresh.push((item, facts)),
             }
         }
-        Ok(Sorted { fresh, known })
+        Ok(fresh)
     }
 
-    async fn judge(
+    async fn known(&self, tx: &Tx<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Known>, Fault> {
+        if W::INBOX { store::known(tx, W::NAME, ids).await } else { Ok(HashMap::new()) }
+    }
+
+    async fn judge<'a>(
         &self,
         tx: &Tx<'_>,
-        fresh: &[&Item<W::Message>],
-    ) -> Result<(Vec<W::Verdict>, Timestamp), Fault> {
-        let messages: Vec<&Decoded<W::Message>> = fresh.iter().map(|item| &item.decoded).collect();
-        let facts = self.worker.load(tx, &messages).await?;
+        fresh: Vec<(&'a Item<W::Message>, W::Facts)>,
+    ) -> Result<(Vec<(&'a Item<W::Message>, W::Verdict)>, Timestamp), Fault> {
         // After the locks: whoever waited for one is judged by the time it came free.
         let now = tx.now().await?;
         let mut rng = UnwrapErr(SysRng);
         let mut ctx = Ctx { now, rng: &mut rng };
-        let verdicts = messages
-            .iter()
-            .zip(facts)
-            .map(|(message, facts)| self.worker.decide(message, facts, &mut ctx))
-            .collect();
-        Ok((verdicts, now))
+        let mut verdict = |(item, facts): (&'a Item<W::Message>, W::Facts)| {
+            (item, self.worker.decide(&item.decoded, facts, &mut ctx))
+        };
+        Ok((fresh.into_iter().map(&mut verdict).collect(), now))
     }
 
     /// Stores verdicts and their inbox rows, and puts what they cause into `output`.
@@ -229,7 +221,6 @@ impl<W: Worker> Desk<W> {
         output: &mut Output,
     ) -> Result<HashSet<Uuid>, Fault> {
         let verdicts: Vec<&W::Verdict> = judged.iter().map(|(_, verdict)| *verdict).collect();
-        self.worker.store(tx, &verdicts, now).await?;
         let mut entries = Vec::with_capacity(judged.len());
         for (item, verdict) in judged {
             let caused = self.render(item, *verdict, now);
@@ -241,10 +232,15 @@ impl<W: Worker> Desk<W> {
             let (message, digest, label) = (item.decoded.id, item.decoded.digest, verdict.label());
             entries.push(Entry { message, digest, label, caused, reply });
         }
-        if !W::INBOX {
-            return Ok(entries.iter().map(|entry| entry.message).collect());
-        }
-        store::keep(tx, W::NAME, &entries, now).await
+        let keep = async {
+            if W::INBOX {
+                store::keep(tx, W::NAME, &entries, now).await
+            } else {
+                Ok(entries.iter().map(|entry| entry.message).collect())
+            }
+        };
+        let ((), new) = try_join!(self.worker.store(tx, &verdicts, now), keep)?;
+        Ok(new)
     }
 
     fn render(

@@ -72,10 +72,12 @@ pub(super) async fn of(tx: &Tx<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<At
 /// # Errors
 /// As every statement.
 pub async fn delivery_facts(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Option<Facts>>, Fault> {
-    let (challenges, members, sent) =
-        try_join!(challenges::lock_challenges(tx, ids), members::of(tx, ids), of(tx, ids))?;
-    let account_ids: Vec<&str> = challenges.values().map(|c| c.account.as_str()).collect();
-    let known = accounts::load(tx, &account_ids).await?;
+    let (challenges, members, sent, known) = try_join!(
+        challenges::lock_challenges(tx, ids),
+        members::of(tx, ids),
+        of(tx, ids),
+        accounts::of(tx, ids)
+    )?;
     let facts = ids.iter().map(|id| {
         let challenge = challenges.get(id)?;
         let key = (challenge.account.to_string(), challenge.member.to_string());

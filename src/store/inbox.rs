@@ -46,14 +46,43 @@ pub async fn known(
                        WHERE worker = $1 AND message = ANY($2)";
     let mut known = HashMap::new();
     for found in tx.rows(SQL, &[&worker, &messages]).await? {
-        let caused: Option<&str> = row::get(&found, 2)?;
-        let caused = caused.map_or(Ok(Vec::new()), serde_json::from_str).map_err(|_| {
-            Fault::Permanent("an inbox row holds messages that this version cannot read".into())
-        })?;
+        let caused = read(row::get(&found, 2)?)?;
         let (digest, reply) = (row::get(&found, 1)?, row::get(&found, 3)?);
         known.insert(row::get(&found, 0)?, Known { digest, caused, reply });
     }
     Ok(known)
+}
+
+/// Some of what was caused, oldest first.
+pub struct Caused {
+    /// The messages.
+    pub messages: Vec<Outgoing>,
+    /// Up to when they reach; `None` when there are no more.
+    pub reached: Option<Timestamp>,
+}
+
+/// Inbox rows read at once. All that share the last one's time come along.
+const CAUSED_ROWS: i64 = 1000;
+
+/// The messages caused by what was handled after `since`.
+///
+/// # Errors
+/// As every statement.
+pub async fn caused(tx: &Tx<'_>, since: Timestamp) -> Result<Caused, Fault> {
+    const SQL: &str = "SELECT at, caused FROM inbox WHERE at > $1 AND caused IS NOT NULL \
+                       ORDER BY at FETCH FIRST $2 ROWS WITH TIES";
+    let (mut messages, mut reached) = (Vec::new(), None);
+    for found in tx.rows(SQL, &[&since, &CAUSED_ROWS]).await? {
+        messages.extend(read(row::get(&found, 1)?)?);
+        reached = Some(row::get(&found, 0)?);
+    }
+    Ok(Caused { messages, reached })
+}
+
+fn read(caused: Option<&str>) -> Result<Vec<Outgoing>, Fault> {
+    caused.map_or(Ok(Vec::new()), serde_json::from_str).map_err(|_| {
+        Fault::Permanent("an inbox row holds messages that this version cannot read".into())
+    })
 }
 
 /// Writes what becomes of the messages. Returns those that nobody had written before.

@@ -16,13 +16,13 @@ const LOCK: i64 = 0x7374_6570_7570;
 /// `Down` when the server is away or a migration cannot be applied.
 pub async fn migrate(store: &Store) -> Result<Vec<String>, Fault> {
     let mut client = store.client().await?;
-    // A migration may take longer than any pass; ANALYZE too.
+    // A migration may take longer than any pass.
     let client: &mut tokio_postgres::Client = &mut client.0;
     let prepare = format!("SET statement_timeout = 0; SELECT pg_advisory_lock({LOCK})");
     client.batch_execute(&prepare).await.map_err(|error| fault(&error))?;
     let report = embedded::migrations::runner().run_async(client).await;
-    // Plans made from the statistics of tables that were just created would be guesses.
-    let finish = format!("ANALYZE; SELECT pg_advisory_unlock({LOCK}); RESET statement_timeout");
+    // No ANALYZE: that a table is empty is the one statistic that makes plans bad once it is not.
+    let finish = format!("SELECT pg_advisory_unlock({LOCK}); RESET statement_timeout");
     client.batch_execute(&finish).await.map_err(|error| fault(&error))?;
     let report = report.map_err(|error| {
         Fault::Down(Dependency::Database, format!("a migration cannot be applied: {error}"))

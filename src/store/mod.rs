@@ -5,6 +5,7 @@
 
 mod accounts;
 mod activity;
+mod approvals;
 mod attempts;
 mod challenges;
 mod guesses;
@@ -14,6 +15,8 @@ pub mod measure;
 mod members;
 mod migrate;
 mod notices;
+mod owned;
+mod pending;
 mod row;
 mod timers;
 mod trail;
@@ -21,20 +24,22 @@ mod views;
 
 pub use accounts::put as put_accounts;
 pub use activity::append as append_activity;
+pub use approvals::{approval_facts, spend as spend_approvals};
 pub use attempts::{Claim, Settlement, claim, delivery_facts, settle};
 pub use challenges::{
     ChallengeKey, IssueKey, challenge_facts, end, grant, insert, issue_facts, lock_challenges,
 };
 pub use guesses::{verification_facts, write as write_guesses};
-pub use inbox::{Entry, Known, keep, known};
+pub use inbox::{Caused, Entry, Known, caused, keep, known};
 pub use janitor::{Retention, sweep as delete_expired};
-pub use members::{directory_facts, put as put_members};
+pub use members::{directory_facts, put as put_members, write_changes};
 pub use migrate::{check as check_migrations, migrate};
 pub use notices::{
     claim as claim_notices, insert as insert_notices, notice_facts, settle as settle_notices,
     subscribers,
 };
-pub use timers::{Due, Sweep, sweep};
+pub use pending::{Pending, found as pending_facts, parties};
+pub use timers::{Due, Sweep, look_back, sweep};
 pub use trail::append as append_trail;
 pub use views::{CHALLENGE_VIEW_EVENTS_MAX, challenge as challenge_view};
 
@@ -53,6 +58,12 @@ use crate::fault::{Dependency, Fault};
 /// How long to wait for a connection of the pool, or for a new one. Longer means that the server is
 /// away, or that the pool is too small.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Every statement is planned once for each connection, and finds its rows by key. What costs is
+/// the rows that are touched, so that the plan is the same for an empty table and for millions of
+/// rows: docs/adr/0011-plans-are-made-once.md has the figures.
+const PLANS: &str =
+    "-c plan_cache_mode=force_generic_plan -c cpu_tuple_cost=1 -c random_page_cost=1 -c jit=off";
 
 /// How to reach PostgreSQL.
 pub struct Settings {
@@ -92,10 +103,9 @@ impl Store {
             .url
             .parse()
             .map_err(|_| "STEPUP_DATABASE_URL is not postgres://user:password@host/database")?;
-        // Plans made on tables that were empty once stay bad; planning costs a fraction of a pass.
         let limit = settings.transaction_max.as_millis();
         let ours = format!(
-            "-c plan_cache_mode=force_custom_plan -c statement_timeout={limit} \
+            "{PLANS} -c statement_timeout={limit} \
              -c idle_in_transaction_session_timeout={limit} -c timezone=UTC"
         );
         let options =
@@ -199,6 +209,12 @@ impl Tx<'_> {
         }
         Err(Fault::Transient(format!("{written} of {judged} rows were still as judged")))
     }
+}
+
+/// The moment as many seconds ago as the parameter at this place says. A subquery, since a condition
+/// on an index takes no volatile call.
+fn ago(place: usize) -> String {
+    format!("(SELECT stepup_now() - make_interval(secs => ${place}))")
 }
 
 fn tls_config(ca_file: Option<&std::path::Path>) -> Result<rustls::ClientConfig, String> {

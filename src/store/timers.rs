@@ -11,6 +11,9 @@ use crate::fault::Fault;
 /// How many due rows one sweep takes at least, if there are as many. Rows that share the last due
 /// time all come along, since the watermark passes them.
 const SWEEP_ROWS: i64 = 1000;
+/// The stretch of time one sweep looks at from the first row on, so that its statement stays short
+/// however far it is behind: a minute of a busy site is 60,000 rows.
+const SWEEP_SPAN: Duration = Duration::MINUTE;
 
 /// What can be due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,15 @@ impl Due {
             Self::Send => "send",
             Self::Fallback => "fallback",
             Self::Expiry => "expiry",
+        }
+    }
+
+    /// The first row that a sweep comes to, open or not: the index alone tells it.
+    const fn first(self) -> &'static str {
+        match self {
+            Self::Send => "SELECT min(send_at) FROM challenge WHERE send_at > $1",
+            Self::Fallback => "SELECT min(fallback_at) FROM challenge WHERE fallback_at > $1",
+            Self::Expiry => "SELECT min(expires_at) FROM challenge WHERE expires_at > $1",
         }
     }
 
@@ -65,13 +77,25 @@ pub struct Sweep {
     pub now: Timestamp,
 }
 
-/// Looks for what has become due since the watermark, and moves it; both count only once the
-/// transaction is committed, so publish before. `None` while another process sweeps. A timer that
-/// never ran looks back over `horizon`.
+/// Moves the watermarks back by `horizon`, so that what is still due is found again.
 ///
 /// # Errors
 /// As every statement.
-pub async fn sweep(tx: &Tx<'_>, due: Due, horizon: Duration) -> Result<Option<Sweep>, Fault> {
+pub async fn look_back(tx: &Tx<'_>, horizon: std::time::Duration) -> Result<(), Fault> {
+    const SQL: &str = "INSERT INTO watermark (timer, reached) \
+        SELECT timer, stepup_now() - make_interval(secs => $2) FROM unnest($1::text[]) AS u(timer) \
+        ON CONFLICT (timer) DO UPDATE SET reached = least(watermark.reached, EXCLUDED.reached)";
+    let timers = Due::ALL.map(Due::label);
+    tx.execute(SQL, &[&&timers[..], &horizon.as_secs_f64()]).await?;
+    Ok(())
+}
+
+/// Looks for what has become due since the watermark, and moves it; both count only once the
+/// transaction is committed, so publish before. `None` while another process sweeps.
+///
+/// # Errors
+/// As every statement.
+pub async fn sweep(tx: &Tx<'_>, due: Due) -> Result<Option<Sweep>, Fault> {
     const LOCK: &str = "SELECT pg_try_advisory_xact_lock(hashtext('stepup timer ' || $1))";
     const REACHED: &str = "SELECT reached FROM watermark WHERE timer = $1";
     const MOVE: &str = "INSERT INTO watermark (timer, reached) VALUES ($1, $2) \
@@ -85,15 +109,26 @@ pub async fn sweep(tx: &Tx<'_>, due: Due, horizon: Duration) -> Result<Option<Sw
     }
     let since = match reached.first() {
         Some(reached) => row::get(reached, 0)?,
-        None => now - horizon,
+        // Nothing can be due before the first sweep: `look_back` goes before it.
+        None => now,
     };
-    let found = tx.rows(due.sql(), &[&since, &now, &SWEEP_ROWS]).await?;
+    let until = if now - since > SWEEP_SPAN {
+        // A day without a row is passed in one sweep, and not in a minute each.
+        let first: Option<Timestamp> = match tx.rows(due.first(), &[&since]).await?.first() {
+            Some(first) => row::get(first, 0)?,
+            None => None,
+        };
+        first.map_or(now, |first| now.min(first + SWEEP_SPAN))
+    } else {
+        now
+    };
+    let found = tx.rows(due.sql(), &[&since, &until, &SWEEP_ROWS]).await?;
     let due_rows: Vec<(Uuid, Timestamp)> = found
         .iter()
         .map(|found| Ok((row::get(found, 0)?, row::get(found, 1)?)))
         .collect::<Result<_, Fault>>()?;
     let full = due_rows.len() as i64 >= SWEEP_ROWS;
-    let reached = due_rows.last().filter(|_| full).map_or(now, |(_, at)| *at);
+    let reached = due_rows.last().filter(|_| full).map_or(until, |(_, at)| *at);
     if !due_rows.is_empty() || now - since > Duration::seconds(1) {
         tx.execute(MOVE, &[&name, &reached]).await?;
     }

@@ -25,7 +25,8 @@ pub async fn challenge(store: &Store, app: &AppName, id: Uuid) -> Result<Option<
     }
     // The id of a 202 is the request's. Ids of requests are derived from the app's name, so that
     // only the app that made it can know it.
-    const SQL: &str = "SELECT reply FROM inbox WHERE worker = 'code_generation' AND message = $1";
+    const SQL: &str =
+        "SELECT reply FROM inbox WHERE worker = ANY('{code_generation,settings}') AND message = $1";
     let rows = tx.rows(SQL, &[&id]).await?;
     let Some(found) = rows.first() else { return Ok(None) };
     let reply: Option<&str> = row::get(found, 0)?;
@@ -51,7 +52,7 @@ async fn by_id(tx: &Tx<'_>, app: &AppName, id: Uuid) -> Result<Option<Value>, Fa
     let rows = tx.rows(&sql, &[&id, &app.as_str()]).await?;
     let Some(found) = rows.first() else { return Ok(None) };
     let challenge = row::challenge(found)?;
-    let now: Timestamp = row::get(found, 21)?;
+    let now: Timestamp = row::get(found, 24)?;
     let mut deliveries = Vec::new();
     for d in tx.rows(DELIVERIES, &[&id]).await? {
         deliveries.push(json!({
@@ -72,14 +73,15 @@ async fn by_id(tx: &Tx<'_>, app: &AppName, id: Uuid) -> Result<Option<Value>, Fa
     set("member", json!(challenge.member));
     set("login", json!(challenge.login));
     set("purpose", json!(challenge.purpose));
+    set("setting", json!(challenge.setting));
     // Past its time it takes no code, whether the timer has come round or not.
     let late = challenge.state == State::Open && now >= challenge.expires_at;
     set("state", json!(if late { State::Expired } else { challenge.state }));
     set("reason", json!(challenge.reason));
     set("created_at", stamp(Some(challenge.created_at)));
     set("expires_at", stamp(Some(challenge.expires_at)));
-    set("ended_at", stamp(row::get(found, 19)?));
-    set("send_at", stamp(row::get(found, 20)?));
+    set("ended_at", stamp(row::get(found, 22)?));
+    set("send_at", stamp(row::get(found, 23)?));
     set("resend_available_at", stamp(Some(challenge.resend_at)));
     set("fallback_at", stamp(challenge.fallback_at.filter(|_| challenge.email_index.is_some())));
     set("sends", json!(challenge.sends));

@@ -8,10 +8,19 @@
     reason = "a test that cannot go on fails, and takes its settings from the environment"
 )]
 
+mod amqp;
+mod app;
 mod architecture;
 mod broker;
 mod canary;
 mod contracts;
+mod emptied;
+mod examples;
+mod factor;
 mod flows;
+mod hostile;
 mod kills;
+mod operate;
+mod runtime;
+mod store;
 mod support;

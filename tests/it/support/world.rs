@@ -6,52 +6,44 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rand::RngExt;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use stepup::broker::Broker;
+use stepup::domain::keys::PublicKey;
+
+use super::{Database, PATIENCE, Topology, drain, setting};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_stepup");
-const API_KEY: &str = "test-api-key";
-/// How long anything may take that is expected to happen.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The key of the app `demo`, whose broker user has the same name.
+pub const API_KEY: &str = "test-api-key";
 
-/// A running product.
+/// A running product. Ends with the test, and takes its database and its queues with it.
 pub struct World {
     pub http: Client,
     pub url: String,
     pub sim: String,
+    /// The URL of the database.
     pub database: String,
+    /// Keys and logs; kept when the test fails.
     pub folder: PathBuf,
     environment: Vec<(String, String)>,
     processes: Vec<(String, Vec<&'static str>, Child)>,
-    admin: String,
-    database_name: String,
-}
-
-fn setting(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is missing: `make up`, then `make test`"))
+    own: Database,
+    /// Its prefix is also the name of the database.
+    pub topology: Topology,
 }
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-async fn sql(url: &str, statement: &str) {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client.batch_execute(statement).await.unwrap();
-}
-
 impl World {
     /// Starts the sim and one process with these roles each; `extra` goes into the environment.
     pub async fn start(roles: &[Vec<&'static str>], extra: &[(&str, &str)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let tag = format!("t{:08x}", rand::rng().random::<u32>());
-        let admin = setting("STEPUP_DATABASE_URL");
-        sql(&admin, &format!("CREATE DATABASE {tag}")).await;
-        let (base, _) = admin.rsplit_once('/').unwrap();
-        let database = format!("{base}/{tag}");
+        let tag = super::random_name();
+        let own = Database::create(&tag).await;
         let folder = std::env::temp_dir().join(format!("stepup-{tag}"));
         std::fs::create_dir_all(&folder).unwrap();
         let keys = folder.join("keys").display().to_string();
@@ -62,19 +54,19 @@ impl World {
             http: Client::builder().no_proxy().timeout(PATIENCE).build().unwrap(),
             url: format!("http://127.0.0.1:{http}"),
             sim: String::new(),
-            database: database.clone(),
+            database: own.url.clone(),
             folder: folder.clone(),
             environment: Vec::new(),
             processes: Vec::new(),
-            admin,
-            database_name: tag.clone(),
+            own,
+            topology: Topology::new(&tag),
         };
         let (sim_http, sim_smtp) = world.start_sim();
         world.sim = format!("http://{sim_http}");
         let set = |name: &str, value: String| (name.to_owned(), value);
         world.environment = vec![
             set("STEPUP_AMQP_URL", setting("STEPUP_AMQP_URL")),
-            set("STEPUP_DATABASE_URL", database),
+            set("STEPUP_DATABASE_URL", world.database.clone()),
             set("STEPUP_PREFIX", tag),
             set("STEPUP_HTTP_ADDR", format!("127.0.0.1:{http}")),
             set("STEPUP_KEYS_FILE", keys.clone()),
@@ -83,11 +75,12 @@ impl World {
             set("STEPUP_SMS_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".into()),
             set("STEPUP_SMTP_URL", format!("smtp://{sim_smtp}?tls=none")),
             set("STEPUP_MAIL_FROM", "security@example.com".into()),
-            set("STEPUP_TRANSACTION_SECONDS", "1".into()),
+            // A busy machine is no reason for a 202 in the place of an outcome.
+            set("STEPUP_REPLY_WAIT_SECONDS", "50".into()),
+            set("STEPUP_DRAIN_SECONDS", "70".into()),
         ];
         world.environment.extend(extra.iter().map(|(name, value)| set(name, (*value).into())));
         assert!(world.command(&["keys", "create", &keys]).status().unwrap().success());
-        assert!(world.command(&["migrate"]).status().unwrap().success());
         for arguments in roles {
             world.launch(arguments.clone());
         }
@@ -122,6 +115,31 @@ impl World {
         command
     }
 
+    /// What apps seal to, as `stepup keys public` prints it.
+    pub fn public_key(&self) -> PublicKey {
+        let output = self.command(&["keys", "public"]).stdout(Stdio::piped()).output().unwrap();
+        PublicKey::parse(std::str::from_utf8(&output.stdout).unwrap()).unwrap()
+    }
+
+    /// The broker as the product's own user sees it.
+    pub fn broker(&self) -> Broker {
+        self.topology.connect(&setting("STEPUP_AMQP_URL"))
+    }
+
+    /// The metrics of every process of the product, by its name.
+    pub async fn metrics(&self) -> Vec<(String, String)> {
+        let mut pages = Vec::new();
+        for (name, _, _) in self.processes.iter().filter(|(name, _, _)| name != "sim") {
+            let log = std::fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap();
+            let said = log.lines().rfind(|line| line.contains("health and metrics")).unwrap();
+            let said: Value = serde_json::from_str(said).unwrap();
+            let address = said["fields"]["address"].as_str().unwrap();
+            let page = self.http.get(format!("http://{address}/metrics")).send().await.unwrap();
+            pages.push((name.clone(), page.text().await.unwrap()));
+        }
+        pages
+    }
+
     fn launch(&mut self, arguments: Vec<&'static str>) {
         let name = arguments.join("-");
         let log = std::fs::OpenOptions::new()
@@ -139,6 +157,18 @@ impl World {
         child.kill().unwrap();
         child.wait().unwrap();
         self.launch(arguments);
+    }
+
+    /// Kills the process at this place (0 is the sim) with SIGKILL, for good.
+    pub fn stop(&mut self, at: usize) {
+        let (_, _, mut child) = self.processes.remove(at);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Starts one more process with these roles.
+    pub fn begin(&mut self, roles: Vec<&'static str>) {
+        self.launch(roles);
     }
 
     async fn await_ready(&self) {
@@ -164,9 +194,15 @@ impl World {
         self.call(Method::PUT, &format!("/v1/accounts/{account}"), body).await;
         let body = json!({ "version": 1, "phone": phone, "email": email, "two_factor": true,
             "email_verified": email.is_some(), "email_backup": email.is_some() });
+        self.put_member(account, member, body).await;
+    }
+
+    /// Writes a member: `version` and what else is to be as by default comes in `body`.
+    pub async fn put_member(&self, account: &str, member: &str, body: Value) -> Value {
         let path = format!("/v1/accounts/{account}/members/{member}");
         let (status, answer) = self.call(Method::PUT, &path, body).await;
         assert_eq!(status, 200, "{answer}");
+        answer
     }
 
     pub async fn login(&self, account: &str, member: &str, login: &str) -> Value {
@@ -177,6 +213,31 @@ impl World {
     pub async fn verify(&self, account: &str, challenge: &str, guess: &str) -> (u16, Value) {
         let body = json!({ "account": account, "guess": guess });
         self.call(Method::POST, &format!("/v1/challenges/{challenge}/verify"), body).await
+    }
+
+    /// Asks for the code once more, by `channel`; the status and the body.
+    pub async fn resend(&self, account: &str, challenge: &str, channel: &str) -> (u16, Value) {
+        let body = json!({ "account": account, "channel": channel });
+        self.call(Method::POST, &format!("/v1/challenges/{challenge}/resend"), body).await
+    }
+
+    /// What the app is shown of a challenge.
+    pub async fn view(&self, challenge: &str) -> Value {
+        let path = format!("/v1/challenges/{challenge}");
+        self.call(Method::GET, &path, Value::Null).await.1
+    }
+
+    /// Makes the provider misbehave towards a number or address.
+    pub async fn fault(&self, recipient: &str, fault: Value) {
+        let url = format!("{}/faults/{recipient}", self.sim);
+        let answer = self.http.put(url).json(&fault).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
+    /// How many messages have arrived at `/phones/+1…` or `/mailboxes/a@b`.
+    pub async fn arrived(&self, place: &str) -> usize {
+        let found = self.sim_get(place).await;
+        found["messages"].as_array().map_or(0, Vec::len)
     }
 
     /// The code in message `n` of a phone or mailbox, as soon as it is there.
@@ -195,43 +256,47 @@ impl World {
 
     /// One column of one row.
     pub async fn count(&self, query: &str) -> i64 {
-        let (client, connection) =
-            tokio_postgres::connect(&self.database, tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client.query_one(query, &[]).await.unwrap().get(0)
+        self.own.count(query).await
+    }
+
+    /// Changes what the product would take weeks to change.
+    pub async fn execute(&self, statement: &str) {
+        self.own.client().await.batch_execute(statement).await.unwrap();
     }
 
     /// Waits until a count is what it should be.
     pub async fn until(&self, query: &str, wanted: i64, patience: Duration) {
-        let started = Instant::now();
-        loop {
-            let found = self.count(query).await;
-            if found == wanted {
-                return;
-            }
-            assert!(started.elapsed() < patience, "{query}: {found}, not {wanted}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let look = |client: tokio_postgres::Client| async move {
+            let found: i64 = client.query_one(query, &[]).await?.get(0);
+            Ok((found != wanted).then(|| format!("{query}: {found}, not {wanted}")))
+        };
+        self.own.wait(patience, look).await;
     }
 
-    /// Ends everything and removes the database, the queues and the files.
-    pub async fn end(mut self) {
-        for (_, _, child) in &mut self.processes {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let url = setting("STEPUP_AMQP_URL");
-        let settings = stepup::broker::Settings {
-            url,
-            prefix: self.database_name.clone(),
-            connection_name: "test".into(),
-            ca_file: None,
-        };
-        let broker = stepup::broker::Broker::new(settings).unwrap();
-        stepup::broker::topology::delete(&broker).await.unwrap();
-        broker.close().await;
-        sql(&self.admin, &format!("DROP DATABASE {} WITH (FORCE)", self.database_name)).await;
-        let _ = std::fs::remove_dir_all(&self.folder);
+    /// Waits until nothing is in flight: what was caused is settled, and what is due was swept.
+    /// Needs a process for every role whose queue gets something.
+    pub async fn drain(&self) {
+        self.own.wait(PATIENCE, drain::in_flight).await;
+    }
+
+    /// Moves the clock of all decisions once nothing is in flight, and waits until what has become
+    /// due by that is done. A pass under way would commit a due time that the timers have passed.
+    pub async fn advance(&self, ahead: Duration) {
+        self.drain().await;
+        self.own.jump(ahead).await;
+        self.drain().await;
+    }
+
+    /// Moves the clock of all decisions, whatever is in flight.
+    pub async fn jump(&self, ahead: Duration) {
+        self.own.jump(ahead).await;
+    }
+
+    /// Ends everything, and removes the files too.
+    pub async fn end(self) {
+        let folder = self.folder.clone();
+        drop(self);
+        let _ = std::fs::remove_dir_all(folder);
     }
 }
 
@@ -239,6 +304,10 @@ impl Drop for World {
     fn drop(&mut self) {
         for (_, _, child) in &mut self.processes {
             let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("the logs are in {}", self.folder.display());
         }
     }
 }

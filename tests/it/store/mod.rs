@@ -1,0 +1,5 @@
+//! The store ring: what only PostgreSQL can prove. Each test has a database of its own.
+
+mod constraints;
+mod plans;
+mod setup;
