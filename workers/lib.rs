@@ -7,6 +7,7 @@ pub mod directory;
 pub mod email_fallback;
 pub mod janitor;
 pub mod keys;
+pub mod load;
 pub mod notice_delivery;
 pub mod notification;
 pub mod operate;

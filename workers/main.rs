@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stepup::config;
-use stepup_workers::{demo, keys, operate, roles, sim};
+use stepup_workers::keys::Change;
+use stepup_workers::{demo, keys, load, operate, roles, sim};
 
 /// Self-hosted two-factor authentication as queue-driven workers.
 #[derive(Parser)]
@@ -55,6 +56,8 @@ enum Command {
     Sim,
     /// Walk through two logins against a running system.
     Demo,
+    /// Drive logins against a running system and measure; its SMS must go to `stepup sim`.
+    Load(Box<load::Order>),
 }
 
 #[derive(Subcommand)]
@@ -65,13 +68,23 @@ enum ConfigCommand {
 
 #[derive(Subcommand)]
 enum KeysCommand {
-    /// Write a new key file, or with --rotate a new set into an existing one.
+    /// Write a new key file, or with --rotate or --add a new set into an existing one.
     Create {
         /// The file.
         file: PathBuf,
-        /// Add a set, make it active and keep the old ones.
+        /// Add a set, make it active and keep the old ones: for when every process stops meanwhile.
         #[arg(long)]
         rotate: bool,
+        /// Add a set that only opens, to be activated when every process has it.
+        #[arg(long, conflicts_with = "rotate")]
+        add: bool,
+    },
+    /// Make a set of a key file the active one.
+    Activate {
+        /// The file.
+        file: PathBuf,
+        /// The id of the set, as `list` shows it.
+        kid: String,
     },
     /// Print the public key that apps seal to.
     Public,
@@ -121,7 +134,10 @@ async fn run(command: Command) -> Result<(), String> {
         Command::Topology { check } => operate::topology(check).await,
         Command::Config { command: ConfigCommand::Check } => operate::check_config(),
         Command::Keys { command } => print(&match command {
-            KeysCommand::Create { file, rotate } => keys::create(&file, rotate)?,
+            KeysCommand::Create { file, rotate: true, .. } => keys::change(&file, Change::Rotate)?,
+            KeysCommand::Create { file, add: true, .. } => keys::change(&file, Change::Add)?,
+            KeysCommand::Create { file, .. } => keys::create(&file)?,
+            KeysCommand::Activate { file, kid } => keys::change(&file, Change::Activate(&kid))?,
             KeysCommand::Public => keys::public(operate::keyring()?.as_ref()),
             KeysCommand::Approval => keys::approval(operate::keyring()?.as_ref()),
             KeysCommand::List => keys::list(operate::keyring()?.as_ref()),
@@ -133,6 +149,7 @@ async fn run(command: Command) -> Result<(), String> {
             sim::run(sim::Settings::from_env()?, stop).await
         }
         Command::Demo => demo::run().await,
+        Command::Load(order) => load::run(*order).await,
     }
 }
 

@@ -210,8 +210,10 @@ async fn start_ingress(
         .await
         .map_err(|error| format!("STEPUP_HTTP_ADDR {}: {error}", config.http_addr))?;
     tracing::info!(address = %config.http_addr, "ingress");
-    let keys =
-        config.apps.iter().map(|app| ApiKey { app: app.name.clone(), sha256: app.api_key_sha256 });
+    let keys = config.apps.iter().flat_map(|app| {
+        let key = |sha256: &[u8; 32]| ApiKey { app: app.name.clone(), sha256: *sha256 };
+        app.api_keys_sha256.iter().map(key)
+    });
     let seal_to = config.public_key.clone().ok_or("STEPUP_PUBLIC_KEY is missing")?;
     // The requester outlives the listener: requests that run at the stop still get their answer.
     let requester = Requester::start(broker, &CancellationToken::new());

@@ -443,6 +443,26 @@ mod tests {
     }
 
     #[test]
+    fn r111_what_a_login_needs_waits_behind_nothing_else() {
+        const LOGIN: &[(Exchange, &str)] = &[
+            (Exchange::Requests, "challenge.issue"),
+            (Exchange::Requests, "challenge.resend"),
+            (Exchange::Requests, "challenge.cancel"),
+            (Exchange::Requests, "challenge.verify"),
+            (Exchange::Commands, "sms.send"),
+            (Exchange::Commands, "email.send"),
+        ];
+        for queue in &WORK_QUEUES {
+            let is_login = queue.name.ends_with(".login");
+            for (exchange, keys) in queue.routes {
+                for key in *keys {
+                    assert_eq!(LOGIN.contains(&(*exchange, key)), is_login, "{} {key}", queue.name);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn an_event_and_an_unknown_key_have_no_home() {
         assert_eq!(home_queue(Exchange::Events, "#"), None);
         assert_eq!(home_queue(Exchange::Commands, "challenge.issue"), None);

@@ -72,8 +72,8 @@ pub struct App {
     pub name: AppName,
     /// The user it logs in to the broker with.
     pub broker_user: String,
-    /// SHA-256 of its API key as text.
-    pub api_key_sha256: [u8; 32],
+    /// SHA-256 of each of its API keys as text: one, or two while they change.
+    pub api_keys_sha256: Vec<[u8; 32]>,
 }
 
 /// How log lines are written.

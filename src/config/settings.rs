@@ -250,6 +250,19 @@ mod tests {
     }
 
     #[test]
+    fn the_operators_document_lists_every_setting() {
+        let document = include_str!("../../docs/operations.md");
+        for Setting { name, meaning, default, .. } in SETTINGS {
+            let default = default.map_or(String::new(), |default| format!("`{default}` "));
+            let row = format!("| `{name}` | {default}| {meaning} |");
+            assert!(
+                document.lines().any(|line| line == row),
+                "missing in docs/operations.md: {row}"
+            );
+        }
+    }
+
+    #[test]
     fn names_are_unique() {
         let mut names: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
         names.sort_unstable();

@@ -124,4 +124,6 @@ pub fn seconds_until(then: Timestamp, now: Timestamp) -> i64 {
 }
 
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod tests_support;

@@ -84,7 +84,7 @@ pub(super) async fn lock_numbers(
     );
     let sends = format!(
         "SELECT destination_index, array_agg(granted_at) FROM delivery_attempt \
-         WHERE destination_index IN ({source}) AND channel = 'sms' AND granted_at > {} \
+         WHERE destination_index IN ({source}) AND granted_at > {} \
          GROUP BY destination_index",
         super::ago(params.len() + 1)
     );

@@ -12,6 +12,7 @@ mod email_proofs;
 mod guesses;
 mod inbox;
 mod janitor;
+pub mod measure;
 mod members;
 mod migrate;
 mod notices;

@@ -1,6 +1,6 @@
 //! `docs/messages.md` shows every message, and each example reads as what it says it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
@@ -13,10 +13,35 @@ use stepup::message::{
 };
 use stepup::rules::{code_generation, directory, settings};
 
-/// `request challenge.issue` and the JSON below it.
-fn examples() -> Vec<(String, String, Value)> {
+mod factor;
+mod live;
+mod stage;
+
+/// `request`, `challenge.issue`, and the JSON below.
+type Example = (String, String, Value);
+
+fn document() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let text = std::fs::read_to_string(root.join("docs/messages.md")).unwrap();
+    std::fs::read_to_string(root.join("docs/messages.md")).unwrap()
+}
+
+/// The outcomes that the document lists for each request: the words in code style of the paragraph
+/// that begins with `Answers`.
+fn answers() -> BTreeMap<String, BTreeSet<String>> {
+    let mut answers = BTreeMap::new();
+    for section in document().split("\n### `").skip(1) {
+        let (key, text) = section.split_once('`').unwrap();
+        let listed = text.split("\n\n").find(|paragraph| paragraph.starts_with("Answers "));
+        let listed = listed.unwrap_or_else(|| panic!("docs/messages.md: what does {key} answer?"));
+        let words = listed.split('`').skip(1).step_by(2).map(str::to_owned);
+        answers.insert(key.to_owned(), words.collect());
+    }
+    answers
+}
+
+/// Every example, in the document's order.
+fn examples() -> Vec<Example> {
+    let text = document();
     let mut found = Vec::new();
     for part in text.split("<!-- ").skip(1) {
         let (title, rest) = part.split_once(" -->").unwrap();
