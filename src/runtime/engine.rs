@@ -49,6 +49,9 @@ pub struct Settings {
 /// Pauses between looks at a dependency that is away.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Failures in a row, with the database there all the while, after which a wave is walked.
+const WALKED_AFTER: u32 = 3;
+
 struct Engine<W: Worker> {
     desk: Arc<Desk<W>>,
     shared: Shared,
@@ -149,14 +152,14 @@ impl<W: Worker> Engine<W> {
 
     /// Settles a wave; if that fails, its messages one by one, so that a bad one spoils only itself.
     async fn settle(&self, wave: Vec<Item<W::Message>>) -> Vec<Output> {
-        match self.patiently(|| self.desk.settle_wave(&wave)).await {
+        match self.patiently(wave.len(), || self.desk.settle_wave(&wave)).await {
             Ok(output) => vec![output],
             Err(failure) if wave.len() > 1 => {
                 self.walked(wave.len(), &failure);
                 let mut outputs = Vec::with_capacity(wave.len());
                 for item in wave {
                     let alone = [item];
-                    match self.patiently(|| self.desk.settle_wave(&alone)).await {
+                    match self.patiently(1, || self.desk.settle_wave(&alone)).await {
                         Ok(output) => outputs.push(output),
                         Err(failure) => outputs.push(self.give_up(&alone[0], &failure)),
                     }
@@ -195,20 +198,29 @@ impl<W: Worker> Engine<W> {
 
     /// Does `work` again for as long as the database is away: that is no fault of the messages, so
     /// it counts no attempt and uses no rung. Whatever they hold stays unacked meanwhile.
-    async fn patiently<T, F>(&self, work: impl Fn() -> F) -> Result<T, Failure>
+    ///
+    /// A wave of several `messages` that fails again and again although the database is there takes
+    /// longer than a transaction may last, so it is given back, to be walked one by one.
+    async fn patiently<T, F>(&self, messages: usize, work: impl Fn() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
+        let mut failed_while_there = 0;
         loop {
             match work().await {
                 Err(Failure::Fault(Fault::Down(dependency, why))) => {
                     observe::paused(W::NAME, dependency, &why);
                     // A cut connection is often back at once.
                     tokio::time::sleep(PAUSE / 10).await;
+                    failed_while_there += 1;
                     while self.shared.store.ping().await.is_err() {
                         tokio::time::sleep(PAUSE).await;
+                        failed_while_there = 0;
                     }
                     observe::resumed(W::NAME, dependency);
+                    if messages > 1 && failed_while_there == WALKED_AFTER {
+                        return Err(Fault::Transient(why).into());
+                    }
                     if why.contains("stepup migrate") {
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -250,7 +262,7 @@ impl<W: Worker> Engine<W> {
         while let Some(called) = calls.join_next().await {
             if let Ok((item, Called::Verdict(verdict))) = called {
                 let called = [(item, verdict)];
-                let _ = self.patiently(|| self.desk.settle_calls(&called)).await;
+                let _ = self.patiently(1, || self.desk.settle_calls(&called)).await;
             }
         }
         end?;
@@ -307,7 +319,7 @@ impl<W: Worker> Engine<W> {
         let items = self.read(batch, &mut outputs[0]);
         for wave in waves(items) {
             let claimed = Instant::now();
-            let walk = match self.patiently(|| self.desk.claim_wave(&wave)).await {
+            let walk = match self.patiently(wave.len(), || self.desk.claim_wave(&wave)).await {
                 Ok((output, verdicts)) => {
                     outputs.push(output);
                     self.call(calls, wave, verdicts, claimed, &mut tags);
@@ -322,7 +334,7 @@ impl<W: Worker> Engine<W> {
             self.walked(wave.len(), &walk);
             for item in wave {
                 let (alone, claimed) = (vec![item], Instant::now());
-                match self.patiently(|| self.desk.claim_wave(&alone)).await {
+                match self.patiently(1, || self.desk.claim_wave(&alone)).await {
                     Ok((output, verdicts)) => {
                         outputs.push(output);
                         self.call(calls, alone, verdicts, claimed, &mut tags);
@@ -381,7 +393,7 @@ impl<W: Worker> Engine<W> {
                 Called::Panicked => outputs.push(self.give_up(&item, &Failure::Panicked)),
             }
         }
-        match self.patiently(|| self.desk.settle_calls(&settled)).await {
+        match self.patiently(settled.len(), || self.desk.settle_calls(&settled)).await {
             Ok(output) => outputs.push(output),
             Err(failure) if settled.len() == 1 => {
                 outputs.push(self.give_up(&settled[0].0, &failure));
@@ -390,7 +402,7 @@ impl<W: Worker> Engine<W> {
                 self.walked(settled.len(), &failure);
                 for one in settled {
                     let alone = [one];
-                    match self.patiently(|| self.desk.settle_calls(&alone)).await {
+                    match self.patiently(1, || self.desk.settle_calls(&alone)).await {
                         Ok(output) => outputs.push(output),
                         Err(failure) => outputs.push(self.give_up(&alone[0].0, &failure)),
                     }
