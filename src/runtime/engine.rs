@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, try_join};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -17,6 +17,7 @@ use crate::domain::keys::Keyring;
 use crate::fault::Fault;
 use crate::message::{DeadReason, Effect, Message, Senders, decode};
 use crate::observe;
+use crate::sabotage::{self, Bug, Point, planted, reach};
 use crate::store::Store;
 
 /// What all engines of a process share.
@@ -80,6 +81,7 @@ pub async fn run<W: Worker>(
 ) {
     let reasons: Vec<&'static str> = DeadReason::ALL.iter().map(|reason| reason.label()).collect();
     observe::worker_started(W::NAME, &reasons);
+    sabotage::announce(W::NAME, if W::OUTWARD { sabotage::OUTWARD } else { sabotage::INWARD });
     let origin = Origin { worker: W::NAME, queue: settings.queue, seal_to: shared.keys.public() };
     let desk = Arc::new(Desk { worker, store: shared.store.clone(), origin });
     let engine = Engine { desk, shared, settings };
@@ -116,6 +118,10 @@ impl<W: Worker> Engine<W> {
             };
             let Some(batch) = batch else { break };
             let Some(last) = batch.last().map(|delivery| delivery.tag) else { continue };
+            reach(W::NAME, Point::Received).await?;
+            if planted(Bug::AckBeforeCommit) {
+                consumer.ack_through(last).await?;
+            }
             let (started, size) = (Instant::now(), batch.len());
             let span = tracing::debug_span!("pass", worker = W::NAME, messages = size);
             async {
@@ -129,7 +135,11 @@ impl<W: Worker> Engine<W> {
                     outputs.clear();
                 }
                 self.publish(&mut publisher, &outputs).await?;
-                consumer.ack_through(last).await
+                reach(W::NAME, Point::Confirmed).await?;
+                if !planted(Bug::AckBeforeCommit) {
+                    consumer.ack_through(last).await?;
+                }
+                reach(W::NAME, Point::Acked).await
             }
             .instrument(span)
             .await?;
@@ -181,6 +191,9 @@ impl<W: Worker> Engine<W> {
     /// To the next rung, or aside; then whoever follows the events learns of it too.
     fn give_up(&self, item: &Item<W::Message>, failure: &Failure) -> Output {
         let mut output = Output::default();
+        if planted(Bug::FailedDropped) {
+            return output;
+        }
         let (incoming, origin) = (&item.delivery.incoming, &self.desk.origin);
         match failure {
             Failure::Fault(fault) => output.failed(incoming, fault, origin),
@@ -239,7 +252,9 @@ impl<W: Worker> Engine<W> {
         // An alarm of the broker is no fault of the messages: they stay here, unacked, since every
         // return to the queue would count against them.
         loop {
-            match publisher.publish(&publications).await {
+            let publishing = publisher.publish(&publications);
+            // Polled second: by then the frames are on their way.
+            match try_join!(publishing, reach(W::NAME, Point::Published)).map(drop) {
                 Err(Fault::Down(dependency, why)) if self.shared.broker.blocked() => {
                     observe::paused(W::NAME, dependency, &why);
                     while self.shared.broker.blocked() {
@@ -262,7 +277,7 @@ impl<W: Worker> Engine<W> {
         while let Some(called) = calls.join_next().await {
             if let Ok((item, Called::Verdict(verdict))) = called {
                 let called = [(item, verdict)];
-                let _ = self.patiently(1, || self.desk.settle_calls(&called)).await;
+                let _ = self.patiently(called.len(), || self.desk.settle_calls(&called)).await;
             }
         }
         end?;
@@ -313,6 +328,7 @@ impl<W: Worker> Engine<W> {
         calls: &mut Calls<W>,
         batch: Vec<Delivery>,
     ) -> Result<(), Fault> {
+        reach(W::NAME, Point::Received).await?;
         let (started, size) = (Instant::now(), batch.len());
         let mut tags: Vec<u64> = batch.iter().map(|delivery| delivery.tag).collect();
         let mut outputs = vec![Output::default()];
@@ -367,8 +383,17 @@ impl<W: Worker> Engine<W> {
                 if claimed.elapsed() > fresh {
                     return (item, Called::Stale);
                 }
-                let called = AssertUnwindSafe(worker.act(verdict)).catch_unwind().await;
-                (item, called.map_or(Called::Panicked, Called::Verdict))
+                let acting = async {
+                    let call = async { Ok(worker.act(verdict).await) };
+                    let (verdict, ()) = try_join!(call, reach(W::NAME, Point::Calling))?;
+                    reach(W::NAME, Point::Called).await.map(|()| verdict)
+                };
+                let called = match AssertUnwindSafe(acting).catch_unwind().await {
+                    Ok(Ok(verdict)) => Called::Verdict(verdict),
+                    Ok(Err(_)) => Called::Stale,
+                    Err(_) => Called::Panicked,
+                };
+                (item, called)
             });
         }
     }
@@ -410,6 +435,8 @@ impl<W: Worker> Engine<W> {
             }
         }
         self.publish(publisher, &outputs).await?;
-        consumer.ack(&tags).await
+        reach(W::NAME, Point::Confirmed).await?;
+        consumer.ack(&tags).await?;
+        reach(W::NAME, Point::Acked).await
     }
 }
