@@ -45,6 +45,22 @@ pub enum Way {
 }
 
 impl Way {
+    /// Even the shortest run sees each.
+    const EACH: &[Self] = &[
+        Self::Setting,
+        Self::Email,
+        Self::Right,
+        Self::RightThrice,
+        Self::Locked,
+        Self::Cancelled,
+        Self::Resent,
+        Self::Undeliverable,
+        Self::Late,
+        Self::Flaky,
+        Self::Unknown,
+        Self::Abandoned,
+    ];
+
     /// The usual mixture.
     fn draw(rng: &mut StdRng) -> Self {
         match rng.random_range(0..100) {
@@ -133,7 +149,7 @@ impl Load {
     pub async fn login(&self, way: Option<Way>) -> bool {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         let mut rng = StdRng::seed_from_u64(self.seed.wrapping_add(n as u64));
-        let way = way.unwrap_or_else(|| Way::draw(&mut rng));
+        let way = way.or(Way::EACH.get(n).copied()).unwrap_or_else(|| Way::draw(&mut rng));
         let door = if rng.random_ratio(1, 3) { Door::Amqp } else { Door::Http };
         let person = Person {
             client: &self.client,

@@ -41,7 +41,7 @@ use tally::Tally;
 use world::{LONG_LIFE, SHORT_LIFE, World};
 
 /// The short form's load, in seconds.
-const SHORT_SECONDS: u64 = 20;
+const SHORT_SECONDS: u64 = 15;
 /// Full throughput must be back so soon, without a hand.
 const FULL_THROUGHPUT_MAX: Duration = Duration::from_secs(30);
 
