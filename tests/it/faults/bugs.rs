@@ -30,7 +30,7 @@ const NOBODY: &[&str] = &[];
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         bug: "ack_before_commit",
-        faults: &[("audit", "audit.in_transaction=sleep1800:1")],
+        faults: &[("audit", "audit.in_transaction=sleep6000:1")],
         away: NOBODY,
         way: Way::Right,
         found: "is not in the trail",
