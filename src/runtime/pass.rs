@@ -147,7 +147,7 @@ impl<W: Worker> Desk<W> {
     }
 
     /// Outward: writes what came of the calls. Where another process has settled a message
-    /// meanwhile, its messages stand; a late answer is still written.
+    /// meanwhile, its messages stand.
     pub(super) async fn settle_calls(
         &self,
         called: &[(Item<W::Message>, W::Verdict)],

@@ -29,8 +29,6 @@ pub struct Findings {
     pub lost: usize,
     /// Ends, acceptances and messages beyond the one there may be.
     pub doubled: usize,
-    /// Sends that were given up as unknown before their answer came.
-    pub late_answers: usize,
     /// Everything that is wrong, the lost and the doubled included.
     pub violations: Vec<String>,
 }
