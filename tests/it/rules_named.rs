@@ -104,10 +104,10 @@ fn tests(text: &str) -> Vec<&str> {
     for line in text.lines().map(str::trim) {
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             is_test = true;
-        } else if let Some(rest) = line.strip_prefix("async fn ").or(line.strip_prefix("fn ")) {
-            if std::mem::take(&mut is_test) {
-                names.extend(rest.split('(').next());
-            }
+        } else if let Some(rest) = line.strip_prefix("async fn ").or(line.strip_prefix("fn "))
+            && std::mem::take(&mut is_test)
+        {
+            names.extend(rest.split('(').next());
         }
     }
     names
