@@ -70,7 +70,8 @@ pub fn change(
 ) -> (Change, Vec<Effect>) {
     let mut effects: Vec<Effect> = Vec::new();
     let mut endings = Vec::new();
-    for challenge in open {
+    // One whose time is over has been called expired to whoever asked, and is the timers' to end.
+    for challenge in open.iter().filter(|challenge| challenge.live(now)) {
         let Some(reason) = voided(challenge, &after) else { continue };
         endings.push(Ending::cancelled(challenge.id, reason, now));
         effects.push(ending_event(challenge, State::Cancelled, Some(reason)).into());
