@@ -5,9 +5,11 @@
 //! `docs/http.md` describes every endpoint. TLS is the matter of the proxy in front.
 
 mod accept;
+mod activity;
 mod answer;
 mod auth;
 mod connections;
+mod openapi;
 mod problem;
 
 use std::panic::AssertUnwindSafe;
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{self, DefaultBodyLimit, FromRequest, Path, Request};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
@@ -32,10 +34,12 @@ pub use accept::{GUESS_MAX, IDEMPOTENCY_KEY_MAX};
 pub use answer::STATUSES;
 pub use auth::ApiKey;
 pub use connections::Limits;
+pub use openapi::document as openapi;
 pub use problem::Problem;
 
 use crate::broker::{Answer, Requester};
-use crate::domain::id::AppName;
+use crate::domain::activity::{Filter, Page};
+use crate::domain::id::{AccountId, AppName};
 use crate::domain::keys::PublicKey;
 use crate::fault::Fault;
 use crate::message::Outgoing;
@@ -50,16 +54,22 @@ pub const BODY_MAX: usize = 16 * 1024;
 /// is over before a stopping process has drained.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(6);
 
-const LOGINS: &str = "/v1/logins";
 const CHALLENGE: &str = "/v1/challenges/{challenge}";
-const VERIFY: &str = "/v1/challenges/{challenge}/verify";
-const RESEND: &str = "/v1/challenges/{challenge}/resend";
-const CANCEL: &str = "/v1/challenges/{challenge}/cancel";
-const ACCOUNT: &str = "/v1/accounts/{account}";
-const MEMBER: &str = "/v1/accounts/{account}/members/{member}";
+const ACTIVITY: &str = "/v1/accounts/{account}/activity";
+const OPENAPI: &str = "/openapi.json";
 
-/// Every path there is: a label on metrics must come from a closed set.
-const PATHS: [&str; 7] = [LOGINS, CHALLENGE, VERIFY, RESEND, CANCEL, ACCOUNT, MEMBER];
+/// What can be asked, and where. The names in a path are the names of the message's fields.
+const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 6] = [
+    ("/v1/logins", MethodFilter::POST, &accept::ISSUE),
+    ("/v1/challenges/{challenge}/verify", MethodFilter::POST, &accept::VERIFY),
+    ("/v1/challenges/{challenge}/resend", MethodFilter::POST, &accept::RESEND),
+    ("/v1/challenges/{challenge}/cancel", MethodFilter::POST, &accept::CANCEL),
+    ("/v1/accounts/{account}", MethodFilter::PUT, &accept::PUT_ACCOUNT),
+    ("/v1/accounts/{account}/members/{member}", MethodFilter::PUT, &accept::PUT_MEMBER),
+];
+
+/// What can be read.
+const VIEWS: [&str; 3] = [CHALLENGE, ACTIVITY, OPENAPI];
 
 /// Publishes requests and waits for outcomes.
 pub trait Asks: Send + Sync + 'static {
@@ -101,6 +111,18 @@ pub trait Views: Send + Sync + 'static {
         app: &AppName,
         id: Uuid,
     ) -> impl Future<Output = Result<Option<Value>, Fault>> + Send;
+
+    /// A page of the account's Activity report; `None` if the account is unknown or belongs to
+    /// another app.
+    ///
+    /// # Errors
+    /// When it cannot be read now.
+    fn activity(
+        &self,
+        app: &AppName,
+        account: &AccountId,
+        filter: &Filter,
+    ) -> impl Future<Output = Result<Option<Page>, Fault>> + Send;
 }
 
 /// What the endpoints work with. Clones share it.
@@ -137,21 +159,21 @@ impl<A, V> State<A, V> {
 /// The members of the path, by name.
 type PathMembers = Result<Path<Vec<(String, String)>>, PathRejection>;
 
-/// Every endpoint. The names in a path are the names of the message's fields.
+/// Every endpoint.
 pub fn router<A: Asks, V: Views>(state: State<A, V>) -> Router {
     let not_allowed = || async {
         let detail = "this path does not take this method: see the header Allow";
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     };
     let deadline = REQUEST_DEADLINE + state.0.answer_wait;
-    Router::new()
-        .route(LOGINS, asking(MethodFilter::POST, &accept::ISSUE))
+    ENDPOINTS
+        .into_iter()
+        .fold(Router::new(), |router, (path, method, endpoint)| {
+            router.route(path, asking(method, endpoint))
+        })
         .route(CHALLENGE, get(view::<A, V>))
-        .route(VERIFY, asking(MethodFilter::POST, &accept::VERIFY))
-        .route(RESEND, asking(MethodFilter::POST, &accept::RESEND))
-        .route(CANCEL, asking(MethodFilter::POST, &accept::CANCEL))
-        .route(ACCOUNT, asking(MethodFilter::PUT, &accept::PUT_ACCOUNT))
-        .route(MEMBER, asking(MethodFilter::PUT, &accept::PUT_MEMBER))
+        .route(ACTIVITY, get(report::<A, V>))
+        .route(OPENAPI, get(openapi::serve))
         .method_not_allowed_fallback(not_allowed)
         .fallback(|| async { Problem::not_found() })
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -195,7 +217,14 @@ fn route(path: &str) -> &'static str {
         declared.split('/').count() == path.split('/').count()
             && declared.split('/').zip(path.split('/')).all(|(d, p)| d.starts_with('{') || d == p)
     };
-    PATHS.into_iter().find(|declared| same(declared)).unwrap_or("other")
+    // A label on metrics must come from a closed set.
+    let mut paths = ENDPOINTS.into_iter().map(|(path, ..)| path).chain(VIEWS);
+    paths.find(|declared| same(declared)).unwrap_or("other")
+}
+
+/// The name of a method of [`ENDPOINTS`] as OpenAPI has it.
+fn lower_case(method: MethodFilter) -> &'static str {
+    if method == MethodFilter::PUT { "put" } else { "post" }
 }
 
 fn asking<A: Asks, V: Views>(
@@ -252,6 +281,23 @@ async fn view<A: Asks, V: Views>(
     let id = id.ok_or_else(Problem::not_found)?;
     let found = parts.views.challenge(&app, id).await.map_err(Problem::fault)?;
     found.map(Json).ok_or_else(Problem::not_found)
+}
+
+async fn report<A: Asks, V: Views>(
+    extract::State(State(parts)): extract::State<State<A, V>>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let app = auth::authenticate(&headers, &parts.api_keys)?;
+    // Whatever is no account looks like one that is not known.
+    let account = path.ok().and_then(|Path(text)| AccountId::parse(&text).ok());
+    let account = account.ok_or_else(Problem::not_found)?;
+    let query = uri.query().unwrap_or_default();
+    let (filter, format) = activity::asked(query, &headers)?;
+    let found = parts.views.activity(&app, &account, &filter).await.map_err(Problem::fault)?;
+    let page = found.ok_or_else(Problem::not_found)?;
+    Ok(activity::page(uri.path(), query, &page, format))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! What apps may ask.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -11,6 +13,7 @@ use crate::domain::challenge::{Channel, Purpose};
 use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId};
 use crate::domain::member::Role;
 use crate::domain::phone::Country;
+use crate::domain::schema::{IpText, schema};
 
 /// Every request key, and the fields of its body that travel sealed.
 const REQUESTS: &[(&str, &[&str])] = &[
@@ -49,6 +52,12 @@ impl Secret {
     }
 }
 
+schema!(Secret, "Sealed", {
+    "type": "string",
+    "pattern": "^[a-z0-9-]{1,16}\\.[A-Za-z0-9+/]+={0,2}$",
+    "description": "a libsodium sealed box to stepup's public key: `<kid>.<base64>`"
+});
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
@@ -65,7 +74,7 @@ pub struct Request<T> {
 }
 
 /// `challenge.issue`: a member has given the right password; a code is to prove the rest.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct IssueChallenge {
     /// The account.
     pub account: AccountId,
@@ -83,7 +92,7 @@ fn login_purpose() -> Purpose {
 }
 
 /// `challenge.resend`: the same code once more.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ResendChallenge {
     /// The account.
     pub account: AccountId,
@@ -99,7 +108,7 @@ fn by_sms() -> Channel {
 }
 
 /// `challenge.verify`: what the person typed.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct VerifyChallenge {
     /// The account.
     pub account: AccountId,
@@ -110,7 +119,7 @@ pub struct VerifyChallenge {
 }
 
 /// `challenge.cancel`: the login was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct CancelChallenge {
     /// The account.
     pub account: AccountId,
@@ -119,7 +128,7 @@ pub struct CancelChallenge {
 }
 
 /// `directory.account`: the whole of what we need to know of an account. The highest version wins.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct PutAccount {
     /// The account.
     pub account: AccountId,
@@ -145,7 +154,7 @@ fn automatic() -> EmailFallback {
 }
 
 /// `directory.member`: the whole of what we need to know of a member. The highest version wins.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct PutMember {
     /// The account.
     pub account: AccountId,
@@ -183,6 +192,13 @@ pub struct PutMember {
     /// Who made the change, if not the member.
     #[serde(default)]
     pub actor: Option<MemberId>,
+    /// The address the person acted from, for the Activity report.
+    #[serde(default)]
+    #[schemars(with = "Option<IpText>")]
+    pub ip: Option<IpAddr>,
+    /// The browser the person used, for the Activity report.
+    #[serde(default)]
+    pub user_agent: Option<String>,
 }
 
 fn yes() -> bool {

@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::code_generation::ending_event;
 use super::{Ctx, Decided, Ending};
 use crate::domain::account::Account;
+use crate::domain::activity::Client;
 use crate::domain::challenge::{CancelReason, Challenge, State};
 use crate::domain::email::EmailAddress;
-use crate::domain::id::{AccountId, AppName, MemberId};
+use crate::domain::id::{AccountId, AppName, ChallengeId, MemberId};
 use crate::domain::keys::{Keyring, Place};
 use crate::domain::member::{Contact, Member};
 use crate::domain::phone::{PhoneNumber, mask};
@@ -89,12 +90,16 @@ pub struct Activity {
     pub actor: MemberId,
     /// `number_changed`, `two_factor_enabled`, `two_factor_disabled`.
     pub action: &'static str,
-    /// `self` or `admin`.
+    /// `self`, `admin`, `mandate` or `support`.
     pub origin: &'static str,
     /// The number before, masked.
     pub old_number: Option<String>,
     /// The number after, masked.
     pub new_number: Option<String>,
+    /// The challenge that proved it, if one did.
+    pub challenge: Option<ChallengeId>,
+    /// From where, if the app has told.
+    pub client: Client,
     /// When.
     pub at: Timestamp,
 }
@@ -271,6 +276,8 @@ fn change(
             origin,
             old_number,
             new_number,
+            challenge: None,
+            client: Client::told(ask.ip, ask.user_agent.as_deref()),
             at,
         });
     };

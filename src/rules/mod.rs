@@ -1,6 +1,7 @@
 //! FLOOR 2. The functional core: facts in, verdict out. Nothing here awaits, reads a clock, draws
 //! chance or knows a database. One file per worker.
 
+pub mod audit;
 pub mod code_generation;
 pub mod delivery;
 pub mod directory;

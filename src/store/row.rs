@@ -25,7 +25,7 @@ pub(super) const MEMBER: &str = "m.account, m.member, m.version, m.active, m.rol
 pub(super) const ACCOUNT: &str =
     "a.account, a.app, a.name, a.origin, a.country, a.countries, a.email_fallback, a.version";
 
-fn foreign(what: &str) -> Fault {
+pub(super) fn foreign(what: &str) -> Fault {
     Fault::Permanent(format!("the database holds a {what} that this version does not know"))
 }
 

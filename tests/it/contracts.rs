@@ -13,7 +13,7 @@ use stepup::message::{
 use stepup::rules::{code_generation, directory};
 
 /// `request challenge.issue` and the JSON below it.
-fn examples() -> Vec<(String, String, Value)> {
+pub fn examples() -> Vec<(String, String, Value)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let text = std::fs::read_to_string(root.join("docs/messages.md")).unwrap();
     let mut found = Vec::new();
@@ -28,14 +28,19 @@ fn examples() -> Vec<(String, String, Value)> {
     found
 }
 
-fn read<M: Message>(key: &str, user: &str, body: &Value) -> Result<Decoded<M>, Rejected> {
-    let keys = Keyring::for_tests();
-    let mut body = body.clone();
+/// An example as it travels: what is written as `SEALED:text` is sealed.
+pub fn sealed(mut body: Value, keys: &Keyring) -> Value {
     for value in body.as_object_mut().unwrap().values_mut() {
         if let Some(clear) = value.as_str().and_then(|text| text.strip_prefix("SEALED:")) {
             *value = Value::String(keys.public().seal(clear.as_bytes()));
         }
     }
+    body
+}
+
+fn read<M: Message>(key: &str, user: &str, body: &Value) -> Result<Decoded<M>, Rejected> {
+    let keys = Keyring::for_tests();
+    let body = sealed(body.clone(), &keys);
     let apps = BTreeMap::from([("demo".to_owned(), AppName::parse("demo").unwrap())]);
     let senders = Senders { own_user: "stepup".into(), apps };
     let incoming = Incoming {

@@ -16,5 +16,6 @@ mod flows;
 mod hostile;
 mod kills;
 mod operate;
+mod schemas;
 mod store;
 mod support;

@@ -1,4 +1,6 @@
 //! The store ring: what only PostgreSQL can prove. Each test has a database of its own.
 
+mod activity;
+mod chain;
 mod constraints;
 mod setup;
