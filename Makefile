@@ -1,7 +1,7 @@
 # The index of this repository: `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status env build lint fmt clean
+.PHONY: help demo test bench up down status env build lint fmt clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\): ## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -11,6 +11,9 @@ demo: ## see it work: logins by SMS, the email fallback, a lost SMS; all on this
 
 test: ## everything that must hold: formatting, lints, all tests (first run: about 5 minutes)
 	@scripts/test.sh
+
+bench: ## how fast it is, against the broker's own limit (BENCH_SECONDS=5: the short form)
+	@scripts/bench.sh
 
 up: ## find or start RabbitMQ and PostgreSQL (kept in .services, free loopback ports)
 	@scripts/services.sh up

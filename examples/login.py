@@ -7,6 +7,7 @@ Needs pika and PyNaCl, and from the environment:
   STEPUP_APP_AMQP_URL  the broker, with the login of the app's own broker user
   STEPUP_PUBLIC_KEY    what `stepup keys public` prints
   STEPUP_SIM_URL       the simulator, `stepup sim`
+  STEPUP_PREFIX        what the names of the exchanges begin with, if not `stepup`
 """
 
 import base64
@@ -23,6 +24,7 @@ import uuid
 import nacl.public
 import pika
 
+PREFIX = os.environ.get("STEPUP_PREFIX", "stepup")
 REPLY_SECONDS = 15
 SMS_SECONDS = 30
 EVENT_SECONDS = 10
@@ -56,7 +58,7 @@ class App:
         # Full, it drops its oldest event: it must never hold up the one who publishes.
         limits = {"x-max-length": 1000, "x-overflow": "drop-head"}
         self.channel.queue_declare(queue, exclusive=True, arguments=limits)
-        self.channel.queue_bind(queue, "stepup.events", f"{account}.#")
+        self.channel.queue_bind(queue, f"{PREFIX}.events", f"{account}.#")
         self.channel.basic_consume(queue, self._event, auto_ack=True)
 
     def ask(self, key, body):
@@ -71,7 +73,7 @@ class App:
             content_type="application/json",
             delivery_mode=pika.DeliveryMode.Persistent.value,
         )
-        self.channel.basic_publish("stepup.requests", key, json.dumps(body), properties)
+        self.channel.basic_publish(f"{PREFIX}.requests", key, json.dumps(body), properties)
         self._wait(lambda: question in self.replies, REPLY_SECONDS)
         if question not in self.replies:
             raise SystemExit(f"{key}: no reply within {REPLY_SECONDS} s; are all workers running?")

@@ -23,6 +23,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!("stepup_messages_total", "Messages handled, by what became of them");
     describe_histogram!("stepup_pass_seconds", Unit::Seconds, "One pass, from batch to ack");
     describe_counter!("stepup_batch_messages_total", "Messages taken into passes");
+    describe_counter!("stepup_published_total", "Messages the broker has confirmed; replies: sent");
     describe_histogram!(
         "stepup_message_age_seconds",
         Unit::Seconds,
@@ -52,6 +53,75 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!("stepup_build_info", "1, with the version");
     gauge!("stepup_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
+}
+
+/// The metrics page: what was recorded, and what the system says of this process.
+pub fn page(recorded: &PrometheusHandle) -> String {
+    recorded.render() + &process(&ProcessFigures::read())
+}
+
+/// What Linux says of this process. Nothing where there is no `/proc`.
+#[derive(Debug, Default, PartialEq)]
+struct ProcessFigures {
+    cpu_seconds: Option<f64>,
+    resident_bytes: Option<u64>,
+    resident_peak_bytes: Option<u64>,
+}
+
+impl ProcessFigures {
+    fn read() -> Self {
+        let file = |name| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+        Self::parse(&file("stat"), &file("status"))
+    }
+
+    fn parse(stat: &str, status: &str) -> Self {
+        /// The unit of times in `/proc`, USER_HZ, is a hundredth of a second on every platform we
+        /// build for, whatever the kernel's own tick is (proc(5)).
+        const TICKS_PER_SECOND: f64 = 100.0;
+        // The second field is the program's name and may hold anything; what follows its closing
+        // bracket begins with the third. 14 and 15 are the time in user and kernel mode.
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks: Vec<u64> = after_name
+            .split_ascii_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse().ok())
+            .collect();
+        let kibibytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        };
+        Self {
+            cpu_seconds: (ticks.len() == 2)
+                .then(|| ticks.iter().sum::<u64>() as f64 / TICKS_PER_SECOND),
+            resident_bytes: kibibytes("VmRSS:").map(|kib| kib * 1024),
+            resident_peak_bytes: kibibytes("VmHWM:").map(|kib| kib * 1024),
+        }
+    }
+}
+
+/// The standard names of Prometheus clients; the peak has none, and gets one like them.
+fn process(figures: &ProcessFigures) -> String {
+    let mut text = String::new();
+    let mut add = |name: &str, kind: &str, help: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n\n");
+        }
+    };
+    let seconds = figures.cpu_seconds.map(|seconds| seconds.to_string());
+    add("process_cpu_seconds_total", "counter", "CPU time of all threads, in seconds", seconds);
+    let bytes = figures.resident_bytes.map(|bytes| bytes.to_string());
+    add("process_resident_memory_bytes", "gauge", "Memory in RAM", bytes);
+    let peak = figures.resident_peak_bytes.map(|bytes| bytes.to_string());
+    add("process_resident_memory_peak_bytes", "gauge", "Most memory ever in RAM", peak);
+    text
+}
+
+/// Messages that the broker has taken; `kind` is where they went.
+pub fn published(kind: &'static str, messages: usize) {
+    if messages > 0 {
+        counter!("stepup_published_total", "kind" => kind).increment(messages as u64);
+    }
 }
 
 /// A worker has started: its series begin at zero, so that a dashboard shows no hole.
@@ -190,4 +260,35 @@ pub fn http_evicted() {
 /// The ingress could not take a connection; it tries again.
 pub fn http_not_accepted(error: &std::io::Error) {
     tracing::warn!(%error, "a connection was not accepted");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_document_explains_every_metric() {
+        let (code, document) = (include_str!("observe.rs"), include_str!("../docs/operations.md"));
+        let names = code.split('"').filter(|text| {
+            text.starts_with("stepup_") && text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())
+        });
+        for name in names.filter(|name| *name != "stepup_") {
+            let row = format!("| `{name}` |");
+            assert!(document.lines().any(|line| line.starts_with(&row)), "not explained: {name}");
+        }
+    }
+
+    #[test]
+    fn the_figures_of_a_process_are_read_past_any_name() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194304 10 0 0 0 150 25 9 9 20 0 4 0 99 1 1";
+        let status = "Name:\ta\nVmHWM:\t   2048 kB\nVmRSS:\t   1024 kB\n";
+        let figures = ProcessFigures::parse(stat, status);
+        assert_eq!(figures.cpu_seconds, Some(1.75));
+        assert_eq!(figures.resident_bytes, Some(1 << 20));
+        assert_eq!(figures.resident_peak_bytes, Some(2 << 20));
+        let page = process(&figures);
+        assert!(page.contains("\nprocess_cpu_seconds_total 1.75\n"), "{page}");
+        assert!(page.contains("\nprocess_resident_memory_peak_bytes 2097152\n"), "{page}");
+        assert_eq!(process(&ProcessFigures::parse("", "")), "");
+    }
 }

@@ -59,21 +59,14 @@ impl Worker for Directory {
         verdicts: &[&Decided<Write>],
         now: Timestamp,
     ) -> Result<(), Fault> {
-        let (mut accounts, mut members) = (Vec::new(), Vec::new());
-        let (mut ended, mut rows) = (Vec::new(), Vec::new());
+        let (mut accounts, mut changes) = (Vec::new(), Vec::new());
         for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
             match write {
                 Write::Account { account, version } => accounts.push((account, *version)),
-                Write::Member { member, endings, activity } => {
-                    members.push(&**member);
-                    ended.extend(endings);
-                    rows.extend(activity);
-                }
+                Write::Member(change) => changes.push(change),
             }
         }
         store::put_accounts(tx, &accounts, now).await?;
-        store::put_members(tx, &members, now).await?;
-        store::end(tx, &ended).await?;
-        store::append_activity(tx, &rows).await
+        store::put_members(tx, &changes, now).await
     }
 }

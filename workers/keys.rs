@@ -17,17 +17,22 @@ use zeroize::Zeroizing;
 /// Only the owner may read a key file.
 const KEY_FILE_MODE: u32 = 0o600;
 
-/// Writes a new key file, or with `rotate` adds a set to an existing one and makes it active. The
-/// older sets stay, to open what they made. Returns what to tell the operator.
-///
-/// # Errors
-/// The file is there already (without `rotate`) or is not (with), or cannot be read or written. A
-/// key file that was there is whole either way.
-pub fn create(path: &Path, rotate: bool) -> Result<String, String> {
-    if rotate { add_set(path) } else { create_file(path) }
+/// What becomes of a key file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// A set is added and made active. The older sets stay, to open what they made.
+    Rotate,
+    /// A set is added that only opens, until it is activated.
+    Add,
+    /// The set with this id makes new digests and seals from now on.
+    Activate(&'a str),
 }
 
-fn create_file(path: &Path) -> Result<String, String> {
+/// Writes a new key file with one set. Returns what to tell the operator.
+///
+/// # Errors
+/// The file is there already, or cannot be written.
+pub fn create(path: &Path) -> Result<String, String> {
     let kid = KeyId::parse("k1").ok_or("k1 is no key id")?;
     let file = KeyFile::draw(&kid, &mut UnwrapErr(SysRng));
     let (text, keys) = render(&file)?;
@@ -46,7 +51,11 @@ fn create_file(path: &Path) -> Result<String, String> {
     ))
 }
 
-fn add_set(path: &Path) -> Result<String, String> {
+/// Changes an existing key file. Returns what to tell the operator.
+///
+/// # Errors
+/// There is no such file or set, or the file cannot be read or written. It is whole either way.
+pub fn change(path: &Path, change: Change<'_>) -> Result<String, String> {
     let failed =
         |what: &str, error: std::io::Error| format!("{} cannot be {what}: {error}", path.display());
     // A link is followed, so that the file it leads to is replaced and not the link.
@@ -56,18 +65,34 @@ fn add_set(path: &Path) -> Result<String, String> {
     Keyring::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;
     let mut file: KeyFile =
         serde_json::from_str(&text).map_err(|_| format!("{} is no key file", path.display()))?;
-    let kid = next_id(&file);
-    file.sets.insert(kid.clone(), KeyFileSet::draw(&mut UnwrapErr(SysRng)));
-    file.active = kid.clone();
+    let kid = match change {
+        Change::Activate(kid) if !file.sets.contains_key(kid) => {
+            return Err(format!("{} has no key set {kid}: see `stepup keys list`", path.display()));
+        }
+        Change::Activate(kid) => kid.to_owned(),
+        Change::Rotate | Change::Add => {
+            let kid = next_id(&file);
+            file.sets.insert(kid.clone(), KeyFileSet::draw(&mut UnwrapErr(SysRng)));
+            kid
+        }
+    };
+    if change != Change::Add {
+        file.active = kid.clone();
+    }
     let (text, keys) = render(&file)?;
     replace(&path, &text)?;
-    Ok(format!(
-        "{}: key set {kid} added and made active; {} in all. Restart every worker, then give apps \
-         the new public key.\nThe public key is {}",
-        path.display(),
-        file.sets.len(),
-        public(&keys)
-    ))
+    let (path, sets) = (path.display(), file.sets.len());
+    let next = match change {
+        Change::Add => format!(
+            "key set {kid} added, {sets} in all; it opens and does not make yet. Give this file to \
+             every process and restart it, then make {kid} active with `stepup keys activate`"
+        ),
+        Change::Rotate | Change::Activate(_) => format!(
+            "key set {kid} is active, of {sets} in all. Restart every process, then give apps the \
+             new public key"
+        ),
+    };
+    Ok(format!("{path}: {next}.\nThe public key is {}", public(&keys)))
 }
 
 /// `k` and the number after the highest.
@@ -166,7 +191,9 @@ pub fn app(name: &str, broker_user: Option<&str>) -> Result<String, String> {
         "api_key_sha256": hex(&Sha256::digest(key.as_bytes())),
     });
     Ok(format!(
-        "The API key of {name}, shown this once:\n{}\nAdd to the list in STEPUP_APPS:\n{entry}",
+        "The API key of {name}, shown this once:\n{}\nAdd to the list in STEPUP_APPS:\n{entry}\nIf \
+         {name} is there already, put this digest beside the old one (\"api_key_sha256\":[old,new]), \
+         and take the old one out when {name} has changed its key.",
         *key
     ))
 }
@@ -211,14 +238,14 @@ mod tests {
     fn a_new_key_file_is_for_its_owner_alone_and_never_overwritten() {
         let folder = Folder::new("new");
         let path = folder.keys();
-        let told = create(&path, false).unwrap();
+        let told = create(&path).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(mode(&path), 0o600);
         assert!(!text.ends_with('\n'));
         let keys = Keyring::parse(&text).unwrap();
         assert!(told.ends_with(&public(&keys)));
         assert_eq!(list(&keys), "k1 active\n");
-        assert!(create(&path, false).unwrap_err().contains("--rotate"));
+        assert!(create(&path).unwrap_err().contains("--rotate"));
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 
@@ -226,12 +253,16 @@ mod tests {
     fn a_rotation_adds_an_active_set_and_keeps_the_others() {
         let folder = Folder::new("rotate");
         let path = folder.keys();
-        assert!(create(&path, true).is_err(), "nothing to rotate");
-        create(&path, false).unwrap();
+        assert!(change(&path, Change::Rotate).is_err(), "nothing to rotate");
+        create(&path).unwrap();
         let before = Keyring::parse(&fs::read_to_string(&path).unwrap()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        create(&path, true).unwrap();
-        create(&path, true).unwrap();
+        change(&path, Change::Rotate).unwrap();
+        change(&path, Change::Add).unwrap();
+        let added = Keyring::parse(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(list(&added), "k1\nk2 active\nk3\n");
+        assert!(change(&path, Change::Activate("k4")).unwrap_err().contains("no key set k4"));
+        change(&path, Change::Activate("k3")).unwrap();
         let after = Keyring::parse(&fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!(list(&after), "k1\nk2\nk3 active\n");
         assert_eq!(mode(&path), 0o640, "as the operator set it");
@@ -245,13 +276,13 @@ mod tests {
         let folder = Folder::new("refuse");
         let path = folder.keys();
         fs::write(&path, "{}").unwrap();
-        assert!(create(&path, true).is_err());
+        assert!(change(&path, Change::Rotate).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
         fs::remove_file(&path).unwrap();
-        create(&path, false).unwrap();
+        create(&path).unwrap();
         let other = folder.0.join(".keys.new");
         fs::write(&other, "").unwrap();
-        assert!(create(&path, true).unwrap_err().contains("another rotation"));
+        assert!(change(&path, Change::Rotate).unwrap_err().contains("another rotation"));
         assert!(other.exists());
     }
 
@@ -266,7 +297,7 @@ mod tests {
         let no_files = |_: &Path| Err(String::new());
         let config = stepup::config::Config::read(&vars, &no_files, &[], false).ok().unwrap();
         assert_eq!(config.apps[0].broker_user, "crm-user");
-        assert_eq!(config.apps[0].api_key_sha256[..], Sha256::digest(key.as_bytes())[..]);
+        assert_eq!(config.apps[0].api_keys_sha256[0][..], Sha256::digest(key.as_bytes())[..]);
         assert_ne!(told, app("crm", Some("crm-user")).unwrap());
         assert!(app("not.a.name", None).is_err());
         assert!(app("crm", Some("")).is_err());

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stepup::config;
-use stepup_workers::{audit_command, demo, keys, operate, roles, sim};
+use stepup_workers::keys::Change;
+use stepup_workers::{audit_command, demo, keys, load, operate, roles, sim};
 
 /// Self-hosted two-factor authentication as queue-driven workers.
 #[derive(Parser)]
@@ -21,8 +22,8 @@ enum Command {
     All,
     /// Run the HTTP ingress.
     Ingress,
-    /// Run these workers: code-generation, verification, directory, sms-delivery, email-fallback,
-    /// audit, notification, notice-delivery, timers, janitor.
+    /// Run these workers: code-generation, verification, settings, directory, sms-delivery,
+    /// email-fallback, audit, notification, notice-delivery, timers, janitor.
     Work {
         /// Which.
         #[arg(required = true)]
@@ -66,6 +67,8 @@ enum Command {
     Sim,
     /// Walk through two logins against a running system.
     Demo,
+    /// Drive logins against a running system and measure; its SMS must go to `stepup sim`.
+    Load(Box<load::Order>),
 }
 
 #[derive(Subcommand)]
@@ -76,13 +79,23 @@ enum ConfigCommand {
 
 #[derive(Subcommand)]
 enum KeysCommand {
-    /// Write a new key file, or with --rotate a new set into an existing one.
+    /// Write a new key file, or with --rotate or --add a new set into an existing one.
     Create {
         /// The file.
         file: PathBuf,
-        /// Add a set, make it active and keep the old ones.
+        /// Add a set, make it active and keep the old ones: for when every process stops meanwhile.
         #[arg(long)]
         rotate: bool,
+        /// Add a set that only opens, to be activated when every process has it.
+        #[arg(long, conflicts_with = "rotate")]
+        add: bool,
+    },
+    /// Make a set of a key file the active one.
+    Activate {
+        /// The file.
+        file: PathBuf,
+        /// The id of the set, as `list` shows it.
+        kid: String,
     },
     /// Print the public key that apps seal to.
     Public,
@@ -131,7 +144,10 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Topology { check } => operate::topology(check).await,
         Command::Config { command: ConfigCommand::Check } => operate::check_config(),
         Command::Keys { command } => print(&match command {
-            KeysCommand::Create { file, rotate } => keys::create(&file, rotate)?,
+            KeysCommand::Create { file, rotate: true, .. } => keys::change(&file, Change::Rotate)?,
+            KeysCommand::Create { file, add: true, .. } => keys::change(&file, Change::Add)?,
+            KeysCommand::Create { file, .. } => keys::create(&file)?,
+            KeysCommand::Activate { file, kid } => keys::change(&file, Change::Activate(&kid))?,
             KeysCommand::Public => keys::public(operate::keyring()?.as_ref()),
             KeysCommand::List => keys::list(operate::keyring()?.as_ref()),
             KeysCommand::App { name, broker_user } => keys::app(&name, broker_user.as_deref())?,
@@ -143,6 +159,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             sim::run(sim::Settings::from_env()?, stop).await
         }
         Command::Demo => demo::run().await,
+        Command::Load(order) => load::run(*order).await,
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -42,6 +42,8 @@ pub enum Role {
     CodeGeneration,
     /// Judges guesses.
     Verification,
+    /// Takes what members ask to change.
+    Settings,
     /// Keeps accounts and members.
     Directory,
     /// Hands codes to the SMS provider.
@@ -65,6 +67,7 @@ impl Role {
     pub const ALL: &'static [Self] = &[
         Self::CodeGeneration,
         Self::Verification,
+        Self::Settings,
         Self::Directory,
         Self::SmsDelivery,
         Self::EmailFallback,
@@ -79,7 +82,9 @@ impl Role {
         match self {
             Self::SmsDelivery => &[Need::Sms],
             Self::EmailFallback | Self::NoticeDelivery => &[Need::Mail],
-            Self::CodeGeneration | Self::Verification | Self::Directory => &[Need::Apps],
+            Self::CodeGeneration | Self::Verification | Self::Settings | Self::Directory => {
+                &[Need::Apps]
+            }
             Self::Audit | Self::Notification | Self::Timers | Self::Janitor => &[],
         }
     }
@@ -216,8 +221,10 @@ async fn start_ingress(
         .await
         .map_err(|error| format!("STEPUP_HTTP_ADDR {}: {error}", config.http_addr))?;
     tracing::info!(address = %config.http_addr, "ingress");
-    let keys =
-        config.apps.iter().map(|app| ApiKey { app: app.name.clone(), sha256: app.api_key_sha256 });
+    let keys = config.apps.iter().flat_map(|app| {
+        let key = |sha256: &[u8; 32]| ApiKey { app: app.name.clone(), sha256: *sha256 };
+        app.api_keys_sha256.iter().map(key)
+    });
     let seal_to = config.public_key.clone().ok_or("STEPUP_PUBLIC_KEY is missing")?;
     // The requester outlives the listener: requests that run at the stop still get their answer.
     let requester = Requester::start(broker, &CancellationToken::new());
@@ -255,6 +262,9 @@ fn start(
             run.worker(worker, "code_generation.bulk");
         }
         Role::Verification => run.worker(Arc::new(Verification { rules }), "verification.login"),
+        Role::Settings => {
+            run.worker(Arc::new(crate::settings::Settings { rules }), "settings.settings");
+        }
         Role::Directory => {
             run.worker(Arc::new(Directory { keys }), "directory.settings");
             run.worker(Arc::new(Unroutable), "unroutable.bulk");

@@ -21,9 +21,8 @@ const TICK: Duration = Duration::from_millis(250);
 /// What was caused in this time is published again when the broker was emptied: a code lives ten
 /// minutes at most, and a notice is given up within three.
 const REPLAY: time::Duration = time::Duration::HOUR;
-/// How often the exchanges, queues and bindings are declared again: what an operator's slip has
-/// removed is back by then, and the work that waited for it goes on.
-const DECLARE_AGAIN: Duration = Duration::from_secs(15);
+/// How often the broker is looked at: what an operator's slip has removed is back by then.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// How far back pending work is looked for when the broker was emptied.
 pub struct LookBack {
@@ -37,22 +36,16 @@ pub struct LookBack {
 /// be pending when the broker was emptied.
 pub async fn run(store: Store, broker: Broker, look_back: LookBack, stop: CancellationToken) {
     supervise("timers", stop, async |stop: CancellationToken| {
-        topology::declare(&broker).await?;
         let mut publisher = Publisher::open(&broker).await?;
-        if topology::emptied(&broker).await? {
-            let brought_back = bring_back(&store, &mut publisher, &look_back).await?;
-            observe::brought_back(brought_back);
-            topology::mark_filled(&broker).await?;
-        }
-        let mut declared = Instant::now();
+        let mut looked: Option<Instant> = None;
         while !stop.is_cancelled() {
+            if looked.is_none_or(|then| then.elapsed() > LOOK_AGAIN) {
+                restore(&store, &broker, &mut publisher, &look_back).await?;
+                looked = Some(Instant::now());
+            }
             let mut again = false;
             for due in Due::ALL {
                 again |= sweep(&store, &mut publisher, due).await?;
-            }
-            if declared.elapsed() > DECLARE_AGAIN {
-                topology::declare(&broker).await?;
-                declared = Instant::now();
             }
             if !again {
                 tokio::select! {
@@ -64,6 +57,22 @@ pub async fn run(store: Store, broker: Broker, look_back: LookBack, stop: Cancel
         Ok(())
     })
     .await;
+}
+
+/// Declares what the broker lacks. If that is everything, it was emptied, and what the database knows
+/// to be pending is published again.
+async fn restore(
+    store: &Store,
+    broker: &Broker,
+    publisher: &mut Publisher,
+    look_back: &LookBack,
+) -> Result<(), Fault> {
+    topology::declare(broker).await?;
+    if topology::emptied(broker).await? {
+        observe::brought_back(bring_back(store, publisher, look_back).await?);
+        topology::mark_filled(broker).await?;
+    }
+    Ok(())
 }
 
 /// Publishes again what the inbox says was caused, under the same ids, so that whatever was handled

@@ -55,16 +55,16 @@ impl Worker for Verification {
         facts: Option<Facts>,
         ctx: &mut Ctx<'_>,
     ) -> Decided<Write> {
-        verification::decide(&guess.message, facts, &self.rules, ctx.now)
+        verification::decide(&guess.message, facts, &self.rules, ctx)
     }
 
     async fn store(
         &self,
         tx: &Tx<'_>,
         verdicts: &[&Decided<Write>],
-        _: Timestamp,
+        now: Timestamp,
     ) -> Result<(), Fault> {
         let writes: Vec<&Write> = verdicts.iter().filter_map(|v| v.write.as_ref()).collect();
-        store::write_guesses(tx, &writes).await
+        store::write_guesses(tx, &writes, now).await
     }
 }

@@ -32,18 +32,18 @@ up_docker() {
 
 choose_folder_of_docker() {
     STATE=$DIR
-    write_compose_secrets "$STATE/docker-secrets"
+    write_compose_secrets "$STATE/docker-secrets" "$TEST_PREFIXES"
 }
 
 # The files that docker-compose.yml hands to its containers. They must be readable for the users
 # in there, so it is the folder that keeps everybody else out.
-write_compose_secrets() { # FOLDER
+write_compose_secrets() { # FOLDER PREFIXES
     mkdir -p "$1"
     chmod 700 "$1"
     # Whatever the repository's own list of ignored files says.
     printf '*\n' >"$1/.gitignore"
     load_passwords "$1"
-    write_definitions "$1/rabbitmq-definitions.json"
+    write_definitions "$1/rabbitmq-definitions.json" "$2"
     printf '%s' "$DATABASE_PASSWORD" >"$1/postgres-password"
     printf 'amqp://stepup:%s@rabbitmq:5672/%%2f' "$STEPUP_PASSWORD" >"$1/amqp-url"
     printf 'postgres://stepup:%s@postgres:5432/stepup' "$DATABASE_PASSWORD" >"$1/database-url"
@@ -59,7 +59,7 @@ write_compose_secrets() { # FOLDER
 compose_secrets() {
     local folder
     folder=$(realpath -m "${STEPUP_SECRETS_DIR:-$REPOSITORY/secrets}")
-    write_compose_secrets "$folder"
+    write_compose_secrets "$folder" stepup
     say "written: $folder (keep a copy of it)"
     [[ -s $folder/keys ]] || cat >&2 <<TEXT
 The keys that seal codes and contacts are still missing there. Make them once:

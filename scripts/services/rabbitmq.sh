@@ -3,8 +3,13 @@
 #
 # Read by services.sh: the private RabbitMQ, its users, its start and its end.
 
-# The broker's users. An app may publish requests, and declare, bind and read queues of its own.
-write_definitions() {
+# The prefixes under which the product runs at a broker that is only for trying and testing: its
+# own, and those that the tests draw.
+TEST_PREFIXES='(stepup|t[0-9a-f]{8})'
+
+# The broker's users. An app may publish requests and hear events under a prefix that matches
+# PREFIXES, and declare, bind and read queues of its own.
+write_definitions() { # FILE PREFIXES
     cat >"$1" <<JSON
 {
   "vhosts": [{"name": "/"}],
@@ -16,9 +21,9 @@ write_definitions() {
   "permissions": [
     {"user": "stepup", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},
     {"user": "demo", "vhost": "/", "configure": "^demo\\\\..*",
-     "write": "^(stepup\\\\.requests|demo\\\\..*)$", "read": "^(stepup\\\\.events|demo\\\\..*)$"},
+     "write": "^($2\\\\.requests|demo\\\\..*)$", "read": "^($2\\\\.events|demo\\\\..*)$"},
     {"user": "other", "vhost": "/", "configure": "^other\\\\..*",
-     "write": "^(stepup\\\\.requests|other\\\\..*)$", "read": "^(stepup\\\\.events|other\\\\..*)$"}
+     "write": "^($2\\\\.requests|other\\\\..*)$", "read": "^($2\\\\.events|other\\\\..*)$"}
   ]
 }
 JSON
@@ -33,7 +38,7 @@ configure_rabbitmq() {
     [[ -d $home ]] || mkdir -m 700 "$home"
     (
         umask 077
-        write_definitions "$home/definitions.json"
+        write_definitions "$home/definitions.json" "$TEST_PREFIXES"
         # Erlang would make one itself, but not from the system's random source.
         [[ -s $home/.erlang.cookie ]] || random_hex 20 >"$home/.erlang.cookie"
         chmod 400 "$home/.erlang.cookie"
@@ -101,9 +106,15 @@ launch_rabbitmq() {
     remember_process rabbitmq $!
 }
 
+# Whether the running broker was started with the users that it would be given today.
+definitions_are_current() {
+    write_definitions /dev/stdout "$TEST_PREFIXES" | cmp -s - "$STATE/rabbitmq/definitions.json"
+}
+
 start_rabbitmq() {
     local attempt
-    if alive rabbitmq && rabbitmq_ports && wait_until rabbitmq rabbitmq_answers; then
+    if alive rabbitmq && definitions_are_current && rabbitmq_ports &&
+        wait_until rabbitmq rabbitmq_answers; then
         return 0
     fi
     end_process rabbitmq TERM

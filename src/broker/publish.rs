@@ -21,6 +21,7 @@ use super::{
 use crate::{
     fault::Fault,
     message::{DeadLetter, Exchange, Incoming, Outgoing, Rung},
+    observe,
 };
 
 /// How much of a dead letter's detail is kept: enough for a sentence, and the header frame has to
@@ -127,6 +128,7 @@ impl Publisher {
         );
         self.replying = replying;
         self.channel = channel?;
+        count(batch);
         Ok(())
     }
 
@@ -221,6 +223,27 @@ impl Publisher {
             properties: again(self.broker.user(), message, headers)?
                 .with_content_type(SEALED.into()),
         })
+    }
+}
+
+/// Counts what the broker has taken, by where it went.
+fn count(batch: &[Publication<'_>]) {
+    const KINDS: [&str; 6] = ["requests", "commands", "events", "reply", "retry", "dead"];
+    let mut counts = [0_usize; KINDS.len()];
+    for publication in batch {
+        counts[match publication {
+            Publication::Message(Outgoing { delay: Some(_), .. }) | Publication::Again { .. } => 4,
+            Publication::Message(Outgoing { exchange, .. }) => match exchange {
+                Exchange::Requests => 0,
+                Exchange::Commands => 1,
+                Exchange::Events => 2,
+            },
+            Publication::Reply(_) => 3,
+            Publication::Dead(_) => 5,
+        }] += 1;
+    }
+    for (kind, count) in KINDS.into_iter().zip(counts) {
+        observe::published(kind, count);
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     properties::{APP, Headers, durable, now, short},
     supervise,
 };
-use crate::{fault::Fault, message::Outgoing};
+use crate::{fault::Fault, message::Outgoing, observe};
 
 /// Requests whose confirm or answer is awaited at once in this process. More wait for a place; it
 /// bounds memory, and is more than the broker confirms in a tenth of a second.
@@ -201,7 +201,10 @@ async fn publish(
         Err(error) => Err(error),
     };
     let outcome = match confirmation.map_err(|error| classify("publish a request", &error))? {
-        Confirmation::Ack(None) => Ok(()),
+        Confirmation::Ack(None) => {
+            observe::published("requests", 1);
+            Ok(())
+        }
         Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
             let fault = away("no queue for a request: run `stepup topology`");
             // Nobody listening any more is fine.

@@ -42,7 +42,7 @@ pub struct WorkQueue {
 }
 
 /// Who gets what. Each queue is also bound to `home` with its full name.
-pub const WORK_QUEUES: [WorkQueue; 10] = [
+pub const WORK_QUEUES: [WorkQueue; 11] = [
     WorkQueue {
         name: "code_generation.login",
         routes: &[(
@@ -61,6 +61,21 @@ pub const WORK_QUEUES: [WorkQueue; 10] = [
     WorkQueue {
         name: "directory.settings",
         routes: &[(Exchange::Requests, &["directory.account", "directory.member"])],
+    },
+    WorkQueue {
+        name: "settings.settings",
+        routes: &[(
+            Exchange::Requests,
+            &[
+                "enrolment.start",
+                "enrolment.send",
+                "number.change",
+                "factor.disable",
+                "email_backup.set",
+                "settings.change.request",
+                "settings.change.redeem",
+            ],
+        )],
     },
     WorkQueue { name: "sms_delivery.login", routes: &[(Exchange::Commands, &["sms.send"])] },
     WorkQueue { name: "email_fallback.login", routes: &[(Exchange::Commands, &["email.send"])] },
@@ -417,6 +432,26 @@ mod tests {
                 for key in keys.iter().filter(|_| *exchange != Exchange::Events) {
                     assert!(seen.insert((*exchange, *key)), "{key} twice");
                     assert_eq!(home_queue(*exchange, key), Some(queue.name));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn r111_what_a_login_needs_waits_behind_nothing_else() {
+        const LOGIN: &[(Exchange, &str)] = &[
+            (Exchange::Requests, "challenge.issue"),
+            (Exchange::Requests, "challenge.resend"),
+            (Exchange::Requests, "challenge.cancel"),
+            (Exchange::Requests, "challenge.verify"),
+            (Exchange::Commands, "sms.send"),
+            (Exchange::Commands, "email.send"),
+        ];
+        for queue in &WORK_QUEUES {
+            let is_login = queue.name.ends_with(".login");
+            for (exchange, keys) in queue.routes {
+                for key in *keys {
+                    assert_eq!(LOGIN.contains(&(*exchange, key)), is_login, "{} {key}", queue.name);
                 }
             }
         }

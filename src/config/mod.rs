@@ -72,8 +72,8 @@ pub struct App {
     pub name: AppName,
     /// The user it logs in to the broker with.
     pub broker_user: String,
-    /// SHA-256 of its API key as text.
-    pub api_key_sha256: [u8; 32],
+    /// SHA-256 of each of its API keys as text: one, or two while they change.
+    pub api_keys_sha256: Vec<[u8; 32]>,
 }
 
 /// How log lines are written.
@@ -366,6 +366,8 @@ fn policy(s: &mut Source) -> Policy {
     };
     let mut time = |name, usual| s.read(name, values::seconds).unwrap_or(usual);
     let challenge_life = time("STEPUP_CHALLENGE_SECONDS", usual.challenge_life);
+    let setting_life = time("STEPUP_SETTING_SECONDS", usual.setting_life);
+    let approval_life = time("STEPUP_APPROVAL_SECONDS", usual.approval_life);
     let guess_wait = time("STEPUP_GUESS_WAIT_SECONDS", usual.guess_wait);
     let guess_wait_max = time("STEPUP_GUESS_WAIT_MAX_SECONDS", usual.guess_wait_max);
     let fallback_after = time("STEPUP_FALLBACK_SECONDS", usual.fallback_after);
@@ -377,6 +379,8 @@ fn policy(s: &mut Source) -> Policy {
             .read("STEPUP_CODE_DIGITS", values::number(0..=u8::MAX))
             .unwrap_or(usual.code_digits),
         challenge_life,
+        setting_life,
+        approval_life,
         wrong_per_challenge: s
             .read("STEPUP_WRONG_PER_CHALLENGE", values::number(0..=i16::MAX))
             .unwrap_or(usual.wrong_per_challenge),

@@ -87,6 +87,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("STEPUP_LOG_FORMAT", "json or text; without it, text on a terminal and json elsewhere"),
     Setting::new("STEPUP_CODE_DIGITS", "digits of a code: 6 to 10").or("6"),
     Setting::new("STEPUP_CHALLENGE_SECONDS", "life of a challenge and its code").or("600"),
+    Setting::new("STEPUP_SETTING_SECONDS", "life of a challenge that approves a change of a setting")
+        .or("300"),
+    Setting::new("STEPUP_APPROVAL_SECONDS", "how long an approved change may be carried out").or("120"),
     Setting::new("STEPUP_WRONG_PER_CHALLENGE", "wrong codes that end a challenge").or("5"),
     Setting::new("STEPUP_WRONG_IN_A_ROW", "wrong codes in a row after which a member waits").or("5"),
     Setting::new("STEPUP_GUESS_WAIT_SECONDS", "the first such wait; it doubles each time").or("30"),
@@ -250,6 +253,19 @@ mod tests {
             for name in names {
                 assert_eq!(unknown(name), None, "{}", file.display());
             }
+        }
+    }
+
+    #[test]
+    fn the_operators_document_lists_every_setting() {
+        let document = include_str!("../../docs/operations.md");
+        for Setting { name, meaning, default, .. } in SETTINGS {
+            let default = default.map_or(String::new(), |default| format!("`{default}` "));
+            let row = format!("| `{name}` | {default}| {meaning} |");
+            assert!(
+                document.lines().any(|line| line == row),
+                "missing in docs/operations.md: {row}"
+            );
         }
     }
 

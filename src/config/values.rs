@@ -128,12 +128,43 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
+/// API keys an app may have at a time: the one in use and, while they change, its successor.
+const API_KEYS_MAX: usize = 2;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AppEntry {
     app: AppName,
     broker_user: Option<String>,
-    api_key_sha256: String,
+    api_key_sha256: Digests,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Digests {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Digests {
+    /// One or more, each of its own.
+    fn read(self, app: &AppName) -> Result<Vec<[u8; 32]>, String> {
+        let texts = match self {
+            Self::One(text) => vec![text],
+            Self::Several(texts) => texts,
+        };
+        if !(1..=API_KEYS_MAX).contains(&texts.len()) {
+            return Err(format!(
+                "app {app}: api_key_sha256 must be one digest, or a list of 1 to {API_KEYS_MAX}"
+            ));
+        }
+        texts.iter().map(|text| digest(text)).collect::<Option<_>>().ok_or_else(|| {
+            format!(
+                "app {app}: api_key_sha256 must be the 64 hexadecimal digits of a SHA-256, never \
+                 the key itself"
+            )
+        })
+    }
 }
 
 /// The list of apps. `broker_user` is the app's name when left out.
@@ -149,12 +180,7 @@ pub(super) fn apps(text: &str) -> Result<Vec<App>, String> {
     let mut apps = Vec::with_capacity(entries.len());
     let (mut names, mut users, mut digests) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for AppEntry { app: name, broker_user, api_key_sha256 } in entries {
-        let Some(api_key_sha256) = digest(&api_key_sha256) else {
-            return Err(format!(
-                "app {name}: api_key_sha256 must be the 64 hexadecimal digits of a SHA-256, never \
-                 the key itself"
-            ));
-        };
+        let api_keys_sha256 = api_key_sha256.read(&name)?;
         let broker_user = broker_user.unwrap_or_else(|| name.to_string());
         if broker_user.is_empty() {
             return Err(format!("app {name}: broker_user must not be empty"));
@@ -165,10 +191,10 @@ pub(super) fn apps(text: &str) -> Result<Vec<App>, String> {
         if !users.insert(broker_user.clone()) {
             return Err(format!("app {name} has the broker_user of another app: give it its own"));
         }
-        if !digests.insert(api_key_sha256) {
-            return Err(format!("app {name} has the API key of another app: give it its own"));
+        if !api_keys_sha256.iter().all(|digest| digests.insert(*digest)) {
+            return Err(format!("app {name} has an API key that is listed twice: give it its own"));
         }
-        apps.push(App { name, broker_user, api_key_sha256 });
+        apps.push(App { name, broker_user, api_keys_sha256 });
     }
     Ok(apps)
 }
@@ -296,7 +322,20 @@ mod tests {
         }
         let only = apps(&format!(r#"[{{"app":"crm","api_key_sha256":"{}"}}]"#, "ab".repeat(32)));
         let only = only.unwrap().remove(0);
-        assert_eq!((only.broker_user.as_str(), only.api_key_sha256), ("crm", [0xab; 32]));
+        assert_eq!((only.broker_user.as_str(), only.api_keys_sha256), ("crm", vec![[0xab; 32]]));
+    }
+
+    #[test]
+    fn an_app_may_have_two_keys_while_they_change_and_no_more() {
+        let read = |digits: &[&str]| {
+            let digests: Vec<String> = digits.iter().map(|digit| digit.repeat(64)).collect();
+            apps(&serde_json::json!([{ "app": "crm", "api_key_sha256": digests }]).to_string())
+        };
+        assert_eq!(read(&["1", "2"]).unwrap()[0].api_keys_sha256, [[0x11; 32], [0x22; 32]]);
+        assert_eq!(read(&["1"]).unwrap()[0].api_keys_sha256, [[0x11; 32]]);
+        for wrong in [&[][..], &["1", "2", "3"], &["1", "1"], &["1", "x"]] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

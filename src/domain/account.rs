@@ -1,7 +1,7 @@
 //! The account: a company, and what it has decided about codes.
 
 use super::challenge::words;
-use super::id::{AccountId, AppName};
+use super::id::{AccountId, AppName, SettingName};
 use super::phone::Country;
 
 words! {
@@ -33,4 +33,15 @@ pub struct Account {
     pub countries: Vec<Country>,
     /// Its way with the fallback.
     pub email_fallback: EmailFallback,
+    /// Settings whose change takes a code. Data, so that a new one needs no release.
+    pub sensitive_settings: Vec<SettingName>,
+    /// Whether a member with 2FA off is refused such a change, rather than let through without a
+    /// code (D-8).
+    pub require_for_sensitive_settings: bool,
+    /// Whether 2FA is mandatory for all members: then none can turn it off.
+    pub mandatory: bool,
 }
+
+/// The sensitive settings of an account that has said nothing of its own.
+pub const SENSITIVE_SETTINGS: [&str; 3] =
+    ["bank_account", "instant_payouts", "statement_descriptor"];

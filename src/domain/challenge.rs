@@ -2,8 +2,10 @@
 
 use super::Timestamp;
 use super::account::EmailFallback;
-use super::code::CodeDigest;
-use super::id::{AccountId, ChallengeId, LoginId, MemberId};
+use super::code::{Binding, CodeDigest};
+use super::id::{AccountId, ChallengeId, LoginId, MemberId, SettingName};
+use super::keys::{Keyring, Place};
+use zeroize::Zeroizing;
 
 /// Declares an enum with one fixed word per variant: the word in the database, in messages and on
 /// metrics.
@@ -65,6 +67,38 @@ words! {
     Purpose {
         /// A login: the second step after the password.
         Login = "login",
+        /// Turning 2FA on: that the number is the member's.
+        Enrolment = "enrolment",
+        /// A change of number, first step with 2FA on: that it is the member who asks.
+        NumberChangeCurrent = "number_change_current",
+        /// A change of number, last step: that the new number is the member's.
+        NumberChangeNew = "number_change_new",
+        /// Turning 2FA off.
+        Disable = "disable",
+        /// One exact change of a sensitive setting.
+        Setting = "setting",
+    }
+}
+
+impl Purpose {
+    /// Whether email may back up the SMS (D-2). Where the phone itself is proved, it may not.
+    pub const fn email_may_back_up(self) -> bool {
+        matches!(self, Self::Login | Self::Setting)
+    }
+
+    /// Whether the code goes to the number that the verification binds to the member, rather than
+    /// to the one that is bound already.
+    pub const fn binds_number(self) -> bool {
+        matches!(self, Self::Enrolment | Self::NumberChangeNew)
+    }
+
+    /// Whether 2FA has to be on while the challenge is open, or off; `None` where either will do.
+    pub const fn factor_must_be(self) -> Option<bool> {
+        match self {
+            Self::Login | Self::NumberChangeCurrent | Self::Disable | Self::Setting => Some(true),
+            Self::Enrolment => Some(false),
+            Self::NumberChangeNew => None,
+        }
     }
 }
 
@@ -105,10 +139,16 @@ words! {
         Requested = "requested",
         /// 2FA was switched off meanwhile.
         FactorDisabled = "factor_disabled",
+        /// 2FA was switched on meanwhile.
+        FactorEnabled = "factor_enabled",
         /// The member was deactivated meanwhile.
         MemberDeactivated = "member_deactivated",
         /// The number the code went to is no longer the member's.
         TargetChanged = "target_changed",
+        /// The number the code went to belongs to a company.
+        CompanyOwnedNumber = "company_owned_number",
+        /// The account has made 2FA mandatory meanwhile.
+        MandatoryByAccount = "mandatory_by_account",
     }
 }
 
@@ -139,10 +179,19 @@ pub struct Challenge {
     pub account: AccountId,
     /// The member.
     pub member: MemberId,
-    /// The pending login it completes.
+    /// The pending login it completes; for a setting, the app's name of the change; for a member's
+    /// own factor, the purpose, since there is one of each at a time.
     pub login: LoginId,
     /// What it proves.
     pub purpose: Purpose,
+    /// What exactly is approved, as a digest that the code is bound to. Empty where the
+    /// purpose says it all.
+    pub operation: Vec<u8>,
+    /// Which setting is changed, if one is.
+    pub setting: Option<SettingName>,
+    /// Sealed: the number to bind, as E.164, or the summary of the change of a setting. Gone once
+    /// the challenge has ended.
+    pub detail_sealed: Option<Vec<u8>>,
     /// Where it stands.
     pub state: State,
     /// Why it was cancelled, if it was.
@@ -155,7 +204,7 @@ pub struct Challenge {
     pub digest: CodeDigest,
     /// The deliverable copy of the code; gone once the challenge has ended.
     pub code_sealed: Option<Vec<u8>>,
-    /// Blind index of the number on the day of issue.
+    /// Blind index of the number that the code goes to.
     pub phone_index: Vec<u8>,
     /// Blind index of the address on the day of issue, if email was a backup then.
     pub email_index: Option<Vec<u8>>,
@@ -172,6 +221,25 @@ pub struct Challenge {
 }
 
 impl Challenge {
+    /// The number to bind or the summary of what is approved. `None` without one, or if it was
+    /// sealed with a key that is lost.
+    pub fn detail_in_clear(&self, keys: &Keyring) -> Option<Zeroizing<String>> {
+        let place = Place::Detail(self.id.0.as_bytes());
+        let clear = keys.open(&place, self.detail_sealed.as_deref()?).ok()?;
+        std::str::from_utf8(&clear).ok().map(|text| Zeroizing::new(text.to_owned()))
+    }
+
+    /// What its code is good for.
+    pub fn binding(&self) -> Binding<'_> {
+        Binding {
+            account: &self.account,
+            member: &self.member,
+            challenge: self.id,
+            purpose: self.purpose.label(),
+            operation: &self.operation,
+        }
+    }
+
     /// Whether the code may still be entered at `now`.
     pub fn live(&self, now: Timestamp) -> bool {
         self.state == State::Open && now < self.expires_at
@@ -181,6 +249,12 @@ impl Challenge {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn d2_email_backs_up_logins_and_settings_only() {
+        let with: Vec<_> = Purpose::ALL.iter().filter(|p| p.email_may_back_up()).collect();
+        assert_eq!(with, [&Purpose::Login, &Purpose::Setting]);
+    }
 
     #[test]
     fn every_word_reads_back_as_itself() {

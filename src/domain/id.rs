@@ -83,6 +83,10 @@ text_id! {
     /// The app's name for one pending login: what the code will complete.
     LoginId
 }
+text_id! {
+    /// A sensitive setting of an account: `bank_account`.
+    SettingName
+}
 
 /// One open demand for proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use std::fmt;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::Mac;
+use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -43,6 +44,16 @@ struct KeySet {
     pepper: Zeroizing<[u8; 32]>,
     seal: Zeroizing<[u8; 32]>,
     opener: crypto_box::SecretKey,
+    signer: Ed25519KeyPair,
+}
+
+/// The key that approvals are signed with. Derived, so that a key file needs no further key.
+fn signer(opener: &[u8; 32]) -> Result<Ed25519KeyPair, String> {
+    let seed = Zeroizing::new(<[u8; 32]>::from(
+        keyed(opener, "stepup/approval-key/v1").finalize().into_bytes(),
+    ));
+    Ed25519KeyPair::from_seed_unchecked(seed.as_ref())
+        .map_err(|_| "no signing key can be made of `opener`".to_owned())
 }
 
 /// All keys a worker holds. No `Debug`; the memory is wiped when dropped.
@@ -102,11 +113,21 @@ fn draw_key(rng: &mut dyn super::Chance) -> Zeroizing<String> {
 /// Base64 as the rest of the world reads it (RFC 4648 §4).
 pub mod base64 {
     use ::base64::Engine as _;
-    use ::base64::engine::general_purpose::STANDARD;
+    use ::base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
     /// Encodes.
     pub fn encode(bytes: &[u8]) -> String {
         STANDARD.encode(bytes)
+    }
+
+    /// Encodes for URLs and JWTs (RFC 4648 §5), without padding.
+    pub fn encode_url(bytes: &[u8]) -> String {
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Decodes what [`encode_url`] makes.
+    pub fn decode_url(text: &str) -> Option<Vec<u8>> {
+        URL_SAFE_NO_PAD.decode(text).ok()
     }
 
     /// Decodes; `None` for what is no base64.
@@ -129,6 +150,8 @@ fn key_bytes(text: &str, name: &str) -> Result<Zeroizing<[u8; 32]>, String> {
 pub enum Place<'a> {
     /// The deliverable copy of a challenge's code: challenge, expiry in Unix seconds.
     Code(&'a [u8; 16], i64),
+    /// The detail of a challenge: the number it binds, or the summary of what it approves.
+    Detail(&'a [u8; 16]),
     /// A contact: account, member, `phone` or `email`.
     Contact(&'a str, &'a str, &'a str),
 }
@@ -145,6 +168,10 @@ impl Place<'_> {
                 add(b"stepup/code");
                 add(*challenge);
                 add(&expires.to_be_bytes());
+            }
+            Self::Detail(challenge) => {
+                add(b"stepup/detail");
+                add(*challenge);
             }
             Self::Contact(account, member, kind) => {
                 add(b"stepup/contact");
@@ -165,10 +192,12 @@ impl Keyring {
         let mut sets = BTreeMap::new();
         for (name, set) in &file.sets {
             let kid = KeyId::parse(name).ok_or_else(|| format!("`{name}` is no key id"))?;
+            let opener = key_bytes(&set.opener, "opener")?;
             let set = KeySet {
                 pepper: key_bytes(&set.pepper, "pepper")?,
                 seal: key_bytes(&set.seal, "seal")?,
-                opener: crypto_box::SecretKey::from(*key_bytes(&set.opener, "opener")?),
+                signer: signer(&opener)?,
+                opener: crypto_box::SecretKey::from(*opener),
             };
             sets.insert(kid, set);
         }
@@ -239,6 +268,29 @@ impl Keyring {
             .decrypt(XNonce::from_slice(nonce), Payload { msg: body, aad: &aad })
             .map(Zeroizing::new)
             .map_err(|_| SealError::Broken)
+    }
+
+    /// A JWT of these claims, signed with Ed25519 under the active set's key.
+    pub fn sign(&self, claims: &serde_json::Value) -> String {
+        let header = serde_json::json!({
+            "alg": "EdDSA", "typ": "JWT", "kid": self.active.as_str(),
+        });
+        let part = |value: &serde_json::Value| base64::encode_url(value.to_string().as_bytes());
+        let signed = format!("{}.{}", part(&header), part(claims));
+        let signature = self.active_set().signer.sign(signed.as_bytes());
+        format!("{signed}.{}", base64::encode_url(signature.as_ref()))
+    }
+
+    /// The public keys that what [`Self::sign`] makes is verified with, as a JWK set (RFC 7517).
+    pub fn approval_keys(&self) -> serde_json::Value {
+        let key = |(kid, set): (&KeyId, &KeySet)| {
+            serde_json::json!({
+                "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig",
+                "kid": kid.as_str(),
+                "x": base64::encode_url(set.signer.public_key().as_ref()),
+            })
+        };
+        serde_json::json!({ "keys": self.sets.iter().map(key).collect::<Vec<_>>() })
     }
 
     /// The blind index of a contact: equal for equal contacts, and says nothing without the key.

@@ -1,10 +1,11 @@
 //! The member: a person within an account.
 
-use super::Timestamp;
 use super::challenge::words;
+use super::email::EmailAddress;
 use super::id::{AccountId, MemberId};
 use super::keys::{Keyring, Place};
-use super::phone::Country;
+use super::phone::{Country, PhoneNumber};
+use super::{Chance, Timestamp};
 use zeroize::Zeroizing;
 
 words! {
@@ -53,6 +54,8 @@ pub struct Member {
     pub phone_textable: bool,
     /// When a code sent to the number was verified.
     pub phone_verified_at: Option<Timestamp>,
+    /// Since when the number is known to belong to a company: no code goes there.
+    pub phone_owned_at: Option<Timestamp>,
     /// The address.
     pub email: Option<Contact>,
     /// Whether the app says the address is confirmed.
@@ -72,6 +75,76 @@ pub struct Member {
 }
 
 impl Member {
+    /// A member of whom nothing is known yet: no contacts, 2FA off.
+    pub fn new(account: &AccountId, id: &MemberId) -> Self {
+        Self {
+            account: account.clone(),
+            id: id.clone(),
+            version: 0,
+            active: true,
+            role: Role::Member,
+            locale: "en".to_owned(),
+            phone: None,
+            phone_prefix_index: None,
+            phone_country: None,
+            phone_textable: false,
+            phone_verified_at: None,
+            phone_owned_at: None,
+            email: None,
+            email_verified: false,
+            two_factor: false,
+            email_backup: false,
+            notify_number_changes: false,
+            wrong_in_a_row: 0,
+            guess_after: None,
+            suspended_at: None,
+        }
+    }
+
+    /// Sets or removes the number. One that differs from the number before is unverified.
+    pub fn set_phone(
+        &mut self,
+        number: Option<&PhoneNumber>,
+        keys: &Keyring,
+        rng: &mut dyn Chance,
+    ) {
+        let new = number.map(|n| keys.blind("phone", n.e164()).to_vec());
+        if new.is_some() && new == self.phone.as_ref().map(|phone| phone.index.clone()) {
+            // Sealing it anew would look like a change.
+            return;
+        }
+        self.phone = number.zip(new).map(|(number, index)| Contact {
+            sealed: keys.seal(&self.place("phone"), number.e164().as_bytes(), rng),
+            index,
+        });
+        self.phone_prefix_index = number.map(|n| keys.blind("phone_prefix", n.prefix()).to_vec());
+        self.phone_country = number.map(PhoneNumber::country);
+        self.phone_textable = number.is_some_and(PhoneNumber::textable);
+        (self.phone_verified_at, self.phone_owned_at) = (None, None);
+    }
+
+    /// Sets or removes the address. One that differs from the address before is unconfirmed.
+    pub fn set_email(
+        &mut self,
+        email: Option<&EmailAddress>,
+        keys: &Keyring,
+        rng: &mut dyn Chance,
+    ) {
+        let new = email.map(|e| keys.blind("email", &e.folded()).to_vec());
+        if new.is_some() && new == self.email.as_ref().map(|email| email.index.clone()) {
+            return;
+        }
+        self.email = email.zip(new).map(|(email, index)| Contact {
+            sealed: keys.seal(&self.place("email"), email.as_str().as_bytes(), rng),
+            index,
+        });
+        self.email_verified = false;
+    }
+
+    fn place<'a>(&'a self, kind: &'a str) -> Place<'a> {
+        Place::Contact(self.account.as_str(), self.id.as_str(), kind)
+    }
+
     /// The address that may carry a code as a backup, if any.
     pub fn backup_email(&self) -> Option<&Contact> {
         self.email.as_ref().filter(|_| self.email_backup && self.email_verified)
@@ -88,8 +161,7 @@ impl Member {
     }
 
     fn clear(&self, contact: &Contact, kind: &str, keys: &Keyring) -> Option<Zeroizing<String>> {
-        let place = Place::Contact(self.account.as_str(), self.id.as_str(), kind);
-        let bytes = keys.open(&place, &contact.sealed).ok()?;
+        let bytes = keys.open(&self.place(kind), &contact.sealed).ok()?;
         std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
     }
 

@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod activity;
+pub mod approval;
 pub mod challenge;
 pub mod checkpoint;
 pub mod code;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use phonenumber::metadata::DATABASE;
-use phonenumber::{Mode, Type};
+use phonenumber::{Mode, Type, country::Source};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -68,6 +68,14 @@ impl PhoneNumber {
         }
         let home_id = home.as_str().parse().ok()?;
         let number = phonenumber::parse(Some(home_id), written).ok()?;
+        let number = match number.country().source() {
+            // Read again by the rules of its own country: by those of `home` the parser cuts off
+            // what looks like a trunk prefix there, and makes somebody else's number of it.
+            Source::Plus => phonenumber::parse(None, written).ok()?,
+            // The same would have to be done here, but where `home`'s own prefix ends is not told.
+            Source::Idd => return None,
+            Source::Number | Source::Default => number,
+        };
         let e164 = Zeroizing::new(number.format().mode(Mode::E164).to_string());
         // E.164: at most 15 digits; fewer than 7 reach nobody.
         if !(8..=16).contains(&e164.len()) {
@@ -149,6 +157,34 @@ mod tests {
             assert_eq!(number.mask(), "•••23");
             assert!(number.textable());
         }
+    }
+
+    #[test]
+    fn an_international_number_is_the_same_wherever_the_account_is_at_home() {
+        let numbers = [
+            "+4915123456789",
+            "+8613812345678",
+            "+12025550123",
+            "+447911123456",
+            "+390612345678",
+            "+79161234567",
+            "+819012345678",
+            "+61412345678",
+        ];
+        for home in ["US", "DE", "GB", "IT", "RU", "CN", "JP", "AU", "HU", "MX"] {
+            let home = Country::parse(home).unwrap();
+            for number in numbers {
+                let with_zeros = number.replace('+', "00");
+                for written in [number, with_zeros.as_str()] {
+                    let read = PhoneNumber::parse(written, home).unwrap();
+                    assert_eq!(read.e164(), number, "{written} at {}", home.as_str());
+                }
+            }
+        }
+        let germany = Country::parse("DE").unwrap();
+        let trunk = PhoneNumber::parse("+49 (0)151 23456789", us()).unwrap();
+        assert_eq!((trunk.e164(), trunk.country()), ("+4915123456789", germany));
+        assert!(PhoneNumber::parse("011 49 151 23456789", us()).is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::challenge::Purpose;
 use super::code::CODE_DIGITS;
 
 /// At most `count` within `within`.
@@ -24,6 +25,10 @@ pub struct Policy {
     pub code_digits: u8,
     /// Life of a challenge. 600 s is the hard maximum (NIST SP 800-63B-4 §3.1.3.2, ASVS 6.5.5).
     pub challenge_life: Duration,
+    /// Life of a challenge that approves the change of a setting.
+    pub setting_life: Duration,
+    /// How long an approved change may be carried out.
+    pub approval_life: Duration,
     /// Wrong codes a challenge bears (R-22).
     pub wrong_per_challenge: i16,
     /// Wrong codes in a row that a member may enter before having to wait.
@@ -61,6 +66,8 @@ impl Default for Policy {
         Self {
             code_digits: 6,
             challenge_life: seconds(600),
+            setting_life: seconds(300),
+            approval_life: seconds(120),
             wrong_per_challenge: 5,
             wrong_in_a_row: 5,
             guess_wait: seconds(30),
@@ -101,6 +108,15 @@ impl Policy {
             "STEPUP_CHALLENGE_SECONDS must be 1 to 600 (NIST SP 800-63B-4 §3.1.3.2)",
         );
         require(
+            self.setting_life <= seconds(600) && self.setting_life >= self.transaction_max * 2,
+            "STEPUP_SETTING_SECONDS must be at most 600, and at least twice \
+             STEPUP_TRANSACTION_SECONDS",
+        );
+        require(
+            (seconds(1)..=seconds(600)).contains(&self.approval_life),
+            "STEPUP_APPROVAL_SECONDS must be 1 to 600",
+        );
+        require(
             (1..=100).contains(&self.wrong_per_challenge),
             "STEPUP_WRONG_PER_CHALLENGE must be 1 to 100",
         );
@@ -128,10 +144,23 @@ impl Policy {
             "STEPUP_TRANSACTION_SECONDS must be at least 0.1",
         );
         require(
-            self.life_left_min < self.challenge_life,
-            "STEPUP_LIFE_LEFT_SECONDS must be less than STEPUP_CHALLENGE_SECONDS",
+            self.life_left_min < self.challenge_life && self.life_left_min < self.setting_life,
+            "STEPUP_LIFE_LEFT_SECONDS must be less than STEPUP_CHALLENGE_SECONDS and \
+             STEPUP_SETTING_SECONDS",
         );
         problems
+    }
+
+    /// The life of a challenge for this purpose.
+    pub const fn life(&self, purpose: Purpose) -> Duration {
+        match purpose {
+            Purpose::Setting => self.setting_life,
+            Purpose::Login
+            | Purpose::Enrolment
+            | Purpose::NumberChangeCurrent
+            | Purpose::NumberChangeNew
+            | Purpose::Disable => self.challenge_life,
+        }
     }
 
     /// The wait after `sends` sends before the next is granted.

@@ -14,13 +14,15 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 use crate::domain::account::EmailFallback;
-use crate::domain::challenge::{Channel, Purpose};
-use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, request_id};
+use crate::domain::challenge::Channel;
+use crate::domain::id::{
+    AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName, request_id,
+};
 use crate::domain::keys::PublicKey;
 use crate::domain::member::Role;
 use crate::domain::phone::Country;
 use crate::domain::schema::schema;
-use crate::message::{Exchange, Outgoing};
+use crate::message::{Exchange, LoginPurpose, Outgoing};
 
 /// The longest `Idempotency-Key`, in characters.
 pub const IDEMPOTENCY_KEY_MAX: usize = 255;
@@ -115,6 +117,8 @@ schema!(Ip, "Ip", {
 pub struct Endpoint {
     /// The routing key.
     pub key: &'static str,
+    /// Whether it opens a challenge, whose id then is the request's.
+    opens: bool,
     /// Members taken from the path.
     pub(super) path: &'static [Field],
     /// Members taken from the body.
@@ -129,18 +133,20 @@ const VERSION: Field = Field::required::<Version>("version", "a whole number of 
 /// `POST /v1/logins`.
 pub const ISSUE: Endpoint = Endpoint {
     key: "challenge.issue",
+    opens: true,
     path: &[],
     body: &[
         ACCOUNT,
         MEMBER,
         Field::required::<LoginId>("login", ID),
-        Field::optional::<Purpose>("purpose", "`login`"),
+        Field::optional::<LoginPurpose>("purpose", "`login`"),
     ],
 };
 
 /// `POST /v1/challenges/{challenge}/verify`.
 pub const VERIFY: Endpoint = Endpoint {
     key: "challenge.verify",
+    opens: false,
     path: &[CHALLENGE],
     body: &[ACCOUNT, Field::required::<Guess>("guess", "a text of 1 to 32 characters").sealed()],
 };
@@ -148,17 +154,80 @@ pub const VERIFY: Endpoint = Endpoint {
 /// `POST /v1/challenges/{challenge}/resend`.
 pub const RESEND: Endpoint = Endpoint {
     key: "challenge.resend",
+    opens: false,
     path: &[CHALLENGE],
     body: &[ACCOUNT, Field::optional::<Channel>("channel", "`sms` or `email`")],
 };
 
 /// `POST /v1/challenges/{challenge}/cancel`.
 pub const CANCEL: Endpoint =
-    Endpoint { key: "challenge.cancel", path: &[CHALLENGE], body: &[ACCOUNT] };
+    Endpoint { key: "challenge.cancel", opens: false, path: &[CHALLENGE], body: &[ACCOUNT] };
+
+const PHONE: &str = "a text: the number as the person writes it";
+
+/// `POST /v1/accounts/{account}/members/{member}/enrolment`.
+pub const START_ENROLMENT: Endpoint = Endpoint {
+    key: "enrolment.start",
+    opens: false,
+    path: &[ACCOUNT, MEMBER],
+    body: &[Field::optional::<Option<String>>("phone", PHONE).sealed()],
+};
+
+/// `POST /v1/accounts/{account}/members/{member}/enrolment/send`.
+pub const SEND_ENROLMENT: Endpoint =
+    Endpoint { key: "enrolment.send", opens: true, ..START_ENROLMENT };
+
+/// `POST /v1/accounts/{account}/members/{member}/number`.
+pub const CHANGE_NUMBER: Endpoint = Endpoint {
+    key: "number.change",
+    opens: true,
+    path: &[ACCOUNT, MEMBER],
+    body: &[
+        Field::required::<String>("phone", PHONE).sealed(),
+        Field::optional::<Option<ChallengeId>>("proof", "a UUID or null"),
+    ],
+};
+
+/// `POST /v1/accounts/{account}/members/{member}/disable`.
+pub const DISABLE: Endpoint =
+    Endpoint { key: "factor.disable", opens: true, path: &[ACCOUNT, MEMBER], body: &[] };
+
+/// `PUT /v1/accounts/{account}/members/{member}/email-backup`.
+pub const SET_EMAIL_BACKUP: Endpoint = Endpoint {
+    key: "email_backup.set",
+    opens: false,
+    path: &[ACCOUNT, MEMBER],
+    body: &[Field::required::<bool>("on", "true or false")],
+};
+
+const VALUE: &str = "a text: the value, or your digest of it";
+
+/// `POST /v1/accounts/{account}/members/{member}/settings`.
+pub const REQUEST_CHANGE: Endpoint = Endpoint {
+    key: "settings.change.request",
+    opens: true,
+    path: &[ACCOUNT, MEMBER],
+    body: &[
+        Field::required::<LoginId>("change", ID),
+        Field::required::<SettingName>("setting", ID),
+        Field::required::<String>("before", VALUE).sealed(),
+        Field::required::<String>("after", VALUE).sealed(),
+        Field::required::<String>("summary", "a text of 1 to 200 characters").sealed(),
+    ],
+};
+
+/// `POST /v1/challenges/{challenge}/redeem`.
+pub const REDEEM: Endpoint = Endpoint {
+    key: "settings.change.redeem",
+    opens: false,
+    path: &[CHALLENGE],
+    body: &[ACCOUNT, Field::required::<String>("before", VALUE).sealed()],
+};
 
 /// `PUT /v1/accounts/{account}`.
 pub const PUT_ACCOUNT: Endpoint = Endpoint {
     key: "directory.account",
+    opens: false,
     path: &[ACCOUNT],
     body: &[
         VERSION,
@@ -173,12 +242,18 @@ pub const PUT_ACCOUNT: Endpoint = Endpoint {
             "email_fallback",
             "`automatic`, `on_request` or `forbidden`",
         ),
+        Field::optional::<Option<Vec<SettingName>>>(
+            "sensitive_settings",
+            "a list of names of settings, or null",
+        ),
+        Field::optional::<bool>("require_for_sensitive_settings", "true or false"),
     ],
 };
 
 /// `PUT /v1/accounts/{account}/members/{member}`.
 pub const PUT_MEMBER: Endpoint = Endpoint {
     key: "directory.member",
+    opens: false,
     path: &[ACCOUNT, MEMBER],
     body: &[
         VERSION,
@@ -187,9 +262,9 @@ pub const PUT_MEMBER: Endpoint = Endpoint {
         Field::optional::<String>("locale", "a language tag (BCP 47): `en`"),
         Field::optional::<Option<String>>("phone", "a text or null").sealed(),
         Field::optional::<Option<String>>("email", "a text or null").sealed(),
-        Field::optional::<bool>("email_verified", "true or false"),
-        Field::optional::<bool>("two_factor", "true or false"),
-        Field::optional::<bool>("email_backup", "true or false"),
+        Field::optional::<Option<bool>>("email_verified", "true, false or null"),
+        Field::optional::<Option<bool>>("two_factor", "true, false or null"),
+        Field::optional::<Option<bool>>("email_backup", "true, false or null"),
         Field::optional::<bool>("notify_number_changes", "true or false"),
         Field::optional::<Option<MemberId>>("actor", ID),
         Field::optional::<Option<Ip>>("ip", "an IPv4 or IPv6 address, or null"),
@@ -202,8 +277,8 @@ pub const PUT_MEMBER: Endpoint = Endpoint {
 pub struct Accepted {
     /// The message.
     pub outgoing: Outgoing,
-    /// The request's id, as the worker derives it from the message's. Of a login it is the new
-    /// challenge's id, too.
+    /// The request's id, as the worker derives it from the message's. Where a challenge is opened,
+    /// it is the new challenge's id, too.
     pub request: Uuid,
     /// The challenge it opens or is about; none for the directory.
     pub challenge: Option<Uuid>,
@@ -284,10 +359,9 @@ pub fn accept(
         }
     }
     let request = request_id(app, &id.to_string());
-    let challenge = match endpoint.key {
-        "challenge.issue" => Some(request),
-        _ => members.get("challenge").and_then(Value::as_str).and_then(|id| id.parse().ok()),
-    };
+    let named = members.get("challenge").and_then(Value::as_str);
+    let challenge =
+        if endpoint.opens { Some(request) } else { named.and_then(|id| id.parse().ok()) };
     let outgoing = Outgoing {
         exchange: Exchange::Requests,
         key: endpoint.key.to_owned(),
@@ -327,8 +401,9 @@ mod tests {
     use super::*;
     use crate::domain::keys::Keyring;
     use crate::message::{
-        CancelChallenge, Incoming, IssueChallenge, Message, PutAccount, PutMember, Request,
-        ResendChallenge, Senders, VerifyChallenge, decode,
+        CancelChallenge, ChangeNumber, Incoming, IssueChallenge, Message, PutAccount, PutMember,
+        RedeemApproval, Request, RequestSettingChange, ResendChallenge, SendEnrolment, Senders,
+        VerifyChallenge, decode,
     };
     use axum::http::{HeaderName, HeaderValue};
     use serde_json::json;
@@ -385,7 +460,17 @@ mod tests {
             "directory.account" => json!({
                 "version": 3, "name": "Acme", "origin": "app.example.com", "country": "US",
                 "countries": ["US", "CA"], "email_fallback": "on_request",
+                "sensitive_settings": ["bank_account"], "require_for_sensitive_settings": true,
             }),
+            "enrolment.start" | "enrolment.send" => json!({ "phone": "+12025550123" }),
+            "number.change" => json!({ "phone": "+12025550123", "proof": SOME }),
+            "factor.disable" => json!({}),
+            "email_backup.set" => json!({ "on": true }),
+            "settings.change.request" => json!({
+                "change": "c1", "setting": "bank_account", "before": "DE1", "after": "DE2",
+                "summary": "payouts to DE2",
+            }),
+            "settings.change.redeem" => json!({ "account": "acme", "before": "DE1" }),
             _ => json!({
                 "version": 3, "active": true, "role": "admin", "locale": "de",
                 "phone": "+12025550123", "email": "ada@example.com", "email_verified": true,
@@ -395,13 +480,20 @@ mod tests {
         }
     }
 
-    const ALL: [(&Endpoint, &[&str]); 6] = [
+    const ALL: [(&Endpoint, &[&str]); 13] = [
         (&ISSUE, &[]),
         (&VERIFY, &[SOME]),
         (&RESEND, &[SOME]),
         (&CANCEL, &[SOME]),
         (&PUT_ACCOUNT, &["acme"]),
         (&PUT_MEMBER, &["acme", "ada"]),
+        (&START_ENROLMENT, &["acme", "ada"]),
+        (&SEND_ENROLMENT, &["acme", "ada"]),
+        (&CHANGE_NUMBER, &["acme", "ada"]),
+        (&DISABLE, &["acme", "ada"]),
+        (&SET_EMAIL_BACKUP, &["acme", "ada"]),
+        (&REQUEST_CHANGE, &["acme", "ada"]),
+        (&REDEEM, &[SOME]),
     ];
 
     #[test]
@@ -413,18 +505,29 @@ mod tests {
         assert_eq!(read::<CancelChallenge>(&take(3)).challenge.0.to_string(), SOME);
         assert_eq!(read::<PutAccount>(&take(4)).account.as_str(), "acme");
         let member: PutMember = read(&take(5));
-        assert_eq!(member.phone.unwrap().expose(), "+12025550123");
-        assert_eq!(member.email.unwrap().expose(), "ada@example.com");
+        assert_eq!(member.phone.unwrap().unwrap().expose(), "+12025550123");
+        assert_eq!(member.email.unwrap().unwrap().expose(), "ada@example.com");
         assert_eq!(take(0).challenge, Some(take(0).request));
         assert_eq!(take(1).challenge.unwrap().to_string(), SOME);
         assert_eq!(take(4).challenge, None);
+        assert_eq!(read::<SendEnrolment>(&take(7)).phone.unwrap().expose(), "+12025550123");
+        assert_eq!(read::<ChangeNumber>(&take(8)).proof.unwrap().0.to_string(), SOME);
+        assert_eq!(read::<RequestSettingChange>(&take(11)).after.expose(), "DE2");
+        assert_eq!(read::<RedeemApproval>(&take(12)).before.expose(), "DE1");
+        for at in [7, 8, 9, 11] {
+            assert_eq!(take(at).challenge, Some(take(at).request));
+        }
     }
 
     #[test]
     fn nothing_secret_is_published_in_clear() {
-        for (endpoint, secrets) in
-            [(&VERIFY, &["123456"][..]), (&PUT_MEMBER, &["2025550123", "example.com"])]
-        {
+        for (endpoint, secrets) in [
+            (&VERIFY, &["123456"][..]),
+            (&PUT_MEMBER, &["2025550123", "example.com"]),
+            (&CHANGE_NUMBER, &["2025550123"]),
+            (&SEND_ENROLMENT, &["2025550123"]),
+            (&REQUEST_CHANGE, &["DE1", "DE2"]),
+        ] {
             let path = if endpoint.key == VERIFY.key { &[SOME][..] } else { &["acme", "ada"] };
             let body = take(endpoint, path, &full(endpoint)).unwrap().outgoing.body;
             assert!(!secrets.iter().any(|secret| body.contains(secret)), "{body}");
@@ -435,7 +538,7 @@ mod tests {
     fn no_phone_stays_no_phone() {
         let body = json!({ "version": 1, "phone": null });
         let member: PutMember = read(&take(&PUT_MEMBER, &["acme", "ada"], &body).unwrap());
-        assert_eq!((member.phone, member.email), (None, None));
+        assert_eq!((member.phone, member.email), (Some(None), None));
     }
 
     #[test]
@@ -447,7 +550,7 @@ mod tests {
                 less.as_object_mut().unwrap().remove(field.name);
                 let outcome = take(endpoint, path, &less);
                 assert_eq!(outcome.is_err(), field.required, "{}", field.name);
-                for wrong in [json!(["s3cret"]), json!({ "a": 4711 }), json!(4711.5)] {
+                for wrong in [json!([["s3cret"]]), json!({ "a": 4711 }), json!(4711.5)] {
                     let mut body = full.clone();
                     body[field.name] = wrong;
                     let problem = take(endpoint, path, &body).unwrap_err();

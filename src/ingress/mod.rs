@@ -59,13 +59,36 @@ const ACTIVITY: &str = "/v1/accounts/{account}/activity";
 const OPENAPI: &str = "/openapi.json";
 
 /// What can be asked, and where. The names in a path are the names of the message's fields.
-const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 6] = [
+const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 13] = [
     ("/v1/logins", MethodFilter::POST, &accept::ISSUE),
     ("/v1/challenges/{challenge}/verify", MethodFilter::POST, &accept::VERIFY),
     ("/v1/challenges/{challenge}/resend", MethodFilter::POST, &accept::RESEND),
     ("/v1/challenges/{challenge}/cancel", MethodFilter::POST, &accept::CANCEL),
+    ("/v1/challenges/{challenge}/redeem", MethodFilter::POST, &accept::REDEEM),
     ("/v1/accounts/{account}", MethodFilter::PUT, &accept::PUT_ACCOUNT),
     ("/v1/accounts/{account}/members/{member}", MethodFilter::PUT, &accept::PUT_MEMBER),
+    (
+        "/v1/accounts/{account}/members/{member}/enrolment",
+        MethodFilter::POST,
+        &accept::START_ENROLMENT,
+    ),
+    (
+        "/v1/accounts/{account}/members/{member}/enrolment/send",
+        MethodFilter::POST,
+        &accept::SEND_ENROLMENT,
+    ),
+    ("/v1/accounts/{account}/members/{member}/number", MethodFilter::POST, &accept::CHANGE_NUMBER),
+    ("/v1/accounts/{account}/members/{member}/disable", MethodFilter::POST, &accept::DISABLE),
+    (
+        "/v1/accounts/{account}/members/{member}/email-backup",
+        MethodFilter::PUT,
+        &accept::SET_EMAIL_BACKUP,
+    ),
+    (
+        "/v1/accounts/{account}/members/{member}/settings",
+        MethodFilter::POST,
+        &accept::REQUEST_CHANGE,
+    ),
 ];
 
 /// What can be read.

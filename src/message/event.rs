@@ -9,7 +9,7 @@ use super::decode::{Message, Rejected, Subject};
 use super::envelope::{Exchange, Outgoing};
 use crate::domain::Timestamp;
 use crate::domain::challenge::{Channel, Purpose, words};
-use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId};
+use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName};
 use crate::domain::schema::Moment;
 
 words! {
@@ -41,6 +41,14 @@ words! {
         GuessLimitReached = "guess.limit_reached",
         /// Too many wrong codes in 30 days: the factor is suspended until support resets it.
         FactorSuspended = "factor.suspended",
+        /// 2FA was turned on.
+        FactorEnabled = "factor.enabled",
+        /// 2FA was turned off.
+        FactorDisabled = "factor.disabled",
+        /// An approved change of a setting is carried out: the app has asked for the go-ahead.
+        SettingRedeemed = "setting.redeemed",
+        /// An approved change of a setting is not carried out: the setting had changed meanwhile.
+        SettingStale = "setting.stale",
         /// A provider took a message.
         DeliveryAccepted = "delivery.accepted",
         /// A provider refused a message, or never took it.
@@ -104,6 +112,9 @@ pub struct Event {
     /// What the challenge proves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Purpose>,
+    /// Which setting is changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setting: Option<SettingName>,
     /// By which way a message went.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
@@ -155,6 +166,7 @@ impl Event {
             challenge: None,
             login: None,
             purpose: None,
+            setting: None,
             channel: None,
             send: None,
             amr: None,

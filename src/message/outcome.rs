@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::Timestamp;
-use crate::domain::challenge::{Channel, State, words};
+use crate::domain::challenge::{Channel, Purpose, State, words};
 use crate::domain::id::ChallengeId;
 use crate::domain::schema::Moment;
 
@@ -17,6 +17,20 @@ words! {
         Resent = "resent",
         /// The member has 2FA off: no code is needed.
         NotRequired = "not_required",
+        /// An enrolment can begin: this is where the code would go. Nothing was sent.
+        Ready = "ready",
+        /// 2FA is on already: nothing to do.
+        AlreadyEnabled = "already_enabled",
+        /// 2FA is off: turn it on first, or there is nothing to turn off.
+        NotEnabled = "not_enabled",
+        /// The account has made 2FA mandatory: it cannot be turned off.
+        MandatoryByAccount = "mandatory_by_account",
+        /// The account lets only members with 2FA on change this setting.
+        FactorRequired = "factor_required",
+        /// The change may be carried out, now and once.
+        Redeemed = "redeemed",
+        /// The setting has changed meanwhile: nothing may be carried out.
+        Stale = "stale",
         /// The right code: the login may be completed.
         Verified = "verified",
         /// Not the right code.
@@ -29,7 +43,9 @@ words! {
         AlreadyUsed = "already_used",
         /// The challenge was cancelled.
         Cancelled = "cancelled",
-        /// A newer challenge of the same pending login has taken its place.
+        /// The number the code went to is no longer the member's: the challenge has ended.
+        TargetChanged = "target_changed",
+        /// A newer challenge for the same has taken its place.
         Superseded = "superseded",
         /// No message with the code could be sent.
         Undeliverable = "undeliverable",
@@ -53,6 +69,10 @@ words! {
         PhoneUnsupported = "phone_unsupported",
         /// Codes may not be sent to the number's country.
         CountryNotAllowed = "country_not_allowed",
+        /// The number belongs to a company: a person's own is needed.
+        CompanyOwnedNumber = "company_owned_number",
+        /// The member has no confirmed email address.
+        EmailUnverified = "email_unverified",
         /// The account, member or challenge is not known to this app.
         NotFound = "not_found",
         /// The directory took the change.
@@ -77,6 +97,9 @@ pub struct Outcome {
     /// Where it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
+    /// What the challenge proves, if not a login.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Purpose>,
     /// By which way the code goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
@@ -100,6 +123,12 @@ pub struct Outcome {
     /// How it was proved (RFC 8176).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amr: Option<Vec<&'static str>>,
+    /// The digest of the change of a setting, as the approval will carry it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// What the app carries an approved change out by: a JWT signed with our Ed25519 key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
     /// The field that cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<&'static str>,
@@ -115,6 +144,7 @@ impl Outcome {
             outcome,
             challenge: None,
             state: None,
+            purpose: None,
             channel: None,
             destination: None,
             expires_at: None,
@@ -122,6 +152,8 @@ impl Outcome {
             retry_after: None,
             attempts_left: None,
             amr: None,
+            operation: None,
+            approval: None,
             field: None,
             detail: None,
         }

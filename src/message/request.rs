@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use super::decode::{Message, Rejected, Subject, parse};
 use crate::domain::account::EmailFallback;
-use crate::domain::challenge::{Channel, Purpose};
-use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId};
+use crate::domain::challenge::Channel;
+use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName};
 use crate::domain::member::Role;
 use crate::domain::phone::Country;
 use crate::domain::schema::{IpText, schema};
@@ -21,6 +21,13 @@ const REQUESTS: &[(&str, &[&str])] = &[
     ("challenge.resend", &[]),
     ("challenge.verify", &["guess"]),
     ("challenge.cancel", &[]),
+    ("enrolment.start", &["phone"]),
+    ("enrolment.send", &["phone"]),
+    ("number.change", &["phone"]),
+    ("factor.disable", &[]),
+    ("email_backup.set", &[]),
+    ("settings.change.request", &["before", "after", "summary"]),
+    ("settings.change.redeem", &["before"]),
     ("directory.account", &[]),
     ("directory.member", &["phone", "email"]),
 ];
@@ -82,13 +89,108 @@ pub struct IssueChallenge {
     pub member: MemberId,
     /// The app's name for this pending login. The same name again returns its open challenge.
     pub login: LoginId,
-    /// What the challenge proves.
-    #[serde(default = "login_purpose")]
-    pub purpose: Purpose,
+    /// What the challenge proves: a login. Every other purpose has a request of its own.
+    #[serde(default)]
+    pub purpose: LoginPurpose,
 }
 
-fn login_purpose() -> Purpose {
-    Purpose::Login
+/// The one purpose of [`IssueChallenge`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum LoginPurpose {
+    /// `login`.
+    #[default]
+    #[serde(rename = "login")]
+    Login,
+}
+
+/// `enrolment.start`: a member wants to turn 2FA on. Answers where the code would go; sends
+/// nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct StartEnrolment {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// Another number than the one on the profile; sealed on its way.
+    #[serde(default)]
+    pub phone: Option<Secret>,
+}
+
+/// `enrolment.send`: now send the code. Once it verifies, 2FA is on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct SendEnrolment {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// Another number than the one on the profile; sealed on its way.
+    #[serde(default)]
+    pub phone: Option<Secret>,
+}
+
+/// `number.change`: a member has another number. With 2FA on the code goes to the current number
+/// first; the verified challenge is then the proof with which the code goes to the new one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct ChangeNumber {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// The new number; sealed on its way.
+    pub phone: Secret,
+    /// The verified challenge to the current number.
+    #[serde(default)]
+    pub proof: Option<ChallengeId>,
+}
+
+/// `factor.disable`: a member wants to turn 2FA off.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct DisableFactor {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+}
+
+/// `email_backup.set`: whether email may back up the SMS.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct SetEmailBackup {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// On or off.
+    pub on: bool,
+}
+
+/// `settings.change.request`: a member changes a sensitive setting; a code is to approve it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct RequestSettingChange {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// The app's name for this change. The same name again returns its open challenge.
+    pub change: LoginId,
+    /// Which setting.
+    pub setting: SettingName,
+    /// The value before, or a digest of it; sealed on its way, and kept as a digest only.
+    pub before: Secret,
+    /// The value after, or a digest of it; sealed on its way, and kept as a digest only.
+    pub after: Secret,
+    /// What is approved, in words the person understands; sealed on its way. It is in the message.
+    pub summary: Secret,
+}
+
+/// `settings.change.redeem`: the app is about to carry an approved change out. Granted once.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct RedeemApproval {
+    /// The account.
+    pub account: AccountId,
+    /// The challenge that approved it.
+    pub challenge: ChallengeId,
+    /// The value as it is now, in the form it was requested with; sealed on its way.
+    pub before: Secret,
 }
 
 /// `challenge.resend`: the same code once more.
@@ -147,6 +249,13 @@ pub struct PutAccount {
     /// What happens when the SMS brings no verification in time.
     #[serde(default = "automatic")]
     pub email_fallback: EmailFallback,
+    /// Settings whose change takes a code; by default those of
+    /// [`crate::domain::account::SENSITIVE_SETTINGS`].
+    #[serde(default)]
+    pub sensitive_settings: Option<Vec<SettingName>>,
+    /// Whether a member with 2FA off is refused such a change.
+    #[serde(default)]
+    pub require_for_sensitive_settings: bool,
 }
 
 fn automatic() -> EmailFallback {
@@ -171,21 +280,22 @@ pub struct PutMember {
     /// Language of texts (BCP 47).
     #[serde(default = "english")]
     pub locale: String,
-    /// The number codes go to; sealed on its way.
-    #[serde(default)]
-    pub phone: Option<Secret>,
+    /// The number codes go to; sealed on its way. `Some(None)` removes it; left out, as the next
+    /// four, it stays: the member may have changed it here.
+    #[serde(default, deserialize_with = "given")]
+    pub phone: Option<Option<Secret>>,
     /// The address; sealed on its way.
-    #[serde(default)]
-    pub email: Option<Secret>,
+    #[serde(default, deserialize_with = "given")]
+    pub email: Option<Option<Secret>>,
     /// Whether the address is confirmed.
     #[serde(default)]
-    pub email_verified: bool,
+    pub email_verified: Option<bool>,
     /// 2FA on or off.
     #[serde(default)]
-    pub two_factor: bool,
+    pub two_factor: Option<bool>,
     /// Whether email may serve as a backup; needs a confirmed address.
     #[serde(default)]
-    pub email_backup: bool,
+    pub email_backup: Option<bool>,
     /// Whether a primary admin wants a mail when a member's number changes.
     #[serde(default)]
     pub notify_number_changes: bool,
@@ -211,6 +321,14 @@ fn plain_member() -> Role {
 
 fn english() -> String {
     "en".to_owned()
+}
+
+/// Reads a field so that `null`, which removes, can be told from a field that is left out, which
+/// leaves things as they are.
+fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 /// A request whose body is read on its own.
@@ -239,5 +357,12 @@ request!(IssueChallenge, ask => (&ask.account, &ask.member));
 request!(ResendChallenge, ask => ask.challenge.0);
 request!(VerifyChallenge, ask => ask.challenge.0);
 request!(CancelChallenge, ask => ask.challenge.0);
+request!(StartEnrolment, ask => (&ask.account, &ask.member));
+request!(SendEnrolment, ask => (&ask.account, &ask.member));
+request!(ChangeNumber, ask => (&ask.account, &ask.member));
+request!(DisableFactor, ask => (&ask.account, &ask.member));
+request!(SetEmailBackup, ask => (&ask.account, &ask.member));
+request!(RequestSettingChange, ask => (&ask.account, &ask.member));
+request!(RedeemApproval, ask => ask.challenge.0);
 request!(PutAccount, ask => &ask.account);
 request!(PutMember, ask => (&ask.account, &ask.member));

@@ -5,8 +5,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CancelChallenge, Command, IssueChallenge, Outcome, PutAccount, PutMember, ResendChallenge,
-    Stamped, VerifyChallenge,
+    CancelChallenge, ChangeNumber, Command, DisableFactor, IssueChallenge, Outcome, PutAccount,
+    PutMember, RedeemApproval, RequestSettingChange, ResendChallenge, SendEnrolment,
+    SetEmailBackup, Stamped, StartEnrolment, VerifyChallenge,
 };
 
 /// Makes the schema of one message.
@@ -18,6 +19,13 @@ pub const REQUEST_SCHEMAS: &[(&str, MakeSchema)] = &[
     ("challenge.resend", described::<ResendChallenge>),
     ("challenge.verify", described::<VerifyChallenge>),
     ("challenge.cancel", described::<CancelChallenge>),
+    ("enrolment.start", described::<StartEnrolment>),
+    ("enrolment.send", described::<SendEnrolment>),
+    ("number.change", described::<ChangeNumber>),
+    ("factor.disable", described::<DisableFactor>),
+    ("email_backup.set", described::<SetEmailBackup>),
+    ("settings.change.request", described::<RequestSettingChange>),
+    ("settings.change.redeem", described::<RedeemApproval>),
     ("directory.account", described::<PutAccount>),
     ("directory.member", described::<PutMember>),
 ];

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::domain::Timestamp;
 use crate::domain::challenge::{AttemptState, CancelReason, Channel, Purpose, State};
-use crate::domain::id::{AccountId, ChallengeId, LoginId, MemberId};
+use crate::domain::id::{AccountId, ChallengeId, LoginId, MemberId, SettingName};
 use crate::domain::schema::Moment;
 
 /// A challenge, its deliveries and its timeline.
@@ -22,6 +22,8 @@ pub struct ChallengeView {
     pub login: LoginId,
     /// What it proves.
     pub purpose: Purpose,
+    /// Which setting is to change, if it proves that.
+    pub setting: Option<SettingName>,
     /// Where it stands.
     pub state: State,
     /// Why it was cancelled.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Ctx, Decided, Ending, issue, resend};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
-use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel, State};
+use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel, Purpose, State};
 use crate::domain::id::{AppName, ChallengeId};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
@@ -57,7 +57,9 @@ impl Message for Ask {
 
     fn given_up(&self) -> Option<Event> {
         match self {
-            Self::Issue(request) => Some(issue::refused(request, "given_up")),
+            Self::Issue(request) => {
+                Some(issue::refused(&issue::Demand::login(request), "given_up"))
+            }
             _ => None,
         }
     }
@@ -106,7 +108,7 @@ pub struct NumberFacts {
 /// What is written.
 #[derive(Debug)]
 pub enum Write {
-    /// A new challenge, and the end of the one whose place it takes, if that one's time was over.
+    /// A new challenge, and the end of the one whose place it takes, if that one was still open.
     Issue {
         /// The new one.
         new: Box<issue::NewChallenge>,
@@ -133,7 +135,8 @@ pub fn decide(ask: &Ask, facts: Facts, rules: &Rules, ctx: &mut Ctx<'_>) -> Deci
     match (ask, facts) {
         (Ask::Issue(request), Facts::Issue(facts)) => issue::decide(request, &facts, rules, ctx),
         (Ask::Issue(request), Facts::Unknown { own_account }) => {
-            issue::refuse(request, own_account, Outcome::new(OutcomeKind::NotFound))
+            let demand = issue::Demand::login(request);
+            issue::refuse(&demand, own_account, Outcome::new(OutcomeKind::NotFound))
         }
         (Ask::Resend(request), Facts::Challenge(facts)) => {
             resend::decide(&request.ask, &facts, &rules.policy, ctx.now)
@@ -220,13 +223,15 @@ pub(super) fn about(challenge: &Challenge, kind: EventKind) -> Event {
         challenge: Some(challenge.id),
         login: Some(challenge.login.clone()),
         purpose: Some(challenge.purpose),
+        setting: challenge.setting.clone(),
         ..Event::new(kind, Some(challenge.account.clone()))
     }
 }
 
 /// An outcome about a challenge.
 pub(super) fn outcome(challenge: &Challenge, kind: OutcomeKind) -> Outcome {
-    Outcome { challenge: Some(challenge.id), ..Outcome::new(kind) }
+    let purpose = Some(challenge.purpose).filter(|purpose| *purpose != Purpose::Login);
+    Outcome { challenge: Some(challenge.id), purpose, ..Outcome::new(kind) }
 }
 
 /// The answer about a challenge that no longer takes anything.
@@ -237,11 +242,28 @@ pub(super) fn ended(challenge: &Challenge, replaced: bool) -> Outcome {
         // Open, but past its time: the timer has not come round yet.
         State::Open | State::Expired => OutcomeKind::Expired,
         State::Locked => OutcomeKind::Locked,
-        State::Cancelled => OutcomeKind::Cancelled,
+        State::Cancelled => cancelled_as(challenge.reason),
         State::Superseded => OutcomeKind::Superseded,
         State::Undeliverable => OutcomeKind::Undeliverable,
     };
     outcome(challenge, kind)
+}
+
+/// What a challenge that was cancelled answers. Where the person can do something about the reason,
+/// it is said.
+pub(super) const fn cancelled_as(reason: Option<CancelReason>) -> OutcomeKind {
+    match reason {
+        Some(CancelReason::TargetChanged) => OutcomeKind::TargetChanged,
+        Some(CancelReason::CompanyOwnedNumber) => OutcomeKind::CompanyOwnedNumber,
+        Some(CancelReason::FactorEnabled) => OutcomeKind::AlreadyEnabled,
+        Some(CancelReason::MandatoryByAccount) => OutcomeKind::MandatoryByAccount,
+        Some(
+            CancelReason::Requested
+            | CancelReason::FactorDisabled
+            | CancelReason::MemberDeactivated,
+        )
+        | None => OutcomeKind::Cancelled,
+    }
 }
 
 #[cfg(test)]

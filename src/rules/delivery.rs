@@ -6,11 +6,12 @@
 
 use zeroize::Zeroizing;
 
+use super::change::voided;
 use super::code_generation::{Rules, about};
 use super::{Verdict, text};
 use crate::domain::Timestamp;
 use crate::domain::account::{Account, EmailFallback};
-use crate::domain::challenge::{AttemptState, Challenge, Channel};
+use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel};
 use crate::domain::code::Code;
 use crate::domain::id::{ChallengeId, derived};
 use crate::domain::keys::Place;
@@ -235,14 +236,16 @@ fn obstacle(ask: &Ask, facts: &Facts, policy: &Policy, now: Timestamp) -> Option
     if challenge.expires_at - now < policy.life_left_min {
         return Some("delivery_too_late");
     }
-    if !member.active || !member.two_factor {
-        return Some("member_changed");
+    // Whatever voids a challenge ends it in the transaction of the change; this is for what was
+    // claimed before that.
+    match voided(challenge, member) {
+        None => {}
+        Some(CancelReason::TargetChanged) => return Some("target_changed"),
+        Some(CancelReason::CompanyOwnedNumber) => return Some("company_owned_number"),
+        Some(_) => return Some("member_changed"),
     }
     match ask.channel {
-        Channel::Sms => {
-            let same = member.phone.as_ref().is_some_and(|p| p.index == challenge.phone_index);
-            (!same).then_some("target_changed")
-        }
+        Channel::Sms => None,
         Channel::Email => {
             let Some(snapshot) = &challenge.email_index else { return Some("no_email_backup") };
             if facts.account.email_fallback == EmailFallback::Forbidden {
@@ -264,18 +267,23 @@ fn letter(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Option<Let
     let place = Place::Code(challenge.id.0.as_bytes(), challenge.expires_at.unix_timestamp());
     let clear = keys.open(&place, challenge.code_sealed.as_deref()?).ok()?;
     let code = Code::typed(std::str::from_utf8(&clear).ok()?);
-    let attempt = ask.attempt_id();
-    let account = &facts.account;
+    let detail = match challenge.detail_sealed {
+        Some(_) => challenge.detail_in_clear(keys)?,
+        None => Zeroizing::default(),
+    };
+    let (attempt, account, purpose) = (ask.attempt_id(), &facts.account, challenge.purpose);
+    let to_bind = purpose.binds_number();
+    let summary = if to_bind { "" } else { detail.as_str() };
     Some(match ask.channel {
         Channel::Sms => Letter {
             attempt,
-            to: facts.member.phone_in_clear(keys)?,
             subject: String::new(),
-            text: text::sms(account, challenge.purpose, &code),
+            text: text::sms(account, purpose, summary, &code),
+            to: if to_bind { detail } else { facts.member.phone_in_clear(keys)? },
         },
         Channel::Email => {
             let minutes = (challenge.expires_at - now).whole_minutes();
-            let mail = text::code_mail(account, challenge.purpose, &code, minutes);
+            let mail = text::code_mail(account, purpose, summary, &code, minutes);
             let to = facts.member.email_in_clear(keys)?;
             Letter { attempt, to, subject: mail.subject, text: mail.text }
         }

@@ -5,21 +5,24 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::code_generation::ending_event;
-use super::{Ctx, Decided, Ending};
-use crate::domain::account::Account;
+use super::change::{self, By, Change};
+use super::{Ctx, Decided};
+use crate::domain::account::{Account, SENSITIVE_SETTINGS};
 use crate::domain::activity::Client;
-use crate::domain::challenge::{CancelReason, Challenge, State};
+use crate::domain::challenge::Challenge;
 use crate::domain::email::EmailAddress;
-use crate::domain::id::{AccountId, AppName, ChallengeId, MemberId};
-use crate::domain::keys::{Keyring, Place};
-use crate::domain::member::{Contact, Member};
-use crate::domain::phone::{PhoneNumber, mask};
+use crate::domain::id::{AppName, SettingName};
+use crate::domain::keys::Keyring;
+use crate::domain::member::Member;
+use crate::domain::phone::PhoneNumber;
 use crate::domain::{Chance, Timestamp};
 use crate::message::{
     Effect, Event, EventKind, Message, Outcome, OutcomeKind, PutAccount, PutMember, Rejected,
     Request, Subject,
 };
+
+/// Sensitive settings an account may name.
+const SETTINGS_MAX: usize = 100;
 
 /// What this worker is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,39 +72,7 @@ pub enum Write {
         version: i64,
     },
     /// A member, with what follows for challenges and for the Activity report.
-    Member {
-        /// The row.
-        member: Box<Member>,
-        /// Open challenges that end with the change.
-        endings: Vec<Ending>,
-        /// Rows for the Activity report, in the same transaction.
-        activity: Vec<Activity>,
-    },
-}
-
-/// A row of the Activity report. No codes, no full numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Activity {
-    /// The account.
-    pub account: AccountId,
-    /// Whom it concerns.
-    pub member: MemberId,
-    /// Who did it.
-    pub actor: MemberId,
-    /// `number_changed`, `two_factor_enabled`, `two_factor_disabled`.
-    pub action: &'static str,
-    /// `self`, `admin`, `mandate` or `support`.
-    pub origin: &'static str,
-    /// The number before, masked.
-    pub old_number: Option<String>,
-    /// The number after, masked.
-    pub new_number: Option<String>,
-    /// The challenge that proved it, if one did.
-    pub challenge: Option<ChallengeId>,
-    /// From where, if the app has told.
-    pub client: Client,
-    /// When.
-    pub at: Timestamp,
+    Member(Change),
 }
 
 /// The rule.
@@ -130,6 +101,11 @@ fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decided<Write> {
         let why = "is not a host name of at most 63 characters, such as app.example.com";
         return invalid("origin", why, &request.app);
     }
+    let usual = || SENSITIVE_SETTINGS.iter().filter_map(|name| SettingName::parse(name).ok());
+    let sensitive_settings = ask.sensitive_settings.clone().unwrap_or_else(|| usual().collect());
+    if sensitive_settings.len() > SETTINGS_MAX {
+        return invalid("sensitive_settings", "has more than 100 names", &request.app);
+    }
     let account = Account {
         id: ask.account.clone(),
         app: request.app.clone(),
@@ -138,6 +114,9 @@ fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decided<Write> {
         country: ask.country,
         countries: ask.countries.clone().unwrap_or_else(|| vec![ask.country]),
         email_fallback: ask.email_fallback,
+        sensitive_settings,
+        require_for_sensitive_settings: ask.require_for_sensitive_settings,
+        mandatory: facts.account.is_some_and(|(known, _)| known.mandatory),
     };
     let event = Event {
         app: Some(request.app.clone()),
@@ -165,7 +144,9 @@ fn put_member(
     ctx: &mut Ctx<'_>,
 ) -> Decided<Write> {
     let ask = &request.ask;
-    let Some((account, _)) = facts.account.filter(|(account, _)| account.app == request.app) else {
+    let Some((account, _)) =
+        facts.account.as_ref().filter(|(account, _)| account.app == request.app)
+    else {
         return refused(Outcome::new(OutcomeKind::NotFound), &request.app);
     };
     if facts.member.as_ref().is_some_and(|known| known.version >= ask.version) {
@@ -173,81 +154,74 @@ fn put_member(
     }
     let phone = match &ask.phone {
         None => None,
-        Some(text) => match PhoneNumber::parse(text.expose(), account.country) {
+        Some(None) => Some(None),
+        Some(Some(text)) => match PhoneNumber::parse(text.expose(), account.country) {
             None => return invalid("phone", "is no phone number", &request.app),
-            Some(number) => Some(number),
+            Some(number) => Some(Some(number)),
         },
     };
     let email = match &ask.email {
         None => None,
-        Some(text) => match EmailAddress::parse(text.expose()) {
+        Some(None) => Some(None),
+        Some(Some(text)) => match EmailAddress::parse(text.expose()) {
             None => return invalid("email", "is no email address", &request.app),
-            Some(address) => Some(address),
+            Some(address) => Some(Some(address)),
         },
     };
     if ask.locale.len() > 35 || !ask.locale.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     {
         return invalid("locale", "is no language tag such as en or pt-BR", &request.app);
     }
-    let member = merged(ask, facts.member.as_ref(), phone.as_ref(), email.as_ref(), keys, ctx.rng);
-    change(request, facts.member.as_ref(), member, &facts.open, keys, ctx.now)
+    let said = Said { phone: phone.as_ref(), email: email.as_ref() };
+    let member = merged(ask, facts.member.as_ref(), &said, keys, ctx.rng);
+    put(request, &facts, member, keys, ctx.now)
+}
+
+/// The contacts that the directory has given, each left out, removed or set.
+struct Said<'a> {
+    phone: Option<&'a Option<PhoneNumber>>,
+    email: Option<&'a Option<EmailAddress>>,
 }
 
 /// The row: what the directory says, and what only we know.
 fn merged(
     ask: &PutMember,
     known: Option<&Member>,
-    phone: Option<&PhoneNumber>,
-    email: Option<&EmailAddress>,
+    said: &Said<'_>,
     keys: &Keyring,
     rng: &mut dyn Chance,
 ) -> Member {
-    // A contact that stays keeps its row as it is; sealing it anew would look like a change.
-    let mut contact = |kind: &str, clear: &str, folded: &str, before: Option<&Contact>| {
-        let index = keys.blind(kind, folded).to_vec();
-        if let Some(before) = before.filter(|before| before.index == index) {
-            return before.clone();
-        }
-        let place = Place::Contact(ask.account.as_str(), ask.member.as_str(), kind);
-        Contact { sealed: keys.seal(&place, clear.as_bytes(), rng), index }
-    };
-    let phone_before = known.and_then(|member| member.phone.as_ref());
-    let email_before = known.and_then(|member| member.email.as_ref());
-    let new_phone = phone.map(|p| contact("phone", p.e164(), p.e164(), phone_before));
-    let new_email = email.map(|e| contact("email", e.as_str(), &e.folded(), email_before));
-    let same_phone = phone_before.map(|p| &p.index) == new_phone.as_ref().map(|p| &p.index);
-    Member {
-        account: ask.account.clone(),
-        id: ask.member.clone(),
-        version: ask.version,
-        active: ask.active,
-        role: ask.role,
-        locale: ask.locale.clone(),
-        phone: new_phone,
-        phone_prefix_index: phone.map(|p| keys.blind("phone_prefix", p.prefix()).to_vec()),
-        phone_country: phone.map(PhoneNumber::country),
-        phone_textable: phone.is_some_and(PhoneNumber::textable),
-        phone_verified_at: known.and_then(|member| member.phone_verified_at).filter(|_| same_phone),
-        email: new_email,
-        email_verified: ask.email_verified,
-        two_factor: ask.two_factor,
-        email_backup: ask.email_backup,
-        notify_number_changes: ask.notify_number_changes,
-        wrong_in_a_row: known.map_or(0, |member| member.wrong_in_a_row),
-        guess_after: known.and_then(|member| member.guess_after),
-        suspended_at: known.and_then(|member| member.suspended_at),
+    let mut member = known.cloned().unwrap_or_else(|| Member::new(&ask.account, &ask.member));
+    member.version = ask.version;
+    member.active = ask.active;
+    member.role = ask.role;
+    member.locale.clone_from(&ask.locale);
+    member.notify_number_changes = ask.notify_number_changes;
+    if let Some(phone) = said.phone {
+        member.set_phone(phone.as_ref(), keys, rng);
     }
+    if let Some(email) = said.email {
+        member.set_email(email.as_ref(), keys, rng);
+    }
+    let stays = |given: Option<bool>, stored| given.unwrap_or(stored);
+    member.email_verified = stays(ask.email_verified, member.email_verified);
+    member.two_factor = stays(ask.two_factor, member.two_factor);
+    member.email_backup = stays(ask.email_backup, member.email_backup);
+    member
 }
 
-fn change(
+fn put(
     request: &Request<PutMember>,
-    known: Option<&Member>,
+    facts: &Facts,
     member: Member,
-    open: &[Challenge],
     keys: &Keyring,
     now: Timestamp,
 ) -> Decided<Write> {
     let ask = &request.ask;
+    let client = Client::told(ask.ip, ask.user_agent.as_deref());
+    let by = By { app: &request.app, actor: ask.actor.as_ref(), challenge: None, client };
+    let (change, followed) =
+        change::change(facts.member.as_ref(), member, &facts.open, &by, keys, now);
     let mut effects = vec![Effect::from(Event {
         app: Some(request.app.clone()),
         member: Some(ask.member.clone()),
@@ -255,68 +229,8 @@ fn change(
         actor: ask.actor.clone(),
         ..Event::new(EventKind::MemberChanged, Some(ask.account.clone()))
     })];
-    let mut endings = Vec::new();
-    for challenge in open {
-        let Some(reason) = voided(challenge, &member) else { continue };
-        let (id, state) = (challenge.id, State::Cancelled);
-        endings.push(Ending { challenge: id, state, reason: Some(reason), at: now });
-        effects.push(ending_event(challenge, state, Some(reason)).into());
-    }
-    let mut activity = Vec::new();
-    let mut row = |action, old_number: Option<String>, new_number: Option<String>| {
-        let actor = ask.actor.clone().unwrap_or_else(|| ask.member.clone());
-        let origin = if actor == ask.member { "self" } else { "admin" };
-        let (account, member) = (ask.account.clone(), ask.member.clone());
-        let at = now;
-        activity.push(Activity {
-            account,
-            member,
-            actor,
-            action,
-            origin,
-            old_number,
-            new_number,
-            challenge: None,
-            client: Client::told(ask.ip, ask.user_agent.as_deref()),
-            at,
-        });
-    };
-    let index = |member: &Member| member.phone.as_ref().map(|phone| phone.index.clone());
-    if let Some(before) =
-        known.filter(|known| known.phone.is_some() && index(known) != index(&member))
-    {
-        let masked = |member: &Member| member.phone_in_clear(keys).map(|e164| mask(&e164));
-        let (old, new) = (masked(before), masked(&member));
-        row("number_changed", old.clone(), new.clone());
-        effects.push(Effect::from(Event {
-            app: Some(request.app.clone()),
-            member: Some(ask.member.clone()),
-            actor: ask.actor.clone(),
-            old_number: old,
-            new_number: new,
-            ..Event::new(EventKind::PhoneChanged, Some(ask.account.clone()))
-        }));
-    }
-    match (known.is_some_and(|known| known.two_factor), member.two_factor) {
-        (false, true) => row("two_factor_enabled", None, None),
-        (true, false) => row("two_factor_disabled", None, None),
-        _ => {}
-    }
-    stored(Write::Member { member: Box::new(member), endings, activity }, effects)
-}
-
-/// Why an open challenge cannot go on with the member as it is now.
-fn voided(challenge: &Challenge, member: &Member) -> Option<CancelReason> {
-    let target = member.phone.as_ref().map(|phone| phone.index.as_slice());
-    if !member.active {
-        Some(CancelReason::MemberDeactivated)
-    } else if !member.two_factor {
-        Some(CancelReason::FactorDisabled)
-    } else if target != Some(challenge.phone_index.as_slice()) {
-        Some(CancelReason::TargetChanged)
-    } else {
-        None
-    }
+    effects.extend(followed);
+    stored(Write::Member(change), effects)
 }
 
 fn stored(write: Write, effects: Vec<Effect>) -> Decided<Write> {
@@ -341,8 +255,11 @@ fn invalid(field: &'static str, why: &str, app: &AppName) -> Decided<Write> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Ending;
+    use super::super::change::Activity;
     use super::super::tests_support::{NOW, account, challenge, ctx, member};
     use super::*;
+    use crate::domain::challenge::CancelReason;
     use crate::message::Secret;
     use serde_json::json;
 
@@ -352,8 +269,8 @@ mod tests {
             "email_verified": true, "email_backup": true, "actor": "bob",
         }))
         .unwrap();
-        ask.phone = phone.map(Secret::new);
-        ask.email = Some(Secret::new("Ada@acme.example"));
+        ask.phone = Some(phone.map(Secret::new));
+        ask.email = Some(Some(Secret::new("Ada@acme.example")));
         ask
     }
 
@@ -372,7 +289,7 @@ mod tests {
 
     fn written(decided: Decided<Write>) -> (Box<Member>, Vec<Ending>, Vec<Activity>) {
         match decided.write {
-            Some(Write::Member { member, endings, activity }) => (member, endings, activity),
+            Some(Write::Member(change)) => (change.member, change.endings, change.activity),
             other => panic!("{other:?}"),
         }
     }
@@ -415,7 +332,7 @@ mod tests {
     #[test]
     fn r43_r44_switching_off_and_deactivating_void_what_is_open() {
         let number = Some("+12025550123");
-        let off = PutMember { two_factor: false, ..put(2, number) };
+        let off = PutMember { two_factor: Some(false), ..put(2, number) };
         let (_, endings, activity) = written(decided(off, facts()));
         assert_eq!(endings[0].reason, Some(CancelReason::FactorDisabled));
         assert_eq!(activity[0].action, "two_factor_disabled");
@@ -434,6 +351,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_stays_and_null_removes() {
+        let ask = |body| {
+            let mut whole = json!({ "account": "acme", "member": "ada", "version": 2 });
+            whole
+                .as_object_mut()
+                .unwrap()
+                .extend(serde_json::from_value::<serde_json::Map<_, _>>(body).unwrap());
+            serde_json::from_value::<PutMember>(whole).unwrap()
+        };
+        let (kept, endings, activity) = written(decided(ask(json!({})), facts()));
+        assert_eq!((kept.phone, kept.two_factor), (member().phone, true));
+        assert!(kept.email_backup && kept.email_verified);
+        assert!(endings.is_empty() && activity.is_empty());
+        let (gone, endings, _) = written(decided(ask(json!({ "phone": null })), facts()));
+        assert_eq!((gone.phone, endings.len()), (None, 1));
+    }
+
+    #[test]
     fn another_app_s_account_is_as_unknown_as_none() {
         let mut foreign = facts();
         foreign.account.as_mut().unwrap().0.app = AppName::parse("other").unwrap();
@@ -448,7 +383,7 @@ mod tests {
     #[test]
     fn a_field_that_cannot_be_used_is_named_and_not_repeated() {
         let mut bad_email = put(2, None);
-        bad_email.email = Some(Secret::new("nobody"));
+        bad_email.email = Some(Some(Secret::new("nobody")));
         for (ask, field) in [(put(2, Some("12")), "phone"), (bad_email, "email")] {
             let reply = decided(ask, facts()).reply.unwrap();
             assert_eq!((reply.outcome, reply.field), (OutcomeKind::Invalid, Some(field)));

@@ -1,23 +1,26 @@
-//! Whether a login gets a challenge.
+//! Whether a challenge is issued: for a login, and for every other purpose once its
+//! own rule has said what is wanted.
 
 use time::Duration;
+use zeroize::Zeroizing;
 
 use super::code_generation::{NumberFacts, Rules, Write, about, ending_event, outcome};
 use super::limits::{all_full_until, full_until};
 use super::{Ctx, Decided, Ending, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::{Account, EmailFallback};
-use crate::domain::challenge::{Challenge, Channel, State};
+use crate::domain::approval::Operation;
+use crate::domain::challenge::{Challenge, Channel, Purpose, State};
 use crate::domain::code::{Binding, Code};
-use crate::domain::id::ChallengeId;
+use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName};
 use crate::domain::keys::{Keyring, Place};
 use crate::domain::member::Member;
-use crate::domain::phone;
+use crate::domain::phone::{Country, PhoneNumber, mask};
 use crate::message::{
     Command, Effect, Event, EventKind, IssueChallenge, Outcome, OutcomeKind, Request,
 };
 
-/// What is known when a login is asked for.
+/// What is known when a challenge is asked for.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The id the challenge would have: that of the request.
@@ -26,12 +29,36 @@ pub struct Facts {
     pub account: Account,
     /// The member.
     pub member: Member,
-    /// The last challenge of the same pending login.
+    /// The last challenge for the same.
     pub current: Option<Challenge>,
     /// The member's wrong codes in the longest window.
     pub wrong: Vec<Timestamp>,
-    /// What was sent to the member's number.
+    /// What was sent to the number that the code would go to.
     pub number: NumberFacts,
+    /// Whether that number belongs to a company.
+    pub owned: bool,
+}
+
+/// Who wants a challenge, for what, and what exactly it approves.
+pub struct Demand<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// The account.
+    pub account: &'a AccountId,
+    /// The member.
+    pub member: &'a MemberId,
+    /// What the challenge completes. One is open for each at most.
+    pub login: LoginId,
+    /// What it proves.
+    pub purpose: Purpose,
+    /// Which setting is changed.
+    pub setting: Option<&'a SettingName>,
+    /// Digest of what is approved: an open challenge for another one is superseded.
+    pub operation: Vec<u8>,
+    /// The summary of what is approved; for a number to bind it is the number.
+    pub summary: Option<&'a str>,
+    /// Where the code goes, if not to the member's number.
+    pub number: Option<&'a PhoneNumber>,
 }
 
 /// A challenge to write, with the first send granted.
@@ -45,65 +72,145 @@ pub struct NewChallenge {
     pub now: Timestamp,
 }
 
-/// The rule.
+impl<'a> Demand<'a> {
+    /// The demand of a login.
+    pub fn login(request: &'a Request<IssueChallenge>) -> Self {
+        let IssueChallenge { account, member, login, .. } = &request.ask;
+        Self {
+            app: &request.app,
+            account,
+            member,
+            login: login.clone(),
+            purpose: Purpose::Login,
+            setting: None,
+            operation: Vec::new(),
+            summary: None,
+            number: None,
+        }
+    }
+}
+
+/// The rule of a login.
 pub fn decide(
     request: &Request<IssueChallenge>,
     facts: &Facts,
     rules: &Rules,
     ctx: &mut Ctx<'_>,
 ) -> Decided<Write> {
-    let (member, policy, now) = (&facts.member, &rules.policy, ctx.now);
-    let refused = |kind| refuse(request, true, Outcome::new(kind));
-    let later = |kind, then| {
-        let retry_after = Some(seconds_until(then, now));
-        refuse(request, true, Outcome { retry_after, ..Outcome::new(kind) })
-    };
-    if !member.active {
-        return refused(OutcomeKind::NotFound);
+    let demand = Demand::login(request);
+    if !facts.member.active {
+        return refuse(&demand, true, Outcome::new(OutcomeKind::NotFound));
     }
-    if !member.two_factor {
+    if !facts.member.two_factor {
         return Decided::answer(Outcome::new(OutcomeKind::NotRequired));
     }
-    if member.suspended_at.is_some() {
+    open(&demand, facts, rules, ctx)
+}
+
+/// The number a code would go to.
+struct Target {
+    index: Vec<u8>,
+    country: Option<Country>,
+    textable: bool,
+    masked: Option<String>,
+}
+
+fn target(demand: &Demand<'_>, member: &Member, keys: &Keyring) -> Option<Target> {
+    if let Some(number) = demand.number {
+        return Some(Target {
+            index: keys.blind("phone", number.e164()).to_vec(),
+            country: Some(number.country()),
+            textable: number.textable(),
+            masked: Some(number.mask()),
+        });
+    }
+    member.phone.as_ref().map(|phone| Target {
+        index: phone.index.clone(),
+        country: member.phone_country,
+        textable: member.phone_textable,
+        masked: member.phone_in_clear(keys).map(|e164| mask(&e164)),
+    })
+}
+
+/// The rule of every purpose: the open challenge for the same, a refusal, or a new challenge.
+pub fn open(
+    demand: &Demand<'_>,
+    facts: &Facts,
+    rules: &Rules,
+    ctx: &mut Ctx<'_>,
+) -> Decided<Write> {
+    let (policy, now) = (&rules.policy, ctx.now);
+    let refused = |kind| refuse(demand, true, Outcome::new(kind));
+    let later = |kind, then| {
+        let retry_after = Some(seconds_until(then, now));
+        refuse(demand, true, Outcome { retry_after, ..Outcome::new(kind) })
+    };
+    if facts.member.suspended_at.is_some() {
         return refused(OutcomeKind::Suspended);
     }
-    if let Some(open) = facts.current.as_ref().filter(|current| current.live(now)) {
-        return Decided::answer(opened(open, &rules.keys, member, now));
+    let target = target(demand, &facts.member, &rules.keys);
+    let same = |current: &&Challenge| {
+        current.live(now)
+            && current.operation == demand.operation
+            && target.as_ref().is_some_and(|target| target.index == current.phone_index)
+    };
+    if let Some(open) = facts.current.as_ref().filter(same) {
+        let masked = target.and_then(|target| target.masked);
+        return Decided::answer(opened(open, masked, now));
     }
     if let Some(then) = full_until(policy.wrong_per_day, &facts.wrong, now) {
         return later(OutcomeKind::TooManyWrongCodes, then);
     }
-    if member.phone.is_none() {
-        return refused(OutcomeKind::NoPhone);
-    }
-    if !member.phone_textable {
-        return refused(OutcomeKind::PhoneUnsupported);
-    }
-    if !member.phone_country.is_some_and(|country| facts.account.countries.contains(&country)) {
-        return refused(OutcomeKind::CountryNotAllowed);
-    }
+    let target = match usable(target, facts) {
+        Ok(target) => target,
+        Err(kind) => return refused(kind),
+    };
     if let Some(then) = all_full_until(&policy.sends_per_number, &facts.number.sends, now) {
         return later(OutcomeKind::TooManySends, then);
     }
-    issue(request, facts, rules, ctx)
+    issue(demand, target, facts, rules, ctx)
+}
+
+/// Why no code can go to a member's number, or to the one that is wanted.
+pub fn obstacle(demand: &Demand<'_>, facts: &Facts, keys: &Keyring) -> Option<OutcomeKind> {
+    usable(target(demand, &facts.member, keys), facts).err()
+}
+
+fn usable(target: Option<Target>, facts: &Facts) -> Result<Target, OutcomeKind> {
+    let Some(target) = target else { return Err(OutcomeKind::NoPhone) };
+    let allowed = |country| facts.account.countries.contains(&country);
+    if !target.textable {
+        Err(OutcomeKind::PhoneUnsupported)
+    } else if !target.country.is_some_and(allowed) {
+        Err(OutcomeKind::CountryNotAllowed)
+    } else if facts.owned {
+        Err(OutcomeKind::CompanyOwnedNumber)
+    } else {
+        Ok(target)
+    }
 }
 
 fn issue(
-    request: &Request<IssueChallenge>,
+    demand: &Demand<'_>,
+    target: Target,
     facts: &Facts,
     rules: &Rules,
     ctx: &mut Ctx<'_>,
 ) -> Decided<Write> {
     let now = ctx.now;
-    let challenge = draw(request, facts, rules, ctx);
+    let masked = target.masked.clone();
+    let challenge = draw(demand, target, facts, rules, ctx);
     let send_at = challenge.resend_at - rules.policy.resend_wait(1);
-    let ended = facts.current.as_ref().filter(|current| current.state == State::Open);
     let mut effects = Vec::new();
-    if let Some(old) = ended {
-        effects.push(ending_event(old, State::Expired, None).into());
+    let mut ended = None;
+    if let Some(old) = facts.current.as_ref().filter(|current| current.state == State::Open) {
+        // Still alive, it was for something else; else the timer has not come round yet.
+        let state = if old.live(now) { State::Superseded } else { State::Expired };
+        effects.push(ending_event(old, state, None).into());
+        ended = Some(Ending { challenge: old.id, state, reason: None, at: now });
     }
     effects.push(Effect::from(Event {
-        app: Some(request.app.clone()),
+        app: Some(demand.app.clone()),
         expires_at: Some(challenge.expires_at),
         resend_available_at: Some(challenge.resend_at),
         ..about(&challenge, EventKind::ChallengeIssued)
@@ -111,9 +218,7 @@ fn issue(
     if send_at <= now {
         effects.push(Command::SendSms { challenge: challenge.id, send: 1, tries: 0 }.into());
     }
-    let ended =
-        ended.map(|old| Ending { challenge: old.id, state: State::Expired, reason: None, at: now });
-    let reply = opened(&challenge, &rules.keys, &facts.member, now);
+    let reply = opened(&challenge, masked, now);
     let new = Box::new(NewChallenge { challenge, send_at, now });
     Decided {
         label: "issued",
@@ -125,23 +230,34 @@ fn issue(
 
 /// Draws the code and makes the challenge's row: digest, deliverable copy, and the facts of the day.
 fn draw(
-    request: &Request<IssueChallenge>,
+    demand: &Demand<'_>,
+    target: Target,
     facts: &Facts,
     rules: &Rules,
     ctx: &mut Ctx<'_>,
 ) -> Challenge {
-    let (policy, ask, member) = (&rules.policy, &request.ask, &facts.member);
-    let expires_at = ctx.now + policy.challenge_life;
+    let (policy, keys, purpose) = (&rules.policy, &rules.keys, demand.purpose);
+    let expires_at = ctx.now + policy.life(purpose);
     let code = Code::draw(policy.code_digits, ctx.rng);
     let binding = Binding {
-        account: &ask.account,
-        member: &ask.member,
+        account: demand.account,
+        member: demand.member,
         challenge: facts.id,
-        purpose: ask.purpose,
-        operation: b"",
+        purpose: purpose.label(),
+        operation: &demand.operation,
     };
     let place = Place::Code(facts.id.0.as_bytes(), expires_at.unix_timestamp());
-    let forbidden = facts.account.email_fallback == EmailFallback::Forbidden;
+    let digest = code.digest(keys, &binding);
+    let code_sealed = Some(keys.seal(&place, code.digits().as_bytes(), ctx.rng));
+    let detail_place = Place::Detail(facts.id.0.as_bytes());
+    let detail = if purpose.binds_number() {
+        number_to_bind(demand, &facts.member, keys)
+    } else {
+        demand.summary.map(|summary| Zeroizing::new(summary.to_owned()))
+    };
+    let detail_sealed = detail.map(|detail| keys.seal(&detail_place, detail.as_bytes(), ctx.rng));
+    let backed_up =
+        purpose.email_may_back_up() && facts.account.email_fallback != EmailFallback::Forbidden;
     // Another browser does not get round the number's timer: its first SMS waits for it.
     // A due time must lie behind the commit that sets it, or the timer's sweep passes it unseen.
     let soonest = ctx.now + policy.transaction_max * 2;
@@ -149,20 +265,24 @@ fn draw(
     let send_at = waits.map_or(ctx.now, |next| next.max(soonest));
     Challenge {
         id: facts.id,
-        account: ask.account.clone(),
-        member: ask.member.clone(),
-        login: ask.login.clone(),
-        purpose: ask.purpose,
+        account: demand.account.clone(),
+        member: demand.member.clone(),
+        login: demand.login.clone(),
+        purpose,
+        operation: demand.operation.clone(),
+        setting: demand.setting.cloned(),
+        detail_sealed,
         state: State::Open,
         reason: None,
         created_at: ctx.now,
         expires_at,
-        digest: code.digest(&rules.keys, &binding),
-        code_sealed: Some(rules.keys.seal(&place, code.digits().as_bytes(), ctx.rng)),
-        phone_index: member.phone.as_ref().map(|phone| phone.index.clone()).unwrap_or_default(),
-        email_index: member
+        digest,
+        code_sealed,
+        phone_index: target.index,
+        email_index: facts
+            .member
             .backup_email()
-            .filter(|_| !forbidden)
+            .filter(|_| backed_up)
             .map(|contact| contact.index.clone()),
         email_fallback: facts.account.email_fallback,
         sends: 1,
@@ -172,38 +292,51 @@ fn draw(
     }
 }
 
-/// The refusal of a login. Where not even the account is the app's, the event names none.
-pub fn refuse(
-    request: &Request<IssueChallenge>,
-    own_account: bool,
-    outcome: Outcome,
-) -> Decided<Write> {
-    let told = refused(request, outcome.outcome.label());
-    let event =
-        if own_account { told } else { Event { account: None, member: None, login: None, ..told } };
+fn number_to_bind(
+    demand: &Demand<'_>,
+    member: &Member,
+    keys: &Keyring,
+) -> Option<Zeroizing<String>> {
+    match demand.number {
+        Some(number) => Some(Zeroizing::new(number.e164().to_owned())),
+        None => member.phone_in_clear(keys),
+    }
+}
+
+/// The refusal of a challenge. Where not even the account is the app's, the event names none.
+pub fn refuse<W>(demand: &Demand<'_>, own_account: bool, outcome: Outcome) -> Decided<W> {
+    let told = refused(demand, outcome.outcome.label());
+    let event = if own_account {
+        told
+    } else {
+        Event { account: None, member: None, login: None, setting: None, ..told }
+    };
     Decided { effects: vec![event.into()], ..Decided::answer(outcome) }
 }
 
-/// The event of a login that got no challenge.
-pub(super) fn refused(request: &Request<IssueChallenge>, reason: &str) -> Event {
-    let ask = &request.ask;
+/// The event of a demand that got no challenge.
+pub(super) fn refused(demand: &Demand<'_>, reason: &str) -> Event {
     Event {
-        app: Some(request.app.clone()),
-        member: Some(ask.member.clone()),
-        login: Some(ask.login.clone()),
-        purpose: Some(ask.purpose),
+        app: Some(demand.app.clone()),
+        member: Some(demand.member.clone()),
+        login: Some(demand.login.clone()),
+        purpose: Some(demand.purpose),
+        setting: demand.setting.cloned(),
         reason: Some(reason.to_owned()),
-        ..Event::new(EventKind::ChallengeRefused, Some(ask.account.clone()))
+        ..Event::new(EventKind::ChallengeRefused, Some(demand.account.clone()))
     }
 }
 
 /// The answer about an open challenge; the same for a new one and for one returned.
-fn opened(challenge: &Challenge, keys: &Keyring, member: &Member, now: Timestamp) -> Outcome {
+fn opened(challenge: &Challenge, destination: Option<String>, now: Timestamp) -> Outcome {
     let wait = challenge.resend_at - now;
+    let operation =
+        Operation::parse(&challenge.operation).filter(|_| challenge.purpose == Purpose::Setting);
     Outcome {
+        operation: operation.map(|operation| operation.label()),
         state: Some(State::Open),
         channel: Some(Channel::Sms),
-        destination: member.phone_in_clear(keys).map(|e164| phone::mask(&e164)),
+        destination,
         expires_at: Some(challenge.expires_at),
         resend_available_at: Some(challenge.resend_at),
         retry_after: (wait > Duration::ZERO).then(|| seconds_until(challenge.resend_at, now)),
@@ -225,6 +358,7 @@ mod tests {
             current: None,
             wrong: Vec::new(),
             number: NumberFacts::default(),
+            owned: false,
         }
     }
 
@@ -337,6 +471,8 @@ mod tests {
             assert!(matches!(&decided.effects[..], [Effect::Event(event)]
                 if event.kind == EventKind::ChallengeRefused));
         }
+        let owned = Facts { owned: true, ..facts() };
+        assert_eq!(outcome_of(&owned).outcome, OutcomeKind::CompanyOwnedNumber);
     }
 
     #[test]

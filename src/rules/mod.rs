@@ -1,14 +1,19 @@
 //! FLOOR 2. The functional core: facts in, verdict out. Nothing here awaits, reads a clock, draws
 //! chance or knows a database. One file per worker.
 
+pub mod apply;
+pub mod approval;
 pub mod audit;
+pub mod change;
 pub mod code_generation;
 pub mod delivery;
 pub mod directory;
+pub mod factor;
 pub mod issue;
 pub mod limits;
 pub mod notice;
 pub mod resend;
+pub mod settings;
 pub mod text;
 pub mod verification;
 
@@ -79,6 +84,12 @@ impl<W> Decided<W> {
         }
     }
 
+    /// The same verdict with its write in another form.
+    pub fn map<V>(self, form: impl FnOnce(W) -> V) -> Decided<V> {
+        let Self { label, write, effects, reply } = self;
+        Decided { label, write: write.map(form), effects, reply }
+    }
+
     /// A verdict that changes nothing and tells nobody.
     pub const fn nothing(label: &'static str) -> Self {
         Self { label, write: None, effects: Vec::new(), reply: None }
@@ -98,6 +109,13 @@ pub struct Ending {
     pub at: Timestamp,
 }
 
+impl Ending {
+    /// The end of a challenge that cannot go on.
+    pub const fn cancelled(challenge: ChallengeId, reason: CancelReason, at: Timestamp) -> Self {
+        Self { challenge, state: State::Cancelled, reason: Some(reason), at }
+    }
+}
+
 /// Whole seconds from `now` to `then`, rounded up: waiting that long is enough.
 pub fn seconds_until(then: Timestamp, now: Timestamp) -> i64 {
     let left = then - now;
@@ -105,5 +123,7 @@ pub fn seconds_until(then: Timestamp, now: Timestamp) -> i64 {
     (if left > time::Duration::seconds(whole) { whole + 1 } else { whole }).max(0)
 }
 
+#[cfg(test)]
+mod tests;
 #[cfg(test)]
 mod tests_support;

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_timer_grows_and_the_fifth_send_is_the_last() {
+    fn r16_r19_the_timer_grows_and_the_fifth_send_is_the_last() {
         let mut facts = challenge_facts();
         let mut now = 60;
         for (sends, wait) in [(1, 60), (2, 120), (3, 300), (4, 300)] {
@@ -243,7 +243,9 @@ mod tests {
         assert_eq!(kind(Channel::Sms, &facts, 60), OutcomeKind::AlreadyUsed);
         facts.replaced = false;
         facts.challenge.state = State::Cancelled;
-        facts.challenge.reason = Some(CancelReason::TargetChanged);
+        facts.challenge.reason = Some(CancelReason::Requested);
         assert_eq!(kind(Channel::Sms, &facts, 60), OutcomeKind::Cancelled);
+        facts.challenge.reason = Some(CancelReason::TargetChanged);
+        assert_eq!(kind(Channel::Sms, &facts, 60), OutcomeKind::TargetChanged);
     }
 }

@@ -12,12 +12,12 @@ use crate::domain::Timestamp;
 use crate::domain::account::{Account, EmailFallback};
 use crate::domain::challenge::{AttemptState, Challenge, Channel, Purpose, State};
 use crate::domain::code::{Binding, Code};
-use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId};
+use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName};
 use crate::domain::keys::{Keyring, Place};
 use crate::domain::member::{Contact, Member, Role};
 use crate::domain::phone::Country;
 use crate::domain::policy::Policy;
-use crate::message::{IssueChallenge, Request};
+use crate::message::{IssueChallenge, LoginPurpose, Request};
 
 pub const NOW: Timestamp = datetime!(2026-01-01 12:00:00 UTC);
 pub const CODE: &str = "012345";
@@ -40,6 +40,9 @@ pub fn account() -> Account {
         country: us,
         countries: vec![us],
         email_fallback: EmailFallback::Automatic,
+        sensitive_settings: vec![SettingName::parse("bank_account").unwrap()],
+        require_for_sensitive_settings: false,
+        mandatory: false,
     }
 }
 
@@ -63,6 +66,7 @@ pub fn member() -> Member {
         phone_country: Country::parse("US"),
         phone_textable: true,
         phone_verified_at: None,
+        phone_owned_at: None,
         email: Some(contact("email", "ada@acme.example")),
         email_verified: true,
         two_factor: true,
@@ -79,7 +83,7 @@ pub fn issue_request() -> Request<IssueChallenge> {
         account: account().id,
         member: member().id,
         login: LoginId::parse("login-1").unwrap(),
-        purpose: Purpose::Login,
+        purpose: LoginPurpose::Login,
     };
     Request { app: account().app, ask }
 }
@@ -93,7 +97,7 @@ pub fn challenge() -> Challenge {
         account: &account,
         member: &member.id,
         challenge: id,
-        purpose: Purpose::Login,
+        purpose: "login",
         operation: b"",
     };
     let place = Place::Code(id.0.as_bytes(), expires_at.unix_timestamp());
@@ -103,6 +107,9 @@ pub fn challenge() -> Challenge {
         member: member.id.clone(),
         login: LoginId::parse("login-1").unwrap(),
         purpose: Purpose::Login,
+        operation: Vec::new(),
+        setting: None,
+        detail_sealed: None,
         state: State::Open,
         reason: None,
         created_at: NOW,

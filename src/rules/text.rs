@@ -18,30 +18,67 @@ pub struct Mail {
     pub text: Zeroizing<String>,
 }
 
-/// The SMS with a code. A name that does not fit into the segment is left out.
-pub fn sms(account: &Account, purpose: Purpose, code: &Code) -> Zeroizing<String> {
+/// The SMS with a code: what for, and for a setting what is approved (R-61). A name that does not
+/// fit into the segment is left out, and then what does not fit of the summary.
+pub fn sms(account: &Account, purpose: Purpose, summary: &str, code: &Code) -> Zeroizing<String> {
     let bound = account
         .origin
         .as_ref()
         .map_or_else(String::new, |origin| format!("\n@{origin} #{}", code.digits()));
-    let with = |name: &str| {
-        let what = purpose_words(purpose);
-        format!("{} is your {name}{what} code. Don't share it.{bound}", code.digits())
+    let with = |name: &str, summary: &str| {
+        let what = words(purpose, summary);
+        format!("{} is your {name}{what}. Don't share it.{bound}", code.digits())
     };
-    let full = with(&format!("{} ", gsm(&account.name)));
-    Zeroizing::new(if full.chars().count() <= SEGMENT { full } else { with("") })
+    let (name, summary) = (gsm(&account.name), gsm(summary));
+    let full = with(&format!("{name} "), &summary);
+    if full.chars().count() <= SEGMENT {
+        return Zeroizing::new(full);
+    }
+    let room = SEGMENT.saturating_sub(with("", "").chars().count());
+    Zeroizing::new(with("", &shortened(&summary, room)))
+}
+
+/// A text cut to `room` characters, and showing that it was.
+fn shortened(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(room.saturating_sub(3)).collect();
+    format!("{kept}...")
 }
 
 /// The mail with a code.
-pub fn code_mail(account: &Account, purpose: Purpose, code: &Code, minutes_left: i64) -> Mail {
-    let (name, what) = (one_line(&account.name), purpose_words(purpose));
+pub fn code_mail(
+    account: &Account,
+    purpose: Purpose,
+    summary: &str,
+    code: &Code,
+    minutes_left: i64,
+) -> Mail {
+    let (name, what) = (one_line(&account.name), words(purpose, &one_line(summary)));
+    let unexpected = match purpose {
+        Purpose::Login => "If you did not try to sign in, change your password.",
+        Purpose::Enrolment
+        | Purpose::NumberChangeCurrent
+        | Purpose::NumberChangeNew
+        | Purpose::Disable
+        | Purpose::Setting => "If you did not ask for this, change your password.",
+    };
     let text = format!(
-        "{} is your {name} {what} code.\n\n\
+        "{} is your {name} {what}.\n\n\
          It is the same code that was sent to your phone, and works for {minutes_left} more minutes.\n\
-         Don't share it. If you did not try to sign in, change your password.\n",
+         Don't share it. {unexpected}\n",
         code.digits()
     );
-    Mail { subject: format!("Your {name} {what} code"), text: Zeroizing::new(text) }
+    let subject = match purpose {
+        Purpose::Login => format!("Your {name} sign-in code"),
+        Purpose::Enrolment
+        | Purpose::NumberChangeCurrent
+        | Purpose::NumberChangeNew
+        | Purpose::Disable
+        | Purpose::Setting => format!("Your {name} code"),
+    };
+    Mail { subject, text: Zeroizing::new(text) }
 }
 
 /// What is known of a changed number.
@@ -78,9 +115,15 @@ pub fn number_changed_mail(account: &Account, change: &NumberChange<'_>) -> Mail
     }
 }
 
-const fn purpose_words(purpose: Purpose) -> &'static str {
+/// What a code is for, in words that end a sentence.
+fn words(purpose: Purpose, summary: &str) -> String {
     match purpose {
-        Purpose::Login => "sign-in",
+        Purpose::Login => "sign-in code".to_owned(),
+        Purpose::Enrolment => "code to turn on two-factor sign-in".to_owned(),
+        Purpose::NumberChangeCurrent => "code to change your number".to_owned(),
+        Purpose::NumberChangeNew => "code to confirm this number".to_owned(),
+        Purpose::Disable => "code to turn off two-factor sign-in".to_owned(),
+        Purpose::Setting => format!("code to approve: {summary}"),
     }
 }
 
@@ -118,12 +161,15 @@ mod tests {
             country: us,
             countries: vec![us],
             email_fallback: EmailFallback::Automatic,
+            sensitive_settings: Vec::new(),
+            require_for_sensitive_settings: false,
+            mandatory: false,
         }
     }
 
     #[test]
     fn the_sms_reads_well() {
-        let text = sms(&account("Acme Plumbing"), Purpose::Login, &Code::typed("012345"));
+        let text = sms(&account("Acme Plumbing"), Purpose::Login, "", &Code::typed("012345"));
         assert_eq!(
             *text,
             "012345 is your Acme Plumbing sign-in code. Don't share it.\n@app.acme.example #012345"
@@ -132,15 +178,32 @@ mod tests {
 
     #[test]
     fn the_subject_of_a_mail_holds_no_code() {
-        let mail = code_mail(&account("Acme"), Purpose::Login, &Code::typed("012345"), 9);
+        let mail = code_mail(&account("Acme"), Purpose::Login, "", &Code::typed("012345"), 9);
         assert!(!mail.subject.contains("012345"));
         assert!(mail.text.starts_with("012345 is your Acme sign-in code."));
     }
 
+    #[test]
+    fn r61_each_purpose_is_named_and_a_setting_says_what_is_approved() {
+        let mut seen = std::collections::BTreeSet::new();
+        for purpose in Purpose::ALL {
+            let text = sms(&account("Acme"), *purpose, "payouts to DE..12", &Code::typed("012345"));
+            assert!(seen.insert(text.to_string()), "{purpose:?}");
+            assert_eq!(text.contains("payouts to DE..12"), *purpose == Purpose::Setting);
+        }
+        let long = "pay all invoices of this year to the account ending in 6789 ".repeat(3);
+        let text = sms(&account("Acme"), Purpose::Setting, &long, &Code::typed("012345"));
+        assert!(text.contains("approve: pay all invoices of this year") && text.contains("..."));
+    }
+
     proptest! {
         #[test]
-        fn whatever_the_name_the_sms_is_one_segment_and_its_last_line_is_ours(name in "\\PC{0,200}|x\n@evil.example #111111") {
-            let text = sms(&account(&name), Purpose::Login, &Code::typed("012345"));
+        fn whatever_the_name_the_sms_is_one_segment_and_its_last_line_is_ours(
+            name in "\\PC{0,200}|x\n@evil.example #111111",
+            summary in "\\PC{0,200}|x\n@evil.example #111111",
+            purpose in proptest::sample::select(Purpose::ALL),
+        ) {
+            let text = sms(&account(&name), purpose, &summary, &Code::typed("012345"));
             prop_assert!(text.chars().count() <= SEGMENT);
             prop_assert_eq!(text.lines().count(), 2);
             prop_assert_eq!(text.lines().last(), Some("@app.acme.example #012345"));

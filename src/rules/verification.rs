@@ -3,12 +3,16 @@
 //! Counted before compared: the write that counts a wrong guess, or ends the challenge on a right
 //! one, is committed before the answer leaves.
 
-use super::code_generation::{Rules, about, ended, ending_event, outcome};
+use super::apply::{self, Applied};
+use super::change::{Change, voided};
+use super::code_generation::{Rules, about, cancelled_as, ended, ending_event, outcome};
 use super::limits::inside;
-use super::{Decided, Ending, seconds_until};
+use super::{Ctx, Decided, Ending, seconds_until};
 use crate::domain::Timestamp;
-use crate::domain::challenge::{Challenge, Channel, State};
-use crate::domain::code::{Binding, Code};
+use crate::domain::account::Account;
+use crate::domain::approval::Approval;
+use crate::domain::challenge::{CancelReason, Challenge, Channel, Purpose, State};
+use crate::domain::code::Code;
 use crate::domain::member::Member;
 use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, Request, VerifyChallenge};
 
@@ -17,8 +21,14 @@ use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, Request, Ve
 pub struct Facts {
     /// The challenge it names.
     pub challenge: Challenge,
+    /// Its account.
+    pub account: Account,
     /// Its member.
     pub member: Member,
+    /// The member's other open challenges. Not looked for at a login, which changes nothing.
+    pub open: Vec<Challenge>,
+    /// Whether the number to bind belongs to a company by now. Not looked for where none is bound.
+    pub owned: bool,
     /// Whether a newer challenge completes the same pending login.
     pub replaced: bool,
     /// The channels by which the code was claimed so far.
@@ -44,6 +54,10 @@ pub struct Write {
     pub suspend: bool,
     /// The number has proved itself: the code went by SMS alone.
     pub phone_verified: bool,
+    /// What the verification changes of the member.
+    pub change: Option<Change>,
+    /// The change of a setting that it approves.
+    pub approval: Option<Approval>,
     /// When it was judged.
     pub now: Timestamp,
 }
@@ -53,14 +67,18 @@ pub fn decide(
     request: &Request<VerifyChallenge>,
     facts: Option<Facts>,
     rules: &Rules,
-    now: Timestamp,
+    ctx: &mut Ctx<'_>,
 ) -> Decided<Write> {
+    let now = ctx.now;
     let Some(facts) = facts else {
         return Decided::answer(Outcome::new(OutcomeKind::NotFound));
     };
     let (challenge, policy) = (&facts.challenge, &rules.policy);
     if facts.replaced || !challenge.live(now) {
         return Decided::answer(ended(challenge, facts.replaced));
+    }
+    if let Some(reason) = void(&facts) {
+        return cancelled(facts, reason, now);
     }
     let spent = inside(policy.wrong_per_month, &facts.wrong, now) >= policy.wrong_per_month.count;
     if facts.member.suspended_at.is_some() || spent {
@@ -70,16 +88,9 @@ pub fn decide(
         let retry_after = Some(seconds_until(then, now));
         return Decided::answer(Outcome { retry_after, ..outcome(challenge, OutcomeKind::Wait) });
     }
-    let binding = Binding {
-        account: &challenge.account,
-        member: &challenge.member,
-        challenge: challenge.id,
-        purpose: challenge.purpose,
-        operation: b"",
-    };
     let guess = Code::typed(request.ask.guess.expose());
-    if guess.matches(&challenge.digest, &rules.keys, &binding) {
-        right(request, facts, now)
+    if guess.matches(&challenge.digest, &rules.keys, &challenge.binding()) {
+        right(request, facts, rules, ctx)
     } else {
         wrong(facts, rules, now)
     }
@@ -91,9 +102,53 @@ fn amr(claimed: &[Channel]) -> Vec<&'static str> {
     if claimed.contains(&Channel::Email) { vec!["otp", "stepup:email"] } else { vec!["otp", "sms"] }
 }
 
-fn right(request: &Request<VerifyChallenge>, facts: Facts, now: Timestamp) -> Decided<Write> {
+/// Why not even the right code would do any more.
+fn void(facts: &Facts) -> Option<CancelReason> {
+    let purpose = facts.challenge.purpose;
+    if facts.owned {
+        Some(CancelReason::CompanyOwnedNumber)
+    } else if purpose == Purpose::Disable && facts.account.mandatory {
+        Some(CancelReason::MandatoryByAccount)
+    } else {
+        voided(&facts.challenge, &facts.member)
+    }
+}
+
+/// The challenge ends, and no guess is counted.
+fn cancelled(facts: Facts, reason: CancelReason, now: Timestamp) -> Decided<Write> {
     let (challenge, member) = (facts.challenge, facts.member);
+    let event = ending_event(&challenge, State::Cancelled, Some(reason));
+    let reply = outcome(&challenge, cancelled_as(Some(reason)));
+    let write = Write {
+        ending: Some(Ending::cancelled(challenge.id, reason, now)),
+        challenge,
+        wrong: false,
+        in_a_row: (member.wrong_in_a_row, member.wrong_in_a_row),
+        guess_after: member.guess_after,
+        suspend: false,
+        phone_verified: false,
+        change: None,
+        approval: None,
+        now,
+    };
+    let effects = vec![event.into()];
+    Decided { label: "cancelled", write: Some(write), effects, reply: Some(reply) }
+}
+
+fn right(
+    request: &Request<VerifyChallenge>,
+    facts: Facts,
+    rules: &Rules,
+    ctx: &mut Ctx<'_>,
+) -> Decided<Write> {
+    let now = ctx.now;
     let amr = amr(&facts.claimed);
+    let Applied { change, approval, effects: followed } =
+        match apply::apply(&request.app, &facts, &amr, rules, ctx) {
+            Ok(applied) => applied,
+            Err(reason) => return cancelled(facts, reason, now),
+        };
+    let (challenge, member) = (facts.challenge, facts.member);
     let by_email = facts.claimed.contains(&Channel::Email);
     let event = Event {
         app: Some(request.app.clone()),
@@ -103,6 +158,7 @@ fn right(request: &Request<VerifyChallenge>, facts: Facts, now: Timestamp) -> De
     };
     let reply = Outcome {
         amr: Some(amr),
+        approval: approval.as_ref().map(|approval| approval.signed(&rules.keys)),
         state: Some(State::Verified),
         ..outcome(&challenge, OutcomeKind::Verified)
     };
@@ -117,14 +173,13 @@ fn right(request: &Request<VerifyChallenge>, facts: Facts, now: Timestamp) -> De
         guess_after: None,
         suspend: false,
         phone_verified: !by_email && same_number && facts.claimed.contains(&Channel::Sms),
+        change,
+        approval,
         now,
     };
-    Decided {
-        label: "verified",
-        write: Some(write),
-        effects: vec![event.into()],
-        reply: Some(reply),
-    }
+    let mut effects = vec![event.into()];
+    effects.extend(followed);
+    Decided { label: "verified", write: Some(write), effects, reply: Some(reply) }
 }
 
 fn wrong(facts: Facts, rules: &Rules, now: Timestamp) -> Decided<Write> {
@@ -163,6 +218,8 @@ fn wrong(facts: Facts, rules: &Rules, now: Timestamp) -> Decided<Write> {
         guess_after: policy.guess_wait_after(in_a_row).map(|wait| now + wait),
         suspend,
         phone_verified: false,
+        change: None,
+        approval: None,
         now,
     };
     Decided { label: kind.label(), write: Some(write), effects, reply: Some(reply) }
@@ -170,7 +227,7 @@ fn wrong(facts: Facts, rules: &Rules, now: Timestamp) -> Decided<Write> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::{CODE, NOW, account, challenge, member, rules};
+    use super::super::tests_support::{CODE, NOW, account, challenge, ctx, member, rules};
     use super::*;
     use crate::message::Secret;
     use proptest::prelude::*;
@@ -179,7 +236,10 @@ mod tests {
     fn facts() -> Facts {
         Facts {
             challenge: challenge(),
+            account: account(),
             member: member(),
+            open: Vec::new(),
+            owned: false,
             replaced: false,
             claimed: vec![Channel::Sms],
             wrong: Vec::new(),
@@ -193,7 +253,7 @@ mod tests {
             guess: Secret::new(text),
         };
         let now = NOW + Duration::seconds(seconds);
-        decide(&Request { app: account().app, ask }, Some(facts), &rules(), now)
+        decide(&Request { app: account().app, ask }, Some(facts), &rules(), &mut ctx(now))
     }
 
     fn kind(decided: &Decided<Write>) -> OutcomeKind {
@@ -201,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_code_ends_the_challenge_and_clears_the_row_of_wrong_ones() {
+    fn r21_the_right_code_ends_the_challenge_and_clears_the_row_of_wrong_ones() {
         let facts = Facts { member: Member { wrong_in_a_row: 3, ..member() }, ..facts() };
         let decided = guess(CODE, facts, 1);
         assert_eq!(kind(&decided), OutcomeKind::Verified);
@@ -221,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_code_costs_one_attempt_and_the_fifth_locks() {
+    fn r22_a_wrong_code_costs_one_attempt_and_the_fifth_locks() {
         for before in 0..5 {
             let mut facts = facts();
             facts.challenge.wrong = before;
@@ -238,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_code_is_wrong_at_the_instant_of_expiry() {
+    fn r40_the_right_code_is_wrong_at_the_instant_of_expiry() {
         assert_eq!(kind(&guess(CODE, facts(), 599)), OutcomeKind::Verified);
         let late = guess(CODE, facts(), 600);
         assert_eq!(kind(&late), OutcomeKind::Expired);
@@ -257,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn five_in_a_row_must_wait_and_a_guess_meanwhile_is_not_compared() {
+    fn r22_five_in_a_row_must_wait_and_a_guess_meanwhile_is_not_compared() {
         let facts = Facts { member: Member { wrong_in_a_row: 4, ..member() }, ..facts() };
         let write = guess("999999", facts.clone(), 0).write.unwrap();
         assert_eq!(write.guess_after, Some(NOW + Duration::seconds(30)));
@@ -273,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hundredth_wrong_code_in_thirty_days_suspends_and_no_further_one_is_compared() {
+    fn r22_the_hundredth_wrong_code_in_thirty_days_suspends_and_no_further_one_is_compared() {
         let past = |count: i64| (0..count).map(|n| NOW - Duration::hours(n * 7 + 25)).collect();
         let last = guess("999999", Facts { wrong: past(99), ..facts() }, 0);
         assert!(last.write.unwrap().suspend);
@@ -284,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fifteenth_of_a_day_is_told() {
+    fn r22_the_fifteenth_of_a_day_is_told() {
         let wrong = (0..14).map(|n| NOW - Duration::minutes(n)).collect();
         let decided = guess("999999", Facts { wrong, ..facts() }, 0);
         let told = decided.effects.iter().any(|effect| {
@@ -297,7 +357,7 @@ mod tests {
         /// The state machine: whatever is guessed and whenever, a challenge ends at most once, and
         /// never more than five guesses are compared.
         #[test]
-        fn a_challenge_ends_once_and_compares_no_more_than_its_limit(
+        fn r22_a_challenge_ends_once_and_compares_no_more_than_its_limit(
             steps in proptest::collection::vec((any::<bool>(), 0_i64..120), 0..40),
         ) {
             let (mut facts, mut seconds, mut compared, mut endings) = (facts(), 0, 0, 0);

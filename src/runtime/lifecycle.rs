@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::fault::Fault;
+use crate::observe;
 use crate::store::{self, Store};
 
 /// Pause between looks at a dependency that is away at start.
@@ -134,7 +135,7 @@ pub async fn serve_health(
     let router = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(ready))
-        .route("/metrics", get(async move || metrics.render()));
+        .route("/metrics", get(async move || observe::page(&metrics)));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(bound)
 }

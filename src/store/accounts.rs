@@ -51,13 +51,16 @@ pub(super) async fn lock(
 /// As every statement; `Transient` when a newer version came meanwhile.
 pub async fn put(tx: &Tx<'_>, accounts: &[(&Account, i64)], now: Timestamp) -> Result<(), Fault> {
     const SQL: &str = "INSERT INTO account AS a (account, app, version, name, origin, country, \
-        countries, email_fallback, changed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+        countries, email_fallback, changed_at, sensitive_settings, \
+        require_for_sensitive_settings) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
         ON CONFLICT (account) DO UPDATE SET version = $3, name = $4, origin = $5, country = $6, \
-        countries = $7, email_fallback = $8, changed_at = $9 \
+        countries = $7, email_fallback = $8, changed_at = $9, sensitive_settings = $10, \
+        require_for_sensitive_settings = $11 \
         WHERE a.app = $2 AND a.version < $3";
     for (account, version) in accounts {
         let countries: Vec<&str> = account.countries.iter().map(|c| c.as_str()).collect();
-        let params: [super::Param<'_>; 9] = [
+        let settings: Vec<&str> = account.sensitive_settings.iter().map(|s| s.as_str()).collect();
+        let params: [super::Param<'_>; 11] = [
             &account.id.as_str(),
             &account.app.as_str(),
             version,
@@ -67,6 +70,8 @@ pub async fn put(tx: &Tx<'_>, accounts: &[(&Account, i64)], now: Timestamp) -> R
             &countries,
             &account.email_fallback.label(),
             &now,
+            &settings,
+            &account.require_for_sensitive_settings,
         ];
         tx.guarded(SQL, &params, 1).await?;
     }

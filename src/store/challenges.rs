@@ -44,23 +44,25 @@ pub(super) fn wrong_window(policy: &Policy) -> Duration {
     policy.wrong_per_day.within.max(policy.wrong_per_month.within)
 }
 
-fn sends_window(policy: &Policy) -> Duration {
+pub(super) fn sends_window(policy: &Policy) -> Duration {
     policy.sends_per_number.iter().map(|window| window.within).max().unwrap_or_default()
 }
 
-/// Where the numbers of a batch are found: by members, or by challenges.
-enum Numbers<'a> {
+/// Where the numbers of a batch are found: by members, by challenges, or given.
+pub(super) enum Numbers<'a> {
     Members(&'a [&'a str], &'a [&'a str]),
     Challenges(&'a [Uuid]),
+    Given(&'a [&'a [u8]]),
 }
 
 const MEMBERS_NUMBERS: &str = "SELECT phone_index FROM member WHERE (account, member) IN \
     (SELECT * FROM unnest($1::text[], $2::text[])) AND phone_index IS NOT NULL";
 const CHALLENGES_NUMBERS: &str = "SELECT phone_index FROM challenge WHERE id = ANY($1)";
+const GIVEN_NUMBERS: &str = "SELECT phone_index FROM unnest($1::bytea[]) AS g(phone_index)";
 
 /// Locks the rows of the numbers, in their order, and reads what was sent to them over the last
 /// `window`.
-async fn lock_numbers(
+pub(super) async fn lock_numbers(
     tx: &Tx<'_>,
     numbers: Numbers<'_>,
     window: Duration,
@@ -68,6 +70,7 @@ async fn lock_numbers(
     let (source, params): (&str, Vec<super::Param<'_>>) = match &numbers {
         Numbers::Members(accounts, members) => (MEMBERS_NUMBERS, vec![accounts, members]),
         Numbers::Challenges(ids) => (CHALLENGES_NUMBERS, vec![ids]),
+        Numbers::Given(indexes) => (GIVEN_NUMBERS, vec![indexes]),
     };
     let insert = format!(
         "INSERT INTO destination (destination_index, used_at) SELECT DISTINCT n.phone_index, \
@@ -81,7 +84,7 @@ async fn lock_numbers(
     );
     let sends = format!(
         "SELECT destination_index, array_agg(granted_at) FROM delivery_attempt \
-         WHERE destination_index IN ({source}) AND channel = 'sms' AND granted_at > {} \
+         WHERE destination_index IN ({source}) AND granted_at > {} \
          GROUP BY destination_index",
         super::ago(params.len() + 1)
     );
@@ -132,7 +135,7 @@ pub async fn issue_facts(
     let logins: Vec<&str> = keys.iter().map(|key| key.login).collect();
     let current_sql = format!(
         "SELECT {} FROM login l JOIN challenge c ON c.id = l.challenge \
-         WHERE (l.account, l.member, l.login) IN \
+         WHERE l.purpose = 'login' AND (l.account, l.member, l.login) IN \
          (SELECT * FROM unnest($1::text[], $2::text[], $3::text[])) ORDER BY c.id FOR UPDATE OF c",
         row::CHALLENGE
     );
@@ -169,6 +172,7 @@ pub async fn issue_facts(
             current: open.get(&(account_id, member_id, key.login.to_owned())).cloned(),
             wrong: wrong.get(&member_key).cloned().unwrap_or_default(),
             number,
+            owned: member.phone_owned_at.is_some(),
         }))
     });
     Ok(facts.collect())
@@ -223,7 +227,7 @@ pub async fn challenge_facts(
 /// Those of these challenges whose pending login has a newer one.
 pub(super) async fn replaced(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Uuid>, Fault> {
     const SQL: &str = "SELECT c.id FROM challenge c JOIN login l ON l.account = c.account \
-        AND l.member = c.member AND l.login = c.login \
+        AND l.member = c.member AND l.purpose = c.purpose AND l.login = c.login \
         WHERE c.id = ANY($1) AND l.challenge <> c.id";
     tx.rows(SQL, &[&ids]).await?.iter().map(|found| row::get(found, 0)).collect()
 }
@@ -235,17 +239,20 @@ pub(super) async fn replaced(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Uuid>, Fau
 pub async fn insert(tx: &Tx<'_>, new: &[&NewChallenge], digits: u8) -> Result<(), Fault> {
     const CHALLENGES: &str = "INSERT INTO challenge (id, account, member, login, purpose, state, \
         created_at, expires_at, code_digits, code_kid, code_mac, code_sealed, phone_index, \
-        email_index, email_fallback, sends, resend_at, send_at) \
+        email_index, email_fallback, sends, resend_at, send_at, operation, setting, \
+        detail_sealed) \
         SELECT u.id, u.account, u.member, u.login, u.purpose, 'open', u.created_at, u.expires_at, \
-        $1, u.kid, u.mac, u.sealed, u.phone, u.email, u.fallback, 1, u.resend_at, u.send_at \
+        $1, u.kid, u.mac, u.sealed, u.phone, u.email, u.fallback, 1, u.resend_at, u.send_at, \
+        u.operation, u.setting, u.detail \
         FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], \
         $7::timestamptz[], $8::timestamptz[], $9::text[], $10::bytea[], $11::bytea[], \
-        $12::bytea[], $13::bytea[], $14::text[], $15::timestamptz[], $16::timestamptz[]) \
+        $12::bytea[], $13::bytea[], $14::text[], $15::timestamptz[], $16::timestamptz[], \
+        $17::bytea[], $18::text[], $19::bytea[]) \
         AS u(id, account, member, login, purpose, created_at, expires_at, kid, mac, sealed, \
-        phone, email, fallback, resend_at, send_at)";
-    const LOGINS: &str = "INSERT INTO login (account, member, login, challenge) \
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) \
-        ON CONFLICT (account, member, login) DO UPDATE SET challenge = EXCLUDED.challenge";
+        phone, email, fallback, resend_at, send_at, operation, setting, detail)";
+    const LOGINS: &str = "INSERT INTO login (account, member, purpose, login, challenge) \
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[]) \
+        ON CONFLICT (account, member, purpose, login) DO UPDATE SET challenge = EXCLUDED.challenge";
     if new.is_empty() {
         return Ok(());
     }
@@ -268,11 +275,32 @@ pub async fn insert(tx: &Tx<'_>, new: &[&NewChallenge], digits: u8) -> Result<()
     // Only a send that has to wait needs a timer.
     let send_at: Vec<Option<Timestamp>> =
         new.iter().map(|n| (n.send_at > n.now).then_some(n.send_at)).collect();
-    let params: [super::Param<'_>; 16] = [
-        &digits, &ids, &accounts, &members, &logins, &purposes, &created, &expires, &kids, &macs,
-        &sealed, &phones, &emails, &fallbacks, &resend_at, &send_at,
+    let operations: Vec<&[u8]> = rows.iter().map(|c| c.operation.as_slice()).collect();
+    let settings: Vec<Option<&str>> =
+        rows.iter().map(|c| c.setting.as_ref().map(|setting| setting.as_str())).collect();
+    let details: Vec<Option<&[u8]>> = rows.iter().map(|c| c.detail_sealed.as_deref()).collect();
+    let params: [super::Param<'_>; 19] = [
+        &digits,
+        &ids,
+        &accounts,
+        &members,
+        &logins,
+        &purposes,
+        &created,
+        &expires,
+        &kids,
+        &macs,
+        &sealed,
+        &phones,
+        &emails,
+        &fallbacks,
+        &resend_at,
+        &send_at,
+        &operations,
+        &settings,
+        &details,
     ];
-    let login_params: [super::Param<'_>; 4] = [&accounts, &members, &logins, &ids];
+    let login_params: [super::Param<'_>; 5] = [&accounts, &members, &purposes, &logins, &ids];
     let sends: Vec<attempts::NewSend<'_>> = new
         .iter()
         .map(|n| attempts::NewSend::sms(n.challenge.id, 1, &n.challenge.phone_index, n.now))
@@ -338,7 +366,7 @@ pub async fn grant(tx: &Tx<'_>, grants: &[&Grant]) -> Result<(), Fault> {
 /// As every statement; `Transient` when one is no longer open.
 pub async fn end(tx: &Tx<'_>, endings: &[&Ending]) -> Result<(), Fault> {
     const SQL: &str = "UPDATE challenge c SET state = u.state, reason = u.reason, \
-        ended_at = u.at, code_sealed = NULL \
+        ended_at = u.at, code_sealed = NULL, detail_sealed = NULL \
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) \
         AS u(id, state, reason, at) WHERE c.id = u.id AND c.state = 'open'";
     const CLEAR: &str = "UPDATE destination SET next_send_at = NULL WHERE destination_index IN \

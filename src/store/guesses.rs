@@ -1,6 +1,6 @@
 //! Guesses: what they are judged by, and what a wrong one costs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::try_join;
@@ -8,11 +8,13 @@ use uuid::Uuid;
 
 use super::challenges::{ChallengeKey, lock_challenges, replaced, wrong_window};
 use super::members::Key;
-use super::{Tx, accounts, attempts, challenges, members, row};
+use super::{Tx, accounts, approvals, attempts, challenges, members, owned, row};
 use crate::domain::Timestamp;
-use crate::domain::challenge::{AttemptState, Channel};
+use crate::domain::approval::Approval;
+use crate::domain::challenge::{AttemptState, Challenge, Channel, Purpose, State};
 use crate::domain::policy::Policy;
 use crate::fault::Fault;
+use crate::rules::change::Change;
 use crate::rules::verification::{Facts, Write};
 
 /// When these members entered wrong codes, over the last `window`.
@@ -66,6 +68,7 @@ pub async fn verification_facts(
         accounts::of(tx, &ids),
         wrong_of(tx, &ids, wrong_window(policy))
     )?;
+    let (open, owned) = what_else(tx, challenges.values()).await?;
     let facts = keys.iter().map(|key| {
         let challenge = challenges.get(&key.challenge.0)?;
         let (account, _) = known.get(challenge.account.as_str())?;
@@ -84,6 +87,15 @@ pub async fn verification_facts(
         claimed.dedup();
         Some(Facts {
             challenge: challenge.clone(),
+            account: account.clone(),
+            open: open
+                .get(&member_key)
+                .into_iter()
+                .flatten()
+                .filter(|other| other.id != challenge.id)
+                .cloned()
+                .collect(),
+            owned: owned.contains(&challenge.phone_index),
             member: members.get(&member_key)?.clone(),
             replaced: replaced.contains(&challenge.id.0),
             claimed,
@@ -93,11 +105,32 @@ pub async fn verification_facts(
     Ok(facts.collect())
 }
 
+/// What the verification of anything but a login must know besides: the members' open challenges,
+/// and which of the numbers to bind belong to companies. A login asks for nothing.
+async fn what_else(
+    tx: &Tx<'_>,
+    challenges: impl Iterator<Item = &Challenge>,
+) -> Result<(HashMap<Key, Vec<Challenge>>, HashSet<Vec<u8>>), Fault> {
+    let changing: Vec<&Challenge> =
+        challenges.filter(|c| c.purpose != Purpose::Login && c.state == State::Open).collect();
+    if changing.is_empty() {
+        return Ok((HashMap::new(), HashSet::new()));
+    }
+    let of: Vec<&str> = changing.iter().map(|c| c.account.as_str()).collect();
+    let names: Vec<&str> = changing.iter().map(|c| c.member.as_str()).collect();
+    let to_bind: Vec<&[u8]> = changing
+        .iter()
+        .filter(|c| c.purpose.binds_number())
+        .map(|c| c.phone_index.as_slice())
+        .collect();
+    try_join!(members::open(tx, &of, &names), owned::still(tx, &to_bind))
+}
+
 /// Writes what guesses cost or bring, each only where challenge and member are still as judged.
 ///
 /// # Errors
 /// As every statement; `Transient` when one is not.
-pub async fn write(tx: &Tx<'_>, writes: &[&Write]) -> Result<(), Fault> {
+pub async fn write(tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(), Fault> {
     const COUNT: &str = "UPDATE challenge c SET wrong = c.wrong + u.more \
         FROM unnest($1::uuid[], $2::smallint[], $3::smallint[]) AS u(id, judged, more) \
         WHERE c.id = u.id AND c.state = 'open' AND c.wrong = u.judged";
@@ -128,9 +161,9 @@ pub async fn write(tx: &Tx<'_>, writes: &[&Write]) -> Result<(), Fault> {
     let guess_after: Vec<Option<Timestamp>> = writes.iter().map(|w| w.guess_after).collect();
     let suspend: Vec<bool> = writes.iter().map(|w| w.suspend).collect();
     let verified: Vec<bool> = writes.iter().map(|w| w.phone_verified).collect();
-    let now: Vec<Timestamp> = writes.iter().map(|w| w.now).collect();
+    let judged_at: Vec<Timestamp> = writes.iter().map(|w| w.now).collect();
     let member_params: [super::Param<'_>; 8] =
-        [&accounts, &members, &before, &after, &guess_after, &suspend, &verified, &now];
+        [&accounts, &members, &before, &after, &guess_after, &suspend, &verified, &judged_at];
     let (wrong_accounts, wrong_members): (Vec<&str>, Vec<&str>) = writes
         .iter()
         .filter(|w| w.wrong)
@@ -147,5 +180,9 @@ pub async fn write(tx: &Tx<'_>, writes: &[&Write]) -> Result<(), Fault> {
         tx.guarded(MEMBERS, &member_params, writes.len()),
         tx.execute(WRONG, &wrong_params)
     )?;
-    challenges::end(tx, &endings).await
+    challenges::end(tx, &endings).await?;
+    let changes: Vec<&Change> = writes.iter().filter_map(|w| w.change.as_ref()).collect();
+    members::write_changes(tx, &changes, now).await?;
+    let approvals: Vec<&Approval> = writes.iter().filter_map(|w| w.approval.as_ref()).collect();
+    approvals::insert(tx, &approvals).await
 }

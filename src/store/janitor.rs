@@ -36,6 +36,8 @@ pub async fn sweep(
          AND ended_at < $1 ORDER BY expires_at LIMIT $2) RETURNING id), \
         logins AS (DELETE FROM login WHERE challenge IN (SELECT id FROM gone)) \
         DELETE FROM delivery_attempt WHERE channel = 'sms' AND challenge IN (SELECT id FROM gone)";
+    const APPROVALS: &str = "DELETE FROM approval WHERE challenge IN \
+        (SELECT challenge FROM approval WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
     const DESTINATIONS: &str = "DELETE FROM destination WHERE destination_index IN \
         (SELECT destination_index FROM destination WHERE used_at < $1 LIMIT $2)";
     const WRONG: &str = "DELETE FROM wrong_guess WHERE ctid IN \
@@ -46,6 +48,7 @@ pub async fn sweep(
         (SELECT id FROM notice WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
     let batches = [
         ("challenge", CHALLENGES, retention.challenge),
+        ("approval", APPROVALS, retention.challenge),
         ("destination", DESTINATIONS, retention.recipient),
         ("wrong_guess", WRONG, retention.recipient),
         ("inbox", INBOX, retention.inbox),

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::{Tx, accounts, row};
+use super::{Tx, accounts, activity, challenges, row};
 use crate::domain::Timestamp;
+use crate::domain::challenge::Challenge;
 use crate::domain::member::Member;
 use crate::fault::Fault;
+use crate::rules::change::Change;
 use crate::rules::directory::Facts;
 
 /// Account and member, as a key.
@@ -85,20 +87,9 @@ pub async fn directory_facts(
     let accounts: Vec<&str> = keys.iter().map(|(account, _)| *account).collect();
     let (of, members): (Vec<&str>, Vec<&str>) =
         keys.iter().filter_map(|(account, member)| member.map(|m| (*account, m))).unzip();
-    let open_sql = format!(
-        "SELECT {} FROM login l JOIN challenge c ON c.id = l.challenge \
-         WHERE (l.account, l.member) IN (SELECT * FROM unnest($1::text[], $2::text[])) \
-         AND c.state = 'open' ORDER BY c.id FOR UPDATE OF c",
-        row::CHALLENGE
-    );
     let known_accounts = accounts::lock(tx, &accounts).await?;
     let known_members = lock(tx, &of, &members).await?;
-    let mut open: HashMap<Key, Vec<_>> = HashMap::new();
-    for found in tx.rows(&open_sql, &[&of, &members]).await? {
-        let challenge = row::challenge(&found)?;
-        let key = (challenge.account.as_str().to_owned(), challenge.member.as_str().to_owned());
-        open.entry(key).or_default().push(challenge);
-    }
+    let mut open = open(tx, &of, &members).await?;
     let facts = keys.iter().map(|(account, member)| {
         let key = ((*account).to_owned(), member.unwrap_or_default().to_owned());
         Facts {
@@ -114,20 +105,20 @@ pub async fn directory_facts(
 ///
 /// # Errors
 /// As every statement; `Transient` when a newer version came meanwhile.
-pub async fn put(tx: &Tx<'_>, members: &[&Member], now: Timestamp) -> Result<(), Fault> {
+pub async fn put(tx: &Tx<'_>, changes: &[&Change], now: Timestamp) -> Result<(), Fault> {
     const SQL: &str = "INSERT INTO member AS m (account, member, version, active, role, locale, \
         phone, phone_index, phone_prefix_index, phone_country, phone_textable, phone_verified_at, \
         email, email_index, email_verified, two_factor, email_backup, notify_number_changes, \
-        changed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-        $16, $17, $18, $19) \
+        changed_at, phone_owned_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+        $13, $14, $15, $16, $17, $18, $19, $20) \
         ON CONFLICT (account, member) DO UPDATE SET version = $3, active = $4, role = $5, \
         locale = $6, phone = $7, phone_index = $8, phone_prefix_index = $9, phone_country = $10, \
         phone_textable = $11, phone_verified_at = $12, email = $13, email_index = $14, \
         email_verified = $15, two_factor = $16, email_backup = $17, notify_number_changes = $18, \
-        changed_at = $19 WHERE m.version < $3";
-    for member in members {
+        changed_at = $19, phone_owned_at = $20 WHERE m.version < $3";
+    for member in changes.iter().map(|change| &change.member) {
         let (phone, email) = (member.phone.as_ref(), member.email.as_ref());
-        let params: [super::Param<'_>; 19] = [
+        let params: [super::Param<'_>; 20] = [
             &member.account.as_str(),
             &member.id.as_str(),
             &member.version,
@@ -147,8 +138,71 @@ pub async fn put(tx: &Tx<'_>, members: &[&Member], now: Timestamp) -> Result<(),
             &member.email_backup,
             &member.notify_number_changes,
             &now,
+            &member.phone_owned_at,
         ];
         tx.guarded(SQL, &params, 1).await?;
     }
-    Ok(())
+    follow(tx, changes).await
+}
+
+/// Writes changes that members have made to their own factor, with all that goes with them; each
+/// where the directory has said nothing new meanwhile.
+///
+/// # Errors
+/// As every statement; `Transient` when something is no longer as judged.
+pub async fn write_changes(tx: &Tx<'_>, changes: &[&Change], now: Timestamp) -> Result<(), Fault> {
+    const SQL: &str = "UPDATE member SET phone = $4, phone_index = $5, phone_prefix_index = $6, \
+        phone_country = $7, phone_textable = $8, phone_verified_at = $9, phone_owned_at = $10, \
+        email_verified = $11, two_factor = $12, email_backup = $13, changed_at = $14 \
+        WHERE account = $1 AND member = $2 AND version = $3";
+    for member in changes.iter().map(|change| &change.member) {
+        let phone = member.phone.as_ref();
+        let params: [super::Param<'_>; 14] = [
+            &member.account.as_str(),
+            &member.id.as_str(),
+            &member.version,
+            &phone.map(|contact| &contact.sealed),
+            &phone.map(|contact| &contact.index),
+            &member.phone_prefix_index,
+            &member.phone_country.as_ref().map(|country| country.as_str()),
+            &member.phone_textable,
+            &member.phone_verified_at,
+            &member.phone_owned_at,
+            &member.email_verified,
+            &member.two_factor,
+            &member.email_backup,
+            &now,
+        ];
+        tx.guarded(SQL, &params, 1).await?;
+    }
+    follow(tx, changes).await
+}
+
+/// What goes with a change: ended challenges, and rows for the Activity report.
+async fn follow(tx: &Tx<'_>, changes: &[&Change]) -> Result<(), Fault> {
+    let endings: Vec<_> = changes.iter().flat_map(|change| &change.endings).collect();
+    let rows: Vec<_> = changes.iter().flat_map(|change| &change.activity).collect();
+    challenges::end(tx, &endings).await?;
+    activity::append(tx, &rows).await
+}
+
+/// The open challenges of these members, locked in the order of their ids.
+pub(super) async fn open(
+    tx: &Tx<'_>,
+    accounts: &[&str],
+    members: &[&str],
+) -> Result<HashMap<Key, Vec<Challenge>>, Fault> {
+    let sql = format!(
+        "SELECT {} FROM login l JOIN challenge c ON c.id = l.challenge \
+         WHERE (l.account, l.member) IN (SELECT * FROM unnest($1::text[], $2::text[])) \
+         AND c.state = 'open' ORDER BY c.id FOR UPDATE OF c",
+        row::CHALLENGE
+    );
+    let mut open: HashMap<Key, Vec<Challenge>> = HashMap::new();
+    for found in tx.rows(&sql, &[&accounts, &members]).await? {
+        let challenge = row::challenge(&found)?;
+        let key = (challenge.account.as_str().to_owned(), challenge.member.as_str().to_owned());
+        open.entry(key).or_default().push(challenge);
+    }
+    Ok(open)
 }

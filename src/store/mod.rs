@@ -5,15 +5,19 @@
 
 mod accounts;
 mod activity;
+mod approvals;
 mod attempts;
 mod chain;
 mod challenges;
 mod guesses;
 mod inbox;
 mod janitor;
+pub mod measure;
 mod members;
 mod migrate;
 mod notices;
+mod owned;
+mod pending;
 mod row;
 mod timers;
 mod trail;
@@ -21,6 +25,7 @@ mod views;
 
 pub use accounts::put as put_accounts;
 pub use activity::{append as append_activity, page as activity_page};
+pub use approvals::{approval_facts, spend as spend_approvals};
 pub use attempts::{Claim, Settlement, claim, delivery_facts, settle};
 pub use chain::{
     CHAIN_ROWS, account_after, attest, checkpoints, extend as extend_chain, links, not_chained,
@@ -32,12 +37,13 @@ pub use challenges::{
 pub use guesses::{verification_facts, write as write_guesses};
 pub use inbox::{Caused, Entry, Known, caused, keep, known};
 pub use janitor::{Retention, sweep as delete_expired};
-pub use members::{directory_facts, put as put_members};
+pub use members::{directory_facts, put as put_members, write_changes};
 pub use migrate::{check as check_migrations, migrate};
 pub use notices::{
     claim as claim_notices, insert as insert_notices, notice_facts, settle as settle_notices,
     subscribers,
 };
+pub use pending::{Pending, found as pending_facts, parties};
 pub use timers::{Due, Sweep, look_back, sweep};
 pub use trail::append as append_trail;
 pub use views::{CHALLENGE_VIEW_EVENTS_MAX, challenge as challenge_view};

@@ -7,7 +7,9 @@ use tokio_postgres::types::FromSql;
 use crate::domain::account::{Account, EmailFallback};
 use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel, Purpose, State};
 use crate::domain::code::CodeDigest;
-use crate::domain::id::{AccountId, AppName, ChallengeId, InvalidId, LoginId, MemberId};
+use crate::domain::id::{
+    AccountId, AppName, ChallengeId, InvalidId, LoginId, MemberId, SettingName,
+};
 use crate::domain::keys::KeyId;
 use crate::domain::member::{Contact, Member, Role};
 use crate::domain::phone::Country;
@@ -15,15 +17,16 @@ use crate::fault::Fault;
 
 pub(super) const CHALLENGE: &str = "c.id, c.account, c.member, c.login, c.purpose, c.state, \
     c.reason, c.created_at, c.expires_at, c.code_kid, c.code_mac, c.code_sealed, c.phone_index, \
-    c.email_index, c.email_fallback, c.sends, c.wrong, c.resend_at, c.fallback_at";
+    c.email_index, c.email_fallback, c.sends, c.wrong, c.resend_at, c.fallback_at, \
+    c.operation, c.setting, c.detail_sealed";
 
 pub(super) const MEMBER: &str = "m.account, m.member, m.version, m.active, m.role, m.locale, \
     m.phone, m.phone_index, m.phone_prefix_index, m.phone_country, m.phone_textable, \
     m.phone_verified_at, m.email, m.email_index, m.email_verified, m.two_factor, m.email_backup, \
-    m.notify_number_changes, m.wrong_in_a_row, m.guess_after, m.suspended_at";
+    m.notify_number_changes, m.wrong_in_a_row, m.guess_after, m.suspended_at, m.phone_owned_at";
 
-pub(super) const ACCOUNT: &str =
-    "a.account, a.app, a.name, a.origin, a.country, a.countries, a.email_fallback, a.version";
+pub(super) const ACCOUNT: &str = "a.account, a.app, a.name, a.origin, a.country, a.countries, a.email_fallback, a.version, \
+     a.sensitive_settings, a.require_for_sensitive_settings, a.mandatory";
 
 pub(super) fn foreign(what: &str) -> Fault {
     Fault::Permanent(format!("the database holds a {what} that this version does not know"))
@@ -53,6 +56,7 @@ pub(super) fn challenge(row: &Row) -> Result<Challenge, Fault> {
     let mac: &[u8] = get(row, 10)?;
     let mac = mac.try_into().map_err(|_| foreign("digest"))?;
     let reason: Option<&str> = get(row, 6)?;
+    let setting: Option<&str> = get(row, 20)?;
     Ok(Challenge {
         id: ChallengeId(get(row, 0)?),
         account: id(row, 1, AccountId::parse)?,
@@ -72,6 +76,9 @@ pub(super) fn challenge(row: &Row) -> Result<Challenge, Fault> {
         wrong: get(row, 16)?,
         resend_at: get(row, 17)?,
         fallback_at: get(row, 18)?,
+        operation: get(row, 19)?,
+        setting: setting.map(SettingName::parse).transpose().map_err(|_| foreign("id"))?,
+        detail_sealed: get(row, 21)?,
     })
 }
 
@@ -101,12 +108,14 @@ pub(super) fn member(row: &Row) -> Result<Member, Fault> {
         wrong_in_a_row: get(row, 18)?,
         guess_after: get(row, 19)?,
         suspended_at: get(row, 20)?,
+        phone_owned_at: get(row, 21)?,
     })
 }
 
 /// An account and its version.
 pub(super) fn account(row: &Row) -> Result<(Account, i64), Fault> {
     let countries: Vec<&str> = get(row, 5)?;
+    let settings: Vec<&str> = get(row, 8)?;
     let account = Account {
         id: id(row, 0, AccountId::parse)?,
         app: id(row, 1, AppName::parse)?,
@@ -115,6 +124,12 @@ pub(super) fn account(row: &Row) -> Result<(Account, i64), Fault> {
         country: word(row, 4, Country::parse)?,
         countries: countries.into_iter().filter_map(Country::parse).collect(),
         email_fallback: word(row, 6, EmailFallback::parse)?,
+        sensitive_settings: settings
+            .into_iter()
+            .filter_map(|s| SettingName::parse(s).ok())
+            .collect(),
+        require_for_sensitive_settings: get(row, 9)?,
+        mandatory: get(row, 10)?,
     };
     Ok((account, get(row, 7)?))
 }

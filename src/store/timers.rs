@@ -11,8 +11,8 @@ use crate::fault::Fault;
 /// How many due rows one sweep takes at least, if there are as many. Rows that share the last due
 /// time all come along, since the watermark passes them.
 const SWEEP_ROWS: i64 = 1000;
-/// The stretch of time one sweep looks at, so that its statement stays short however far it is
-/// behind: a minute of a busy site is 60,000 rows.
+/// The stretch of time one sweep looks at from the first row on, so that its statement stays short
+/// however far it is behind: a minute of a busy site is 60,000 rows.
 const SWEEP_SPAN: Duration = Duration::MINUTE;
 
 /// What can be due.
@@ -36,6 +36,15 @@ impl Due {
             Self::Send => "send",
             Self::Fallback => "fallback",
             Self::Expiry => "expiry",
+        }
+    }
+
+    /// The first row that a sweep comes to, open or not: the index alone tells it.
+    const fn first(self) -> &'static str {
+        match self {
+            Self::Send => "SELECT min(send_at) FROM challenge WHERE send_at > $1",
+            Self::Fallback => "SELECT min(fallback_at) FROM challenge WHERE fallback_at > $1",
+            Self::Expiry => "SELECT min(expires_at) FROM challenge WHERE expires_at > $1",
         }
     }
 
@@ -103,7 +112,16 @@ pub async fn sweep(tx: &Tx<'_>, due: Due) -> Result<Option<Sweep>, Fault> {
         // Nothing can be due before the first sweep: `look_back` goes before it.
         None => now,
     };
-    let until = now.min(since + SWEEP_SPAN);
+    let until = if now - since > SWEEP_SPAN {
+        // A day without a row is passed in one sweep, and not in a minute each.
+        let first: Option<Timestamp> = match tx.rows(due.first(), &[&since]).await?.first() {
+            Some(first) => row::get(first, 0)?,
+            None => None,
+        };
+        first.map_or(now, |first| now.min(first + SWEEP_SPAN))
+    } else {
+        now
+    };
     let found = tx.rows(due.sql(), &[&since, &until, &SWEEP_ROWS]).await?;
     let due_rows: Vec<(Uuid, Timestamp)> = found
         .iter()

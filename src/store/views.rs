@@ -26,7 +26,8 @@ pub async fn challenge(store: &Store, app: &AppName, id: Uuid) -> Result<Option<
     }
     // The id of a 202 is the request's. Ids of requests are derived from the app's name, so that
     // only the app that made it can know it.
-    const SQL: &str = "SELECT reply FROM inbox WHERE worker = 'code_generation' AND message = $1";
+    const SQL: &str =
+        "SELECT reply FROM inbox WHERE worker = ANY('{code_generation,settings}') AND message = $1";
     let rows = tx.rows(SQL, &[&id]).await?;
     let Some(found) = rows.first() else { return Ok(None) };
     let reply: Option<&str> = row::get(found, 0)?;
@@ -52,7 +53,7 @@ async fn by_id(tx: &Tx<'_>, app: &AppName, id: Uuid) -> Result<Option<Value>, Fa
     let rows = tx.rows(&sql, &[&id, &app.as_str()]).await?;
     let Some(found) = rows.first() else { return Ok(None) };
     let challenge = row::challenge(found)?;
-    let now: Timestamp = row::get(found, 21)?;
+    let now: Timestamp = row::get(found, 24)?;
     let deliveries = tx.rows(DELIVERIES, &[&id]).await?;
     let deliveries = deliveries.iter().map(delivery).collect::<Result<_, _>>()?;
     let events = tx.rows(TIMELINE, &[&id, &CHALLENGE_VIEW_EVENTS_MAX]).await?;
@@ -65,12 +66,13 @@ async fn by_id(tx: &Tx<'_>, app: &AppName, id: Uuid) -> Result<Option<Value>, Fa
         member: challenge.member,
         login: challenge.login,
         purpose: challenge.purpose,
+        setting: challenge.setting,
         state: if late { State::Expired } else { challenge.state },
         reason: challenge.reason,
         created_at: challenge.created_at,
         expires_at: challenge.expires_at,
-        ended_at: row::get(found, 19)?,
-        send_at: row::get(found, 20)?,
+        ended_at: row::get(found, 22)?,
+        send_at: row::get(found, 23)?,
         resend_available_at: challenge.resend_at,
         fallback_at: challenge.fallback_at.filter(|_| challenge.email_index.is_some()),
         sends: challenge.sends,

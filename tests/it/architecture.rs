@@ -124,6 +124,7 @@ fn workers_do_not_import_workers() {
         "email_fallback",
         "notice_delivery",
         "notification",
+        "settings",
         "sms_delivery",
         "timers",
         "janitor",

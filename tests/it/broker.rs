@@ -482,7 +482,7 @@ async fn strange_headers_arrive_without_harm() {
         let channel = stranger(&url("STEPUP_AMQP_URL")).await;
         let requests = broker.names().exchange(Exchange::Requests);
         let mut deep = AMQPValue::Void;
-        for _ in 0..100 {
+        for _ in 0..40 {
             let mut table = FieldTable::default();
             table.insert("x-stepup-key".into(), deep);
             deep = AMQPValue::FieldTable(table);

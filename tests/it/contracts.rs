@@ -1,21 +1,46 @@
 //! `docs/messages.md` shows every message, and each example reads as what it says it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
+use stepup::broker::topology;
 use stepup::domain::id::AppName;
 use stepup::domain::keys::Keyring;
 use stepup::message::{
-    Command, Decoded, EventKind, EventRecord, Incoming, Message, Rejected, Request, Senders,
-    VerifyChallenge, decode,
+    Command, Decoded, EventKind, EventRecord, Exchange, Incoming, Message, Rejected, Request,
+    Senders, VerifyChallenge, decode,
 };
-use stepup::rules::{code_generation, directory};
+use stepup::rules::{code_generation, directory, settings};
 
-/// `request challenge.issue` and the JSON below it.
-pub fn examples() -> Vec<(String, String, Value)> {
+mod live;
+mod stage;
+
+/// `request`, `challenge.issue`, and the JSON below.
+pub type Example = (String, String, Value);
+
+fn document() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let text = std::fs::read_to_string(root.join("docs/messages.md")).unwrap();
+    std::fs::read_to_string(root.join("docs/messages.md")).unwrap()
+}
+
+/// The outcomes that the document lists for each request: the words in code style of the paragraph
+/// that begins with `Answers`.
+fn answers() -> BTreeMap<String, BTreeSet<String>> {
+    let mut answers = BTreeMap::new();
+    for section in document().split("\n### `").skip(1) {
+        let (key, text) = section.split_once('`').unwrap();
+        let listed = text.split("\n\n").find(|paragraph| paragraph.starts_with("Answers "));
+        let listed = listed.unwrap_or_else(|| panic!("docs/messages.md: what does {key} answer?"));
+        let words = listed.split('`').skip(1).step_by(2).map(str::to_owned);
+        answers.insert(key.to_owned(), words.collect());
+    }
+    answers
+}
+
+/// Every example, in the document's order.
+pub fn examples() -> Vec<Example> {
+    let text = document();
     let mut found = Vec::new();
     for part in text.split("<!-- ").skip(1) {
         let (title, rest) = part.split_once(" -->").unwrap();
@@ -62,6 +87,11 @@ fn every_example_reads_as_what_it_says_it_is() {
             }
             ("request", key) if key.starts_with("directory") => {
                 read::<directory::Ask>(key, "demo", &body).map(drop)
+            }
+            ("request", key)
+                if topology::home_queue(Exchange::Requests, key) == Some("settings.settings") =>
+            {
+                read::<settings::Ask>(key, "demo", &body).map(drop)
             }
             ("request", key) => read::<code_generation::Ask>(key, "demo", &body).map(drop),
             ("command", key) => read::<Command>(key, "stepup", &body).map(drop),

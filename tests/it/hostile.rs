@@ -103,7 +103,7 @@ fn nested(levels: usize) -> Vec<u8> {
 async fn r110_headers_nested_without_end_are_set_aside_and_nobody_dies_of_them() {
     let world = World::start(&[vec!["all"]], &[]).await;
     let url = std::env::var("STEPUP_AMQP_URL").unwrap();
-    let prefix = world.database.rsplit_once('/').unwrap().1.to_owned();
+    let prefix = world.topology.prefix.clone();
     let user = url.strip_prefix("amqp://").unwrap().split_once(':').unwrap().0.to_owned();
     Wire::connect(&url)
         .await

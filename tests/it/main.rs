@@ -8,14 +8,21 @@
     reason = "a test that cannot go on fails, and takes its settings from the environment"
 )]
 
+mod amqp;
+mod app;
 mod architecture;
 mod broker;
 mod canary;
 mod contracts;
+mod emptied;
+mod examples;
+mod factor;
 mod flows;
 mod hostile;
 mod kills;
 mod operate;
+mod rules_named;
+mod runtime;
 mod schemas;
 mod store;
 mod support;

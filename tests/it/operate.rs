@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use stepup::broker::{Broker, Consumer, Publication, Publisher};
 use stepup::domain::keys::{Keyring, PublicKey};
 use stepup::message::{DeadLetter, DeadReason, Incoming};
 
 use crate::broker::{random_prefix, under, url};
+use crate::support::World;
 
 const QUEUE: &str = "code_generation.login";
 
@@ -123,4 +126,25 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped_and_steer_no_termina
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_key_changes_without_a_gap() {
+    let digest = |key: &str| {
+        Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let keys = [digest("old-key"), digest("new-key")];
+    let apps = json!([{ "app": "demo", "api_key_sha256": keys }]).to_string();
+    let roles = [vec!["ingress"], vec!["work", "directory"]];
+    let world = World::start(&roles, &[("STEPUP_APPS", &apps)]).await;
+    let put = async |key: &str, version: i64| {
+        let body = json!({ "version": version, "name": "Acme", "country": "US" });
+        let request = world.http.put(format!("{}/v1/accounts/acme", world.url)).json(&body);
+        request.bearer_auth(key).send().await.unwrap().json::<Value>().await.unwrap()["outcome"]
+            .clone()
+    };
+    assert_eq!(put("old-key", 1).await, "stored");
+    assert_eq!(put("new-key", 2).await, "stored");
+    assert_eq!(put("older-key", 3).await, "unauthorized");
+    world.end().await;
 }

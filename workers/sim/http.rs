@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::{
     carrier,
     faults::{EVERYBODY, Order},
+    feed,
     ledger::{Channel, Record, Unrecorded},
     page,
     state::{State, recipient},
@@ -46,6 +47,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/mailboxes/{address}", get(mailbox))
         .route("/mailboxes/{address}/next", get(next_mail))
         .route("/ledger", get(ledger).delete(clear))
+        .route("/ledger/stream", get(feed::get))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(state)
 }
@@ -100,7 +102,7 @@ impl IntoResponse for Problem {
 }
 
 /// The number `name` of a query string, if it is there.
-fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, Problem> {
+pub(super) fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, Problem> {
     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     let value = pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value);
     let number = value.map(str::parse).transpose();

@@ -123,7 +123,7 @@ pub(super) struct Limits {
 impl Limits {
     /// The limits of the running simulator.
     pub const STANDARD: Self =
-        Self { messages: 200_000, records: 400_000, content_bytes: 512 * 1024 * 1024 };
+        Self { messages: 1_000_000, records: 2_000_000, content_bytes: 512 * 1024 * 1024 };
 }
 
 /// Why a call cannot be recorded, and therefore not be accepted.
@@ -242,6 +242,11 @@ impl Ledger {
     /// How the message with this idempotency key was answered when it was accepted.
     pub fn provider_ref_for(&self, webhook_id: &str) -> Option<&str> {
         self.answers.get(webhook_id).map(String::as_str)
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
     }
 
     /// Up to `limit` records after the first `after`, oldest first.

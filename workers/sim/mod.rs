@@ -10,6 +10,7 @@
 
 mod carrier;
 mod faults;
+mod feed;
 mod http;
 mod ledger;
 mod mail;

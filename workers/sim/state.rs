@@ -7,7 +7,10 @@ use std::{
 };
 
 use time::OffsetDateTime;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, futures::Notified},
+    time::timeout,
+};
 
 use super::{
     faults::Faults,
@@ -28,6 +31,8 @@ pub(super) struct State {
     pub smtp_credentials: Option<(String, String)>,
     books: Mutex<Books>,
     bells: Vec<Notify>,
+    /// Rings with every bell.
+    news: Notify,
 }
 
 /// What changes together.
@@ -47,6 +52,7 @@ impl State {
             smtp_credentials: settings.smtp_credentials,
             books: Mutex::new(Books { ledger, faults: Faults::default() }),
             bells: (0..BELLS).map(|_| Notify::new()).collect(),
+            news: Notify::new(),
         })
     }
 
@@ -59,6 +65,12 @@ impl State {
     /// Wakes whoever waits for a message to `recipient`.
     pub fn ring(&self, recipient: &str) {
         self.bell(recipient).notify_waiters();
+        self.news.notify_waiters();
+    }
+
+    /// Completes with the next message to anybody.
+    pub fn news(&self) -> Notified<'_> {
+        self.news.notified()
     }
 
     /// The message number `index` (from 0) of a phone or mailbox, if it comes within `wait`.

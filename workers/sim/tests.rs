@@ -137,6 +137,38 @@ impl Dialogue {
 }
 
 #[tokio::test]
+async fn the_stream_tells_every_new_message_in_order_and_nothing_else() {
+    let sim = start(Settings::default()).await;
+    sim.text("old", NUMBER).await.unwrap();
+    let mut stream = BufReader::new(TcpStream::connect(sim.http).await.unwrap());
+    stream.write_all(b"GET /ledger/stream HTTP/1.1\r\nhost: sim\r\n\r\n").await.unwrap();
+    let mut read = async || {
+        let mut line = String::new();
+        timeout(Duration::from_secs(10), stream.read_line(&mut line)).await.unwrap().unwrap();
+        line
+    };
+    while !read().await.trim().is_empty() {}
+    let lost = json!({ "fault": "lose", "times": 1 });
+    sim.fault(&NUMBER.replace('+', "%2B"), lost).await;
+    sim.text("lost", NUMBER).await.unwrap();
+    sim.text("new", NUMBER).await.unwrap();
+    sim.text("new", NUMBER).await.unwrap();
+    sim.mail(ADDRESS).await;
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        // Between the lines are the lengths of the pieces.
+        let line = read().await;
+        told.extend(line.starts_with('{').then(|| serde_json::from_str::<Value>(&line).unwrap()));
+    }
+    assert_eq!(told[0]["reference"], "new");
+    assert_eq!(told[0]["code"], "123456");
+    assert_eq!((&told[0]["to"], &told[0]["channel"]), (&json!(NUMBER), &json!("sms")));
+    assert_eq!((&told[1]["to"], &told[1]["channel"]), (&json!(ADDRESS), &json!("email")));
+    drop(stream);
+    sim.stop().await;
+}
+
+#[tokio::test]
 async fn a_text_reaches_the_phone_once_however_often_it_is_sent() {
     let sim = start(Settings::default()).await;
     let first = sim.text("a-1", NUMBER).await.unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use stepup::domain::activity::{Client, Filter, USER_AGENT_MAX};
 use stepup::domain::id::{AccountId, AppName, ChallengeId, MemberId};
-use stepup::rules::directory::Activity;
+use stepup::rules::change::Activity;
 use stepup::store::{self, Store};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;

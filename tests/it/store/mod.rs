@@ -3,4 +3,7 @@
 mod activity;
 mod chain;
 mod constraints;
+mod desk;
+mod plans;
+mod races;
 mod setup;

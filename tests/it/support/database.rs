@@ -89,6 +89,22 @@ impl Database {
         self.client().await.execute(sql, &[&ahead.as_secs_f64()]).await.unwrap();
     }
 
+    /// Throws everybody out, and lets nobody in.
+    pub async fn shut(&self) {
+        let admin = connect(&setting("STEPUP_DATABASE_URL")).await;
+        let shut = format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false", self.name);
+        admin.batch_execute(&shut).await.unwrap();
+        let out = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+        admin.query(out, &[&self.name]).await.unwrap();
+    }
+
+    /// Lets everybody in again.
+    pub async fn reopen(&self) {
+        let admin = connect(&setting("STEPUP_DATABASE_URL")).await;
+        let open = format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS true", self.name);
+        admin.batch_execute(&open).await.unwrap();
+    }
+
     /// Looks until `look` sees nothing that still lacks: again whenever the product commits
     /// something, and once a second for what comes with the time alone. A server that is away is
     /// looked at again.

@@ -2,12 +2,16 @@
 
 mod database;
 mod drain;
+mod line;
+mod topology;
 mod world;
 
 use std::time::Duration;
 
 pub use database::Database;
-pub use world::World;
+pub use line::Line;
+pub use topology::Topology;
+pub use world::{API_KEY, World};
 
 /// How long anything may take that is expected to happen. Longer than all of it takes on a busy
 /// machine; no test waits for it unless it is about to fail.

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use stepup::broker::{self, Broker, topology};
+use stepup::broker::Broker;
+use stepup::domain::keys::PublicKey;
 
-use super::{Database, PATIENCE, block_on, drain, setting};
+use super::{Database, PATIENCE, Topology, drain, setting};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_stepup");
-const API_KEY: &str = "test-api-key";
+/// The key of the app `demo`, whose broker user has the same name.
+pub const API_KEY: &str = "test-api-key";
 
 /// A running product. Ends with the test, and takes its database and its queues with it.
 pub struct World {
@@ -25,11 +27,11 @@ pub struct World {
     pub database: String,
     /// Keys and logs; kept when the test fails.
     pub folder: PathBuf,
-    /// The name of the database, and the prefix on the broker.
-    pub prefix: String,
     environment: Vec<(String, String)>,
     processes: Vec<(String, Vec<&'static str>, Child)>,
     own: Database,
+    /// Its prefix is also the name of the database.
+    pub topology: Topology,
 }
 
 fn free_port() -> u16 {
@@ -54,10 +56,10 @@ impl World {
             sim: String::new(),
             database: own.url.clone(),
             folder: folder.clone(),
-            prefix: tag.clone(),
             environment: Vec::new(),
             processes: Vec::new(),
             own,
+            topology: Topology::new(&tag),
         };
         let (sim_http, sim_smtp) = world.start_sim();
         world.sim = format!("http://{sim_http}");
@@ -111,6 +113,31 @@ impl World {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("STEPUP_METRICS_ADDR", "127.0.0.1:0");
         command
+    }
+
+    /// What apps seal to, as `stepup keys public` prints it.
+    pub fn public_key(&self) -> PublicKey {
+        let output = self.command(&["keys", "public"]).stdout(Stdio::piped()).output().unwrap();
+        PublicKey::parse(std::str::from_utf8(&output.stdout).unwrap()).unwrap()
+    }
+
+    /// The broker as the product's own user sees it.
+    pub fn broker(&self) -> Broker {
+        self.topology.connect(&setting("STEPUP_AMQP_URL"))
+    }
+
+    /// The metrics of every process of the product, by its name.
+    pub async fn metrics(&self) -> Vec<(String, String)> {
+        let mut pages = Vec::new();
+        for (name, _, _) in self.processes.iter().filter(|(name, _, _)| name != "sim") {
+            let log = std::fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap();
+            let said = log.lines().rfind(|line| line.contains("health and metrics")).unwrap();
+            let said: Value = serde_json::from_str(said).unwrap();
+            let address = said["fields"]["address"].as_str().unwrap();
+            let page = self.http.get(format!("http://{address}/metrics")).send().await.unwrap();
+            pages.push((name.clone(), page.text().await.unwrap()));
+        }
+        pages
     }
 
     fn launch(&mut self, arguments: Vec<&'static str>) {
@@ -282,18 +309,5 @@ impl Drop for World {
         if std::thread::panicking() {
             eprintln!("the logs are in {}", self.folder.display());
         }
-        let settings = broker::Settings {
-            url: setting("STEPUP_AMQP_URL"),
-            prefix: self.prefix.clone(),
-            connection_name: "test".into(),
-            ca_file: None,
-        };
-        block_on(async {
-            // What cannot be deleted goes with `make down`.
-            if let Ok(broker) = Broker::new(settings) {
-                let _ = topology::delete(&broker).await;
-                broker.close().await;
-            }
-        });
     }
 }

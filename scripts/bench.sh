@@ -1,0 +1,349 @@
+#!/usr/bin/env bash
+#
+# Measures the product as a site would run it, a process for each role, on servers of its own: flat
+# out, at a tenth of that over AMQP and over HTTP, idle, and stopped under load. Prints what must be
+# reached, each as a ratio to the bare paths of the same run, with met or not met; writes all figures
+# into target/bench.json. docs/performance.md says what they mean.
+#
+#   scripts/bench.sh            the whole of it; the exit code tells whether anything was lost
+#   scripts/bench.sh up         only starts the servers and the processes, for `stepup load` by hand
+#   scripts/bench.sh load ARGS… `stepup load ARGS…` against what `up` has started
+#   scripts/bench.sh down       stops and removes them
+#
+# BENCH_SECONDS        how long flat out is measured, the other parts half as long (default: 30);
+#                      10 or less is the short form of about a minute
+# BENCH_BINARY         the program (default: target/release/stepup, built first)
+
+set -euo pipefail
+
+REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+cd "$REPOSITORY"
+export STEPUP_SERVICES_DIR=${STEPUP_SERVICES_DIR:-$REPOSITORY/.services}/bench
+STATE=$STEPUP_SERVICES_DIR/processes
+TARGET=${CARGO_TARGET_DIR:-$REPOSITORY/target}
+BINARY=${BENCH_BINARY:-$TARGET/release/stepup}
+SECONDS_MAX=${BENCH_SECONDS:-30}
+# The fallback may not come before the longest transaction is over.
+FALLBACK_SECONDS=15 TRANSACTION_SECONDS=5
+((SECONDS_MAX > 10)) || FALLBACK_SECONDS=4 TRANSACTION_SECONDS=2
+SPEAKER=bench
+# shellcheck source=scripts/processes.sh
+source scripts/processes.sh
+
+# A process each; the last four are hardly busy and share one.
+ROLES=(ingress code-generation verification sms-delivery email-fallback audit directory timers)
+
+role_arguments() { # ROLE
+    case $1 in
+    ingress) echo ingress ;;
+    timers) echo work timers janitor notification notice-delivery ;;
+    *) echo work "$1" ;;
+    esac
+}
+
+write_files() {
+    umask 077
+    mkdir -p "$STATE"
+    [[ -s $STATE/keys ]] || "$BINARY" keys create "$STATE/keys"
+    [[ -s $STATE/api-key ]] || random_hex 32 >"$STATE/api-key"
+    [[ -s $STATE/sms-secret ]] ||
+        printf 'whsec_%s' "$(head -c 32 /dev/urandom | base64 -w 0)" >"$STATE/sms-secret"
+    printf '[{"app":"demo","broker_user":"demo","api_key_sha256":"%s"}]\n' \
+        "$(sha256sum <"$STATE/api-key" | cut -d' ' -f1)" >"$STATE/apps.json"
+}
+
+set_environment() {
+    local servers
+    servers=$(env -u STEPUP_AMQP_URL -u STEPUP_DATABASE_URL scripts/services.sh env)
+    eval "$servers"
+    local -a port
+    read -ra port <"$STATE/ports"
+    HTTP_PORT=${port[0]} SIM_PORT=${port[1]} SMTP_PORT=${port[2]}
+    METRICS_PORTS=("${port[@]:3}")
+    ENVIRONMENT=(
+        PATH="$PATH"
+        HOME="${HOME:-/}"
+        STEPUP_SIM_HTTP_ADDR="127.0.0.1:$SIM_PORT"
+        STEPUP_SIM_SMTP_ADDR="127.0.0.1:$SMTP_PORT"
+        STEPUP_SIM_SMS_SECRET_FILE="$STATE/sms-secret"
+        STEPUP_AMQP_URL="$STEPUP_AMQP_URL"
+        STEPUP_DATABASE_URL="$STEPUP_DATABASE_URL"
+        STEPUP_PREFIX=bench
+        STEPUP_HTTP_ADDR="127.0.0.1:$HTTP_PORT"
+        STEPUP_KEYS_FILE="$STATE/keys"
+        STEPUP_APPS_FILE="$STATE/apps.json"
+        STEPUP_SMS_URL="http://127.0.0.1:$SIM_PORT/carrier/messages"
+        STEPUP_SMS_SECRET_FILE="$STATE/sms-secret"
+        STEPUP_SMTP_URL="smtp://127.0.0.1:$SMTP_PORT?tls=none"
+        STEPUP_MAIL_FROM=security@fieldservice.example
+        STEPUP_FALLBACK_SECONDS="$FALLBACK_SECONDS"
+        STEPUP_TRANSACTION_SECONDS="$TRANSACTION_SECONDS"
+        STEPUP_LOG=warn
+    )
+}
+
+# Nothing else reaches the programs, whatever the calling shell has set.
+launch() { # NAME COMMAND…
+    local name=$1
+    shift
+    setsid env -i "${ENVIRONMENT[@]}" "$@" >>"$STATE/$name.log" 2>&1 </dev/null &
+    remember_process "$name" $!
+}
+
+listens() { # PORT
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+# The status of GET /readyz must be 200.
+is_ready() { # PORT
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    timeout 5 bash -c '
+        exec 3<>"/dev/tcp/127.0.0.1/$1"
+        printf "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" >&3
+        read -r _ status _ <&3 && [[ $status == 200 ]]' bash "$1" 2>/dev/null
+}
+
+await() { # NAME COMMAND…
+    wait_until "$@" && return
+    say "$1 did not start; the end of $STATE/$1.log:"
+    tail -n 20 "$STATE/$1.log" >&2
+    exit 1
+}
+
+launch_roles() {
+    local at role
+    for at in "${!ROLES[@]}"; do
+        role=${ROLES[$at]}
+        # shellcheck disable=SC2046 # one word for each argument
+        launch "$role" env STEPUP_METRICS_ADDR="127.0.0.1:${METRICS_PORTS[$at]}" \
+            "$BINARY" $(role_arguments "$role")
+    done
+    for at in "${!ROLES[@]}"; do
+        await "${ROLES[$at]}" is_ready "${METRICS_PORTS[$at]}"
+    done
+}
+
+build() {
+    [[ -z ${BENCH_BINARY:-} ]] || return 0
+    scripts/prerequisites.sh build
+    cargo build --release --bin stepup
+}
+
+up() {
+    local servers
+    say 'compiling with optimisations (the first time several minutes); meanwhile the servers start'
+    env -u STEPUP_AMQP_URL -u STEPUP_DATABASE_URL scripts/services.sh up <&0 &
+    servers=$!
+    # Left to itself it would go on working after a failed build.
+    trap 'wait' EXIT
+    build
+    wait "$servers" || fail 'the servers could not be started; what is wrong stands above.'
+    trap - EXIT
+    write_files
+    stop_processes
+    choose_ports "$STATE/ports" $((3 + ${#ROLES[@]}))
+    set_environment
+    launch sim "$BINARY" sim
+    await sim listens "$SIM_PORT"
+    env -i "${ENVIRONMENT[@]}" "$BINARY" migrate >/dev/null
+    launch_roles
+    say "ready: ${ROLES[*]}"
+}
+
+stop_processes() {
+    local role
+    for role in "${ROLES[@]}" sim; do
+        end_process "$role" TERM &
+    done
+    wait
+}
+
+down() {
+    [[ -d $STEPUP_SERVICES_DIR ]] || return 0
+    [[ ! -d $STATE ]] || stop_processes
+    env -u STEPUP_AMQP_URL -u STEPUP_DATABASE_URL scripts/services.sh down
+    rm -rf "$STATE"
+}
+
+# Servers that run here are looked at by process; elsewhere nothing is said of them.
+server_arguments() {
+    local name file
+    for name in rabbitmq postgres; do
+        file=$STEPUP_SERVICES_DIR/$name.process
+        [[ ! -s $file ]] || printf -- '--process\n%s=%s\n' "$name" "$(cut -d' ' -f1 "$file")"
+    done
+    printf -- '--process\nsim=%s\n' "$(process_id sim)"
+}
+
+load() { # ARGS…
+    local at
+    local -a arguments
+    mapfile -t arguments < <(server_arguments)
+    for at in "${!ROLES[@]}"; do
+        arguments+=(--metrics "${ROLES[$at]}=http://127.0.0.1:${METRICS_PORTS[$at]}/metrics")
+    done
+    env -i "${ENVIRONMENT[@]}" "$BINARY" load --api-key-file "$STATE/api-key" \
+        "${arguments[@]}" "$@"
+}
+
+# ---------------------------------------------------------------- the whole of it
+
+# A number of a file that `stepup load --json` wrote: one entry a line.
+figure() { # FILE KEY [KEY_WITHIN]
+    awk -v outer="\"$2\":" -v inner="\"${3:-}\":" '
+        $1 == outer { inside = 1; if (inner == "\"\":") { print $2 + 0; exit } next }
+        inside && $1 == inner { print $2 + 0; exit }' "$1"
+}
+
+holds() { # CONDITION
+    awk "BEGIN { exit !($1) }"
+}
+
+calculate() { # EXPRESSION
+    awk "BEGIN { printf \"%.2f\", $1 }"
+}
+
+row() { # WHAT TARGET MEASURED CONDITION
+    local verdict='not met'
+    ! holds "$4" || verdict=met
+    printf '%-38s %-30s %-24s %s\n' "$1" "$2" "$3" "$verdict"
+}
+
+metric() { # PORT NAME
+    local line
+    exec 3<>"/dev/tcp/127.0.0.1/$1"
+    printf 'GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n' >&3
+    while read -r -u 3 line; do
+        [[ $line != "$2 "* ]] || printf '%s\n' "${line#* }" | tr -d '\r'
+    done
+    exec 3>&-
+}
+
+# The process that uses most, in percent of a core and in MiB, over some seconds without work.
+idle() { # SECONDS
+    local at before=() cpu memory
+    for at in "${!ROLES[@]}"; do
+        before[at]=$(metric "${METRICS_PORTS[$at]}" process_cpu_seconds_total)
+    done
+    sleep "$1"
+    IDLE_CPU=0 IDLE_MEMORY=0
+    for at in "${!ROLES[@]}"; do
+        cpu=$(metric "${METRICS_PORTS[$at]}" process_cpu_seconds_total)
+        cpu=$(calculate "100 * ($cpu - ${before[$at]}) / $1")
+        memory=$(metric "${METRICS_PORTS[$at]}" process_resident_memory_bytes)
+        memory=$(calculate "$memory / 1048576")
+        say "idle: ${ROLES[$at]} $cpu % CPU, $memory MiB"
+        ! holds "$cpu > $IDLE_CPU" || IDLE_CPU=$cpu
+        ! holds "$memory > $IDLE_MEMORY" || IDLE_MEMORY=$memory
+    done
+}
+
+# Stops every process under full load and starts it again. How long the slowest took to drain.
+stop_under_load() {
+    local role began code=0
+    load --seconds 8 --warm-up-seconds 1 --bare-seconds 0 --fallback-share 0 --members 6000 \
+        --json "$STATE/stop.json" 2> >(tee "$STATE/stop.log" >&2) &
+    local driving=$!
+    # Once the first logins are through.
+    until grep -q 'under way' "$STATE/stop.log" 2>/dev/null || ! kill -0 "$driving" 2>/dev/null; do
+        sleep 0.1
+    done
+    sleep 2
+    began=${EPOCHREALTIME/[.,]/}
+    say 'SIGTERM to every process'
+    for role in "${ROLES[@]}"; do
+        end_process "$role" TERM &
+    done
+    for role in "${ROLES[@]}"; do
+        while alive "$role"; do sleep 0.02; done
+    done
+    DRAIN_SECONDS=$(calculate "(${EPOCHREALTIME/[.,]/} - $began) / 1000000")
+    say "all have ended after $DRAIN_SECONDS s; starting them again"
+    launch_roles
+    wait "$driving" || code=1
+    return "$code"
+}
+
+bench() {
+    local code=0 short=0 half bare=4 warm=2 wait_idle=10 tenth
+    half=$(calculate "($SECONDS_MAX + 1) / 2")
+    if ((SECONDS_MAX <= 10)); then
+        short=1 bare=1 warm=1 wait_idle=3
+    fi
+    up
+    trap down EXIT
+    local flat=$STATE/flat.json amqp=$STATE/amqp.json http=$STATE/http.json
+
+    say "flat out over AMQP, $SECONDS_MAX s"
+    load --seconds "$SECONDS_MAX" --warm-up-seconds "$warm" --bare-seconds "$bare" \
+        --json "$flat" || code=1
+    tenth=$(calculate "$(figure "$flat" logins_per_second) / 10")
+    say "a tenth of that, $tenth logins/s, over AMQP"
+    load --rate "$tenth" --seconds "$half" --warm-up-seconds "$warm" --bare-seconds "$bare" \
+        --fallback-share 0.02 --json "$amqp" || code=1
+    say 'and over HTTP'
+    load --over http --rate "$tenth" --seconds "$half" --warm-up-seconds "$warm" \
+        --bare-seconds 0 --fallback-share 0 --json "$http" || code=1
+    say 'idle'
+    sleep 2
+    idle "$wait_idle"
+    stop_under_load || code=1
+
+    mkdir -p "$TARGET"
+    {
+        printf '{"flat_out": %s,\n"tenth_amqp": %s,\n"tenth_http": %s,\n"stop": %s,\n' \
+            "$(<"$flat")" "$(<"$amqp")" "$(<"$http")" "$(<"$STATE/stop.json")"
+        printf '"idle": {"cpu_percent_max": %s, "rss_mib_max": %s},\n"drain_seconds": %s}\n' \
+            "$IDLE_CPU" "$IDLE_MEMORY" "$DRAIN_SECONDS"
+    } >"$TARGET/bench.json"
+    summary "$flat" "$amqp" "$http"
+    ((short == 0)) || say 'this was the short form: figures of so few seconds say little'
+    ((code == 0)) || say 'something was lost or came twice: see above'
+    return "$code"
+}
+
+summary() { # FLAT AMQP HTTP
+    local flat=$1 amqp=$2 http=$3 share step50 step99 sms50 sms99 ver50 ver99 more late
+    share=$(calculate "100 * $(figure "$flat" share_of_broker_limit)")
+    step50=$(figure "$amqp" bare_step_ms p50) step99=$(figure "$amqp" bare_step_ms p99)
+    sms50=$(calculate "$(figure "$amqp" request_to_sms_ms p50) / $step50")
+    sms99=$(calculate "$(figure "$amqp" request_to_sms_ms p99) / $step99")
+    ver50=$(calculate "$(figure "$amqp" verify_ms p50) / $step50")
+    ver99=$(calculate "$(figure "$amqp" verify_ms p99) / $step99")
+    more=$(calculate "$(figure "$http" verify_ms p50) - $(figure "$amqp" verify_ms p50)")
+    late=$(figure "$flat" fallback_late_ms p99)
+    echo
+    printf '%-38s %-30s %-24s\n' '' 'target' 'measured'
+    row 'logins flat out' '>= 50 % of the broker limit' \
+        "$share % ($(figure "$flat" logins_per_second)/s)" "$share >= 50"
+    row 'request to SMS at a tenth' 'p50 <= 3 x the bare step' "$sms50 x" "$sms50 <= 3"
+    row '' 'p99 <= 5 x the bare step' "$sms99 x" "$sms99 <= 5"
+    row 'verify over AMQP at a tenth' 'p50 <= 2 x the bare step' "$ver50 x" "$ver50 <= 2"
+    row '' 'p99 <= 4 x the bare step' "$ver99 x" "$ver99 <= 4"
+    row 'verify over HTTP at a tenth' 'p50 at most 1 ms more' "$more ms" "$more <= 1"
+    row 'email fallback' 'p99 at most 1 s late' "$late ms" "$late <= 1000"
+    row 'idle' '< 1 % CPU a process' "$IDLE_CPU %" "$IDLE_CPU < 1"
+    row '' '< 40 MiB a process' "$IDLE_MEMORY MiB" "$IDLE_MEMORY < 40"
+    row 'SIGTERM under load' 'drained in <= 10 s' "$DRAIN_SECONDS s" "$DRAIN_SECONDS <= 10"
+    local lost=0 name
+    for name in "$flat" "$amqp" "$http" "$STATE/stop.json"; do
+        lost=$((lost + $(figure "$name" lost) + $(figure "$name" doubled)))
+    done
+    row 'in all of it' 'nothing lost or doubled' "$lost" "$lost == 0"
+    echo
+    echo "all figures: $TARGET/bench.json"
+}
+
+case ${1:-} in
+'') bench ;;
+up) up ;;
+load)
+    set_environment
+    load "${@:2}"
+    ;;
+down) down ;;
+*)
+    sed -n '3,/^$/{s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,162 @@
+//! What a change to a member brings with it, whoever makes it: the directory, the member, later an
+//! admin or support. Open challenges that can no longer go on end, the Activity report gets its
+//! rows, and everybody is told; all in the transaction of the change.
+
+use super::Ending;
+use super::code_generation::ending_event;
+use crate::domain::Timestamp;
+use crate::domain::activity::Client;
+use crate::domain::challenge::{CancelReason, Challenge, State};
+use crate::domain::id::{AccountId, AppName, ChallengeId, MemberId};
+use crate::domain::keys::Keyring;
+use crate::domain::member::Member;
+use crate::domain::phone::mask;
+use crate::message::{Effect, Event, EventKind};
+
+/// A change to a member, ready to be written in one transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The row from now on.
+    pub member: Box<Member>,
+    /// Open challenges that end with the change.
+    pub endings: Vec<Ending>,
+    /// Rows for the Activity report.
+    pub activity: Vec<Activity>,
+}
+
+/// A row of the Activity report. No codes, no full numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// The account.
+    pub account: AccountId,
+    /// Whom it concerns.
+    pub member: MemberId,
+    /// Who did it.
+    pub actor: MemberId,
+    /// `number_changed`, `two_factor_enabled`, `two_factor_disabled`, `email_backup_enabled`,
+    /// `email_backup_disabled`.
+    pub action: &'static str,
+    /// `self`, `admin`, `mandate` or `support`.
+    pub origin: &'static str,
+    /// The number before, masked.
+    pub old_number: Option<String>,
+    /// The number after, masked.
+    pub new_number: Option<String>,
+    /// The challenge that proved it, if one did.
+    pub challenge: Option<ChallengeId>,
+    /// From where, if the app has told.
+    pub client: Client,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Who makes a change, through which app, and by which proof.
+#[derive(Clone, Debug)]
+pub struct By<'a> {
+    /// The app that asked.
+    pub app: &'a AppName,
+    /// The person, if not the member.
+    pub actor: Option<&'a MemberId>,
+    /// The challenge that proved it.
+    pub challenge: Option<ChallengeId>,
+    /// From where, if the app has told.
+    pub client: Client,
+}
+
+/// The change from `before` to `after`, and what everybody is told of it. `open` are the member's
+/// open challenges; the one that proved the change is not among them.
+pub fn change(
+    before: Option<&Member>,
+    after: Member,
+    open: &[Challenge],
+    by: &By<'_>,
+    keys: &Keyring,
+    now: Timestamp,
+) -> (Change, Vec<Effect>) {
+    let mut effects: Vec<Effect> = Vec::new();
+    let mut endings = Vec::new();
+    for challenge in open {
+        let Some(reason) = voided(challenge, &after) else { continue };
+        endings.push(Ending::cancelled(challenge.id, reason, now));
+        effects.push(ending_event(challenge, State::Cancelled, Some(reason)).into());
+    }
+    let actor = by.actor.unwrap_or(&after.id);
+    let mut activity = Vec::new();
+    let mut row = |action, numbers: (Option<String>, Option<String>)| {
+        activity.push(Activity {
+            account: after.account.clone(),
+            member: after.id.clone(),
+            actor: actor.clone(),
+            action,
+            origin: if *actor == after.id { "self" } else { "admin" },
+            old_number: numbers.0,
+            new_number: numbers.1,
+            challenge: by.challenge,
+            client: by.client.clone(),
+            at: now,
+        });
+    };
+    let event = |kind| Event {
+        app: Some(by.app.clone()),
+        member: Some(after.id.clone()),
+        actor: by.actor.cloned(),
+        challenge: by.challenge,
+        ..Event::new(kind, Some(after.account.clone()))
+    };
+    let index = |member: &Member| member.phone.as_ref().map(|phone| phone.index.clone());
+    let moved = |known: &&Member| known.phone.is_some() && index(known) != index(&after);
+    if let Some(before) = before.filter(moved) {
+        let masked = |member: &Member| member.phone_in_clear(keys).map(|e164| mask(&e164));
+        let (old_number, new_number) = (masked(before), masked(&after));
+        row("number_changed", (old_number.clone(), new_number.clone()));
+        effects.push(Event { old_number, new_number, ..event(EventKind::PhoneChanged) }.into());
+    }
+    match (before.is_some_and(|before| before.two_factor), after.two_factor) {
+        (false, true) => {
+            row("two_factor_enabled", (None, None));
+            effects.push(event(EventKind::FactorEnabled).into());
+        }
+        (true, false) => {
+            row("two_factor_disabled", (None, None));
+            effects.push(event(EventKind::FactorDisabled).into());
+        }
+        (true, true) | (false, false) => {}
+    }
+    match (before.is_some_and(|before| before.email_backup), after.email_backup) {
+        (false, true) => row("email_backup_enabled", (None, None)),
+        (true, false) => row("email_backup_disabled", (None, None)),
+        (true, true) | (false, false) => {}
+    }
+    (Change { member: Box::new(after), endings, activity }, effects)
+}
+
+/// Why an open challenge cannot go on with the member as they are now (R-8, R-15, R-43, R-44,
+///
+pub fn voided(challenge: &Challenge, member: &Member) -> Option<CancelReason> {
+    let purpose = challenge.purpose;
+    let current = member.phone.as_ref().map(|phone| phone.index.as_slice());
+    let same_target = if purpose.binds_number() {
+        challenge.operation == number_operation(current, &challenge.phone_index)
+    } else {
+        current == Some(challenge.phone_index.as_slice())
+    };
+    if !member.active {
+        Some(CancelReason::MemberDeactivated)
+    } else if purpose.factor_must_be() == Some(true) && !member.two_factor {
+        Some(CancelReason::FactorDisabled)
+    } else if purpose.factor_must_be() == Some(false) && member.two_factor {
+        Some(CancelReason::FactorEnabled)
+    } else if !same_target {
+        Some(CancelReason::TargetChanged)
+    } else if member.phone_owned_at.is_some() && !purpose.binds_number() {
+        Some(CancelReason::CompanyOwnedNumber)
+    } else {
+        None
+    }
+}
+
+/// What the code for a number is bound to: the number before, and the one after. Blind indexes say
+/// nothing without their key.
+pub fn number_operation(before: Option<&[u8]>, after: &[u8]) -> Vec<u8> {
+    [before.unwrap_or_default(), after].concat()
+}

@@ -1,0 +1,43 @@
+//! A broker that has lost everything: what was pending comes back from the database.
+
+use stepup::broker::topology;
+
+use crate::support::{PATIENCE, World};
+
+async fn empty_the_broker(world: &World) {
+    let broker = world.broker();
+    topology::delete(&broker).await.unwrap();
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_sends_and_events_that_the_broker_lost_come_back_from_the_database() {
+    let roles = [
+        vec!["ingress"],
+        vec!["work", "code-generation", "verification", "directory"],
+        vec!["work", "timers"],
+    ];
+    let mut world = World::start(&roles, &[]).await;
+    let phone = |n: usize| format!("+120255501{n:02}");
+    let mut challenges = Vec::new();
+    for n in 0..5 {
+        world.register("acme", &format!("m{n}"), &phone(n), None).await;
+        let login = world.login("acme", &format!("m{n}"), "l1").await;
+        challenges.push(login["challenge"].as_str().unwrap().to_owned());
+    }
+    // The sends and the events wait in their queues, for workers that do not run.
+    world.until("SELECT count(*) FROM delivery_attempt WHERE state = 'queued'", 5, PATIENCE).await;
+    empty_the_broker(&world).await;
+    world.kill(3);
+    world.begin(vec!["work", "sms-delivery", "audit"]);
+    for (n, challenge) in challenges.iter().enumerate() {
+        let code = world.code(&format!("/phones/{}", phone(n)), 0).await;
+        assert_eq!(world.verify("acme", challenge, &code).await.0, 200);
+        assert_eq!(world.arrived(&format!("/phones/{}", phone(n))).await, 1);
+    }
+    for kind in ["challenge.issued", "delivery.accepted", "challenge.verified"] {
+        let told = format!("SELECT count(*) FROM trail WHERE kind = '{kind}'");
+        world.until(&told, 5, PATIENCE).await;
+    }
+    world.end().await;
+}

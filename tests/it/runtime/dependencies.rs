@@ -1,0 +1,96 @@
+//! A dependency that is away is no fault of the messages: no attempt is counted, no rung is used.
+//! The rungs of these tests give nothing back, so a message that took one would never be written.
+
+use std::collections::HashSet;
+
+use stepup::broker::Delivery;
+
+use super::fake::{Act, Inward, Outward};
+use super::house::{House, QUEUE, endless, note};
+use crate::support::Line;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_a_database_that_goes_away_in_a_pass_pauses_it_and_the_pass_is_done_again() {
+    let house = House::open(endless).await;
+    let worker = Inward::new();
+    let process = house.start(&worker).await;
+    house.publish(&[note("ada", Act::Hold)]).await;
+    worker.looked("ada", 1).await;
+    house.database.shut().await;
+    // In the middle of its transaction; and once more before the first look after it.
+    worker.gate.add_permits(2);
+    house.publish(&[note("bob", Act::Write)]).await;
+    house.depth(QUEUE, |depth| depth.messages == 0).await;
+    house.database.reopen().await;
+    house.written(2).await;
+    assert_eq!(house.events(2).await.len(), 2);
+    assert!(worker.looks_at("ada").len() >= 2);
+    process.drain().await;
+    assert_eq!(house.rows().await, 2);
+    house.no_dead().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_an_answer_that_finds_no_database_is_kept_until_it_is_back() {
+    let house = House::open(endless).await;
+    let worker = Outward::new();
+    let process = house.start(&worker).await;
+    house.publish(&[note("ada", Act::Hold)]).await;
+    worker.looked("ada", 1).await;
+    house.database.shut().await;
+    worker.gate.add_permits(1);
+    house.database.reopen().await;
+    house.written(1).await;
+    assert_eq!(house.events(1).await.len(), 1);
+    assert_eq!(worker.looks_at("ada").len(), 1, "it was called once");
+    process.drain().await;
+    assert_eq!(house.rows().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_of_the_broker_pauses_what_publishes_and_costs_no_message_a_return() {
+    let house = House::open(endless).await;
+    let line = Line::lay().await;
+    let process = house.start_by(&line.url, &Inward::new()).await;
+    line.alarm(true);
+    house.publish(&[note("ada", Act::Write), note("bob", Act::Write)]).await;
+    // Committed by then, and not published: it waits.
+    house.written(1).await;
+    house.depth("audit.bulk", |depth| depth.messages == 0).await;
+    line.alarm(false);
+    house.written(2).await;
+    let events = house.events(2).await;
+    assert!(events.iter().all(|event| event.returns == 0));
+    process.drain().await;
+    house.depth(QUEUE, |depth| depth.messages == 0).await;
+    assert_eq!(house.rows().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_a_broker_that_is_cut_off_again_and_again_loses_and_doubles_nothing() {
+    const MESSAGES: usize = 200;
+    let house = House::open(endless).await;
+    let line = Line::lay().await;
+    let worker = Inward::new();
+    let process = house.start_by(&line.url, &worker).await;
+    for round in 0..4 {
+        let names = (0..MESSAGES / 4).map(|n| note(&format!("r{round}m{n}"), Act::Write));
+        house.publish(&names.collect::<Vec<_>>()).await;
+        worker.looked(&format!("r{round}m0"), 1).await;
+        line.cut();
+    }
+    house.written(MESSAGES as i64).await;
+    // Copies under the same id are allowed: they die in the next inbox.
+    let ids = |events: &[Delivery]| -> HashSet<_> {
+        events.iter().map(|event| event.incoming.message_id.clone()).collect()
+    };
+    house.events_until(|events| ids(events).len() == MESSAGES).await;
+    process.drain().await;
+    // What a cut has left unacked comes again, and is known.
+    let second = house.start(&worker).await;
+    house.depth(QUEUE, |depth| depth.messages == 0).await;
+    second.drain().await;
+    house.depth(QUEUE, |depth| depth.messages == 0).await;
+    assert_eq!(house.rows().await, MESSAGES as i64);
+    house.no_dead().await;
+}

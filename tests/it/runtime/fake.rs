@@ -1,0 +1,179 @@
+//! A worker that does what its messages say.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use serde::Deserialize;
+use serde_json::Value;
+use stepup::domain::Timestamp;
+use stepup::domain::id::{AccountId, AppName, MemberId};
+use stepup::fault::Fault;
+use stepup::message::{
+    Decoded, Event, EventKind, Message, Outcome, OutcomeKind, Rejected, Subject,
+};
+use stepup::rules::change::Activity;
+use stepup::rules::{Ctx, Decided};
+use stepup::runtime::Worker;
+use stepup::store::{self, Tx};
+use tokio::sync::{Semaphore, watch};
+
+/// What is to happen to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// It is written down.
+    Write,
+    /// It fails, and would fail again.
+    Transient,
+    /// It fails for good.
+    Permanent,
+    /// The worker panics over it.
+    Panic,
+    /// As `Write`, once the test opens the gate.
+    Hold,
+}
+
+/// A message.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Note {
+    pub name: String,
+    pub act: Act,
+}
+
+impl Message for Note {
+    fn read(_: &str, _: Option<AppName>, body: Value) -> Result<Self, Rejected> {
+        serde_json::from_value(body).map_err(|error| Rejected::malformed(error.to_string()))
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::of(&self.name)
+    }
+}
+
+/// The worker. Each message that it handles is a row of `activity`, an event, and a reply.
+pub struct Fake<const OUTWARD: bool> {
+    /// When each message was looked at.
+    pub looks: watch::Sender<HashMap<String, Vec<Instant>>>,
+    /// Whoever holds a message waits for a permit.
+    pub gate: Semaphore,
+    /// How many messages each batch had.
+    pub batches: Mutex<Vec<usize>>,
+}
+
+/// The one that decides.
+pub type Inward = Fake<false>;
+/// The one that calls.
+pub type Outward = Fake<true>;
+
+impl<const OUTWARD: bool> Fake<OUTWARD> {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            looks: watch::Sender::default(),
+            gate: Semaphore::new(0),
+            batches: Mutex::default(),
+        })
+    }
+
+    /// Until `name` was looked at so often.
+    pub async fn looked(&self, name: &str, times: usize) {
+        let mut looks = self.looks.subscribe();
+        let enough = looks.wait_for(|looks| looks.get(name).map_or(0, Vec::len) >= times);
+        let waited = tokio::time::timeout(crate::support::PATIENCE, enough).await;
+        assert!(waited.is_ok(), "{name} was not looked at {times} times");
+    }
+
+    pub fn looks_at(&self, name: &str) -> Vec<Instant> {
+        self.looks.borrow().get(name).cloned().unwrap_or_default()
+    }
+
+    fn look(&self, name: &str) {
+        self.looks.send_modify(|looks| {
+            looks.entry(name.to_owned()).or_default().push(Instant::now());
+        });
+    }
+
+    async fn wait(&self) {
+        self.gate.acquire().await.unwrap().forget();
+    }
+}
+
+impl<const OUTWARD: bool> Worker for Fake<OUTWARD> {
+    const NAME: &'static str = "fake";
+    const OUTWARD: bool = OUTWARD;
+    type Message = Note;
+    type Facts = ();
+    type Verdict = Decided<Note>;
+
+    async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Note>]) -> Result<Vec<()>, Fault> {
+        self.batches.lock().unwrap().push(batch.len());
+        for message in batch {
+            self.look(&message.message.name);
+        }
+        for message in batch {
+            match message.message.act {
+                Act::Transient => return Err(Fault::Transient("as it was told".into())),
+                Act::Hold if !OUTWARD => self.wait().await,
+                _ => {}
+            }
+        }
+        // As every real one: it speaks to the database.
+        tx.now().await?;
+        Ok(vec![(); batch.len()])
+    }
+
+    fn decide(&self, message: &Decoded<Note>, (): (), _: &mut Ctx<'_>) -> Decided<Note> {
+        let note = message.message.clone();
+        assert!(note.act != Act::Panic || OUTWARD, "as it was told");
+        let account = AccountId::parse("acme").ok();
+        let event = Event {
+            member: MemberId::parse(&note.name).ok(),
+            ..Event::new(EventKind::MemberChanged, account)
+        };
+        Decided {
+            label: "written",
+            write: Some(note),
+            effects: vec![event.into()],
+            reply: Some(Outcome::new(OutcomeKind::Stored)),
+        }
+    }
+
+    async fn act(&self, verdict: Decided<Note>) -> Decided<Note> {
+        match verdict.write.as_ref().map(|note| note.act) {
+            Some(Act::Hold) => self.wait().await,
+            Some(Act::Panic) => panic!("as it was told"),
+            _ => {}
+        }
+        verdict
+    }
+
+    async fn store(
+        &self,
+        tx: &Tx<'_>,
+        verdicts: &[&Decided<Note>],
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let notes: Vec<&Note> = verdicts.iter().filter_map(|v| v.write.as_ref()).collect();
+        if notes.iter().any(|note| note.act == Act::Permanent) {
+            return Err(Fault::Permanent("as it was told".into()));
+        }
+        let rows: Vec<Activity> = notes.iter().map(|note| row(&note.name, now)).collect();
+        store::append_activity(tx, &rows.iter().collect::<Vec<_>>()).await
+    }
+}
+
+fn row(name: &str, at: Timestamp) -> Activity {
+    let member = MemberId::parse(name).unwrap();
+    Activity {
+        account: AccountId::parse("acme").unwrap(),
+        actor: member.clone(),
+        member,
+        action: "written",
+        origin: "self",
+        old_number: None,
+        new_number: None,
+        challenge: None,
+        client: Default::default(),
+        at,
+    }
+}

@@ -1,0 +1,173 @@
+//! One run, from the configuration to the report.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use stepup::store::measure;
+
+use super::drive::{Drive, now};
+use super::feed::{Feed, Stream};
+use super::figures::Figures;
+use super::members::{ACCOUNT_PREFIX, Members};
+use super::report::{Run, table};
+use super::scrape::{Look, Scrape};
+use super::site::Site;
+use super::{Order, Over};
+
+/// Flat out, members for so many logins a second are registered unless the order says otherwise.
+const FLAT_OUT_RATE: f64 = 3000.0;
+/// A backend tells the statistics of its commits up to a second late.
+const STATISTICS: Duration = Duration::from_millis(1500);
+
+#[expect(clippy::print_stderr, reason = "progress goes to the one who started it")]
+pub(super) fn say(text: &str) {
+    eprintln!("load: {text}");
+}
+
+#[expect(clippy::print_stdout, reason = "a command's answer goes to the one who typed it")]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+pub(super) async fn run(order: &Order) -> Result<(), String> {
+    let site = Site::open(order)?;
+    let mut stream = Stream::open(&site.sim).await?;
+    let first_account = fault(measure::accounts(&site.store, ACCOUNT_PREFIX).await)?;
+    let first_account = usize::try_from(first_account).unwrap_or(0);
+    let amqp = Arc::new(site.amqp()?);
+    site.probe(&amqp, first_account, &mut stream).await?;
+    let bare = site.bare(order.bare_seconds).await?;
+
+    let plan = site.plan(order);
+    let seconds = order.seconds + order.warm_up_seconds;
+    let usual = Members::needed(order.rate.unwrap_or(FLAT_OUT_RATE) * seconds) + 4 * plan.in_flight;
+    // The probe has used the first account.
+    let members = Members::new(first_account + 1, order.members.unwrap_or(usual));
+    let members = Arc::new(members);
+    let began = Instant::now();
+    say(&format!("registering {} members", members.count()));
+    members.register(&amqp).await?;
+    say(&format!("registered in {:.1} s", began.elapsed().as_secs_f64()));
+
+    let feed = Arc::new(Feed::new(Arc::clone(&members)));
+    let reading = tokio::spawn({
+        let feed = Arc::clone(&feed);
+        async move { feed.read(stream).await }
+    });
+    let door = match order.over {
+        Over::Amqp => amqp,
+        Over::Http => Arc::new(site.http(order)?),
+    };
+    tokio::time::sleep(STATISTICS).await;
+    let commits = fault(measure::commits(&site.store).await)?;
+    let before = site.scrape.look().await?;
+    let figures = Arc::new(Figures::default());
+    let epoch = (Instant::now(), now());
+    let drive = Arc::new(Drive {
+        plan,
+        door,
+        members: Arc::clone(&members),
+        feed: Arc::clone(&feed),
+        figures: Arc::clone(&figures),
+        epoch,
+    });
+    let peaks = Mutex::new(BTreeMap::new());
+    let work = site.drive(&drive);
+    let seconds = tokio::select! {
+        seconds = work => seconds?,
+        never = watch(&drive, &site.scrape, &peaks) => match never {},
+        ended = reading => return Err(match ended {
+            Ok(Err(why)) => why,
+            Ok(Ok(())) | Err(_) => "the simulator's stream is gone".to_owned(),
+        }),
+    };
+    tokio::time::sleep(STATISTICS).await;
+    let after = site.scrape.look().await?;
+    let commits = fault(measure::commits(&site.store).await)? - commits;
+    let trail = fault(measure::verified(&site.store, &members.accounts()).await)?;
+    let report = Run {
+        over: match order.over {
+            Over::Amqp => "amqp",
+            Over::Http => "http",
+        },
+        rate: order.rate,
+        seconds,
+        bare,
+        figures: &figures,
+        looks: (before, after),
+        rss_max: &|role| peak(&peaks, role),
+        own_messages: own_messages(order.over, &figures),
+        counted: site.scrape.sees_pages(),
+        commits,
+        trail,
+        unexpected: feed.unexpected(),
+        fallback_late: site.fallback_late(&figures).await?,
+    }
+    .json();
+    print(&table(&report));
+    if let Some(file) = &order.json {
+        let written = std::fs::write(file, format!("{report:#}\n"));
+        written.map_err(|error| format!("--json {}: {error}", file.display()))?;
+    }
+    site.broker.close().await;
+    let count = |name: &str| report.get(name).and_then(Value::as_i64).unwrap_or(0);
+    match (count("lost"), count("doubled")) {
+        (0, 0) => Ok(()),
+        (lost, doubled) => Err(format!("{lost} lost, {doubled} doubled")),
+    }
+}
+
+/// Requests that we have published ourselves. Over HTTP the ingress counts them.
+fn own_messages(over: Over, figures: &Figures) -> f64 {
+    match over {
+        Over::Http => 0.0,
+        Over::Amqp => {
+            let guesses = figures.verified.get() + figures.not_verified.get() + figures.wrong.get();
+            (figures.begun.get() + guesses) as f64
+        }
+    }
+}
+
+pub(super) fn fault<T>(result: Result<T, stepup::fault::Fault>) -> Result<T, String> {
+    result.map_err(|fault| fault.to_string())
+}
+
+fn peak(peaks: &Mutex<BTreeMap<String, f64>>, role: &str) -> f64 {
+    peaks.lock().unwrap_or_else(PoisonError::into_inner).get(role).copied().unwrap_or(0.0)
+}
+
+/// Says every second how it goes, and notes how much memory is used.
+async fn watch(
+    drive: &Drive,
+    scrape: &Scrape,
+    peaks: &Mutex<BTreeMap<String, f64>>,
+) -> std::convert::Infallible {
+    let figures = &drive.figures;
+    let (mut seen, mut verified, mut looked) = (0, 0, Instant::now());
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let took = looked.elapsed().as_secs_f64();
+        looked = Instant::now();
+        let (samples, sms) = figures.request_to_sms.since(seen);
+        let done = figures.verified.get();
+        say(&format!(
+            "{:>4.0} s  {:>7.1} logins/s  {:>8} begun  {:>6} under way  SMS p50 {:.1} p99 {:.1} ms",
+            drive.epoch.0.elapsed().as_secs_f64(),
+            (done - verified) as f64 / took,
+            figures.begun.get(),
+            figures.begun.get() - done,
+            sms.p50,
+            sms.p99,
+        ));
+        (seen, verified) = (samples, done);
+        // A page that does not answer now is missed at the end.
+        let Look { usage, .. } = scrape.look().await.unwrap_or_default();
+        let mut peaks = peaks.lock().unwrap_or_else(PoisonError::into_inner);
+        for (role, usage) in usage {
+            let most = peaks.entry(role).or_insert(0.0_f64);
+            *most = most.max(usage.rss_bytes);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Takes what a signed-in member asks to change: their own factor, and sensitive settings.
+//!
+//! |          |                                                                             |
+//! |----------|-----------------------------------------------------------------------------|
+//! | consumes | `enrolment.start` `enrolment.send` `number.change` `factor.disable` `email_backup.set` `settings.change.request` `settings.change.redeem` |
+//! | reads    | `account` `member` `login` `challenge` `destination` `delivery_attempt` `wrong_guess` `owned_number` `approval` |
+//! | writes   | `challenge` `login` `delivery_attempt` `destination` `member` `activity` `approval` |
+//! | causes   | `sms.send`; `challenge.issued` `challenge.superseded` `challenge.expired` `challenge.refused` `setting.redeemed` `setting.stale` |
+//! | rule     | [`stepup::rules::settings`]; what a verification brings about is in [`stepup::rules::apply`] |
+
+use stepup::domain::Timestamp;
+use stepup::domain::id::ChallengeId;
+use stepup::fault::Fault;
+use stepup::message::Decoded;
+use stepup::rules::code_generation::{self, Rules};
+use stepup::rules::settings::{self, Ask, Facts, Found, MemberFacts, Write};
+use stepup::rules::{Ctx, Decided};
+use stepup::runtime::Worker;
+use stepup::store::{self, Pending, Tx};
+
+/// The worker.
+pub struct Settings {
+    /// Keys and numbers.
+    pub rules: Rules,
+}
+
+impl Worker for Settings {
+    const NAME: &'static str = "settings";
+    type Message = Ask;
+    type Facts = Facts;
+    type Verdict = Decided<Write>;
+
+    async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Ask>]) -> Result<Vec<Facts>, Fault> {
+        let (mut facts, mut members, mut approvals) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, decoded) in batch.iter().enumerate() {
+            facts.push(Facts::Unknown { own_account: false });
+            if decoded.message.redeems().is_some() {
+                approvals.push((at, *decoded));
+            } else {
+                members.push((at, *decoded));
+            }
+        }
+        for (at, found) in self.of_members(tx, &members).await? {
+            facts[at] = found;
+        }
+        for (at, found) in of_approvals(tx, &approvals).await? {
+            facts[at] = found;
+        }
+        Ok(facts)
+    }
+
+    fn decide(&self, ask: &Decoded<Ask>, facts: Facts, ctx: &mut Ctx<'_>) -> Decided<Write> {
+        settings::decide(&ask.message, facts, &self.rules, ctx)
+    }
+
+    async fn store(
+        &self,
+        tx: &Tx<'_>,
+        verdicts: &[&Decided<Write>],
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let (mut new, mut endings, mut changes, mut spent) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+            match write {
+                Write::Challenge(code_generation::Write::Issue { new: challenge, ended }) => {
+                    new.push(&**challenge);
+                    endings.extend(ended);
+                }
+                Write::Challenge(_) => {
+                    return Err(Fault::Permanent("this worker only issues challenges".into()));
+                }
+                Write::Change(change) => changes.push(change),
+                Write::Spend(approval) => spent.push(approval),
+            }
+        }
+        store::end(tx, &endings).await?;
+        store::insert(tx, &new, self.rules.policy.code_digits).await?;
+        store::write_changes(tx, &changes, now).await?;
+        store::spend_approvals(tx, &spent).await
+    }
+}
+
+/// A message and its place in the batch.
+type Placed<'a> = (usize, &'a Decoded<Ask>);
+
+impl Settings {
+    async fn of_members(
+        &self,
+        tx: &Tx<'_>,
+        asks: &[Placed<'_>],
+    ) -> Result<Vec<(usize, Facts)>, Fault> {
+        let member = |ask: &Ask| ask.member().map(|member| member.as_str().to_owned());
+        let names: Vec<String> =
+            asks.iter().map(|(_, d)| member(&d.message).unwrap_or_default()).collect();
+        let keys: Vec<(&str, &str)> = asks
+            .iter()
+            .zip(&names)
+            .map(|((_, d), name)| (d.message.account().as_str(), name.as_str()))
+            .collect();
+        let (mut facts, mut known) = (Vec::new(), Vec::new());
+        for ((at, decoded), party) in asks.iter().zip(store::parties(tx, &keys).await?) {
+            let own = party.filter(|(account, _)| account.app == *decoded.message.app());
+            match own {
+                Some((account, Some(member))) => {
+                    let wanted =
+                        settings::wanted(&decoded.message, &account, &member, &self.rules.keys);
+                    known.push((*at, decoded.id, account, member, wanted));
+                }
+                own => facts.push((*at, Facts::Unknown { own_account: own.is_some() })),
+            }
+        }
+        let pending: Vec<Pending<'_>> =
+            known.iter().map(|(.., member, wanted)| Pending { member, wanted }).collect();
+        let found: Vec<Found> = store::pending_facts(tx, &pending, &self.rules.policy).await?;
+        for ((at, id, account, member, _), found) in known.into_iter().zip(found) {
+            let of = MemberFacts::new(ChallengeId(id), account, member, found);
+            facts.push((at, Facts::Member(Box::new(of))));
+        }
+        Ok(facts)
+    }
+}
+
+async fn of_approvals(tx: &Tx<'_>, asks: &[Placed<'_>]) -> Result<Vec<(usize, Facts)>, Fault> {
+    let keys: Vec<(&str, &str, ChallengeId)> = asks
+        .iter()
+        .filter_map(|(_, d)| {
+            let (app, account) = (d.message.app().as_str(), d.message.account().as_str());
+            d.message.redeems().map(|challenge| (app, account, challenge))
+        })
+        .collect();
+    let found = store::approval_facts(tx, &keys).await?;
+    let of = |found: Option<_>| match found {
+        Some(approval) => Facts::Approval(Box::new(approval)),
+        None => Facts::Unknown { own_account: false },
+    };
+    Ok(asks.iter().zip(found).map(|((at, _), found)| (*at, of(found))).collect())
+}
