@@ -168,7 +168,13 @@ fn report() -> Value {
                 "default": activity::PAGE_ROWS,
             }),
         ),
-        ("cursor", json!({ "type": "string", "description": "`next_cursor` of the page before" })),
+        (
+            "cursor",
+            json!({
+                "type": "string", "pattern": "^[A-Za-z0-9_-]{11}$",
+                "description": "`next_cursor` of the page before",
+            }),
+        ),
         ("format", json!({ "type": "string", "enum": ["json", "csv"] })),
     ] {
         parameters.push(json!({ "name": name, "in": "query", "schema": schema }));
