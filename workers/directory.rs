@@ -2,10 +2,10 @@
 //!
 //! |          |                                                                             |
 //! |----------|-----------------------------------------------------------------------------|
-//! | consumes | `directory.account` `directory.member`                                      |
-//! | reads    | `account` `member` `login` `challenge`                                      |
-//! | writes   | `account` `member` `challenge` `activity`                                   |
-//! | causes   | `account.changed` `member.changed` `member.phone_changed` `challenge.cancelled` `directory.refused` |
+//! | consumes | `directory.account` `directory.owned_numbers` `directory.member`            |
+//! | reads    | `account` `member` `login` `challenge` `owned_number`                       |
+//! | writes   | `account` `member` `challenge` `activity` `owned_number`                    |
+//! | causes   | `account.changed` `account.owned_numbers_changed` `member.changed` `member.phone_changed` `member.number_owned` `member.number_released` `factor.enabled` `factor.disabled` `challenge.cancelled` `directory.refused` |
 //! | rule     | [`stepup::rules::directory`]                                                |
 
 use std::sync::Arc;
@@ -32,10 +32,14 @@ impl Worker for Directory {
     type Verdict = Decided<Write>;
 
     async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Ask>]) -> Result<Vec<Facts>, Fault> {
+        if let Some(facts) = self.owned_numbers(tx, batch).await? {
+            return Ok(vec![facts]);
+        }
         let keys: Vec<(&str, Option<&str>)> = batch
             .iter()
             .map(|decoded| match &decoded.message {
                 Ask::Account(request) => (request.ask.account.as_str(), None),
+                Ask::OwnedNumbers(request) => (request.ask.account.as_str(), None),
                 Ask::Member(r) => (r.ask.account.as_str(), Some(r.ask.member.as_str())),
             })
             .collect();
@@ -46,7 +50,23 @@ impl Worker for Directory {
         if keys.iter().any(follows) {
             return Err(Fault::Transient("an account and its member in one batch".into()));
         }
-        store::directory_facts(tx, &keys).await
+        let mut facts = store::directory_facts(tx, &keys).await?;
+        let named: Vec<Vec<u8>> = batch
+            .iter()
+            .zip(&facts)
+            .filter_map(|(decoded, facts)| Some((decoded, &facts.account.as_ref()?.0)))
+            .flat_map(|(decoded, account)| {
+                directory::numbers(&decoded.message, account, &self.keys)
+            })
+            .collect();
+        let named: Vec<&[u8]> = named.iter().map(Vec::as_slice).collect();
+        if !named.is_empty() {
+            let owned = store::owned_among(tx, &named).await?;
+            for facts in &mut facts {
+                facts.owned.clone_from(&owned);
+            }
+        }
+        Ok(facts)
     }
 
     fn decide(&self, ask: &Decoded<Ask>, facts: Facts, ctx: &mut Ctx<'_>) -> Decided<Write> {
@@ -59,14 +79,41 @@ impl Worker for Directory {
         verdicts: &[&Decided<Write>],
         now: Timestamp,
     ) -> Result<(), Fault> {
-        let (mut accounts, mut changes) = (Vec::new(), Vec::new());
+        let (mut accounts, mut members) = (Vec::new(), Vec::new());
         for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
             match write {
                 Write::Account { account, version } => accounts.push((account, *version)),
-                Write::Member(change) => changes.push(change),
+                Write::Member(change) => members.push(change),
+                Write::OwnedNumbers { account, version, numbers, changes, endings } => {
+                    let changes: Vec<_> = changes.iter().collect();
+                    let endings: Vec<_> = endings.iter().collect();
+                    store::end(tx, &endings).await?;
+                    store::put_owned_numbers(tx, account, *version, numbers, &changes, now).await?;
+                }
             }
         }
         store::put_accounts(tx, &accounts, now).await?;
-        store::put_members(tx, &changes, now).await
+        store::put_members(tx, &members, now).await
+    }
+}
+
+impl Directory {
+    /// The facts for a list of numbers, which touches members of any account: it is decided alone.
+    async fn owned_numbers(
+        &self,
+        tx: &Tx<'_>,
+        batch: &[&Decoded<Ask>],
+    ) -> Result<Option<Facts>, Fault> {
+        let list = batch.iter().find_map(|decoded| match &decoded.message {
+            Ask::OwnedNumbers(request) => Some((&decoded.message, request)),
+            Ask::Account(_) | Ask::Member(_) => None,
+        });
+        let Some((ask, request)) = list else { return Ok(None) };
+        if batch.len() > 1 {
+            return Err(Fault::Transient("a list of numbers in a batch".into()));
+        }
+        let numbers = |account: &_| directory::numbers(ask, account, &self.keys);
+        let account = request.ask.account.as_str();
+        store::owned_numbers_facts(tx, account, numbers).await.map(Some)
     }
 }

@@ -60,7 +60,10 @@ pub const WORK_QUEUES: [WorkQueue; 11] = [
     },
     WorkQueue {
         name: "directory.settings",
-        routes: &[(Exchange::Requests, &["directory.account", "directory.member"])],
+        routes: &[(
+            Exchange::Requests,
+            &["directory.account", "directory.owned_numbers", "directory.member"],
+        )],
     },
     WorkQueue {
         name: "settings.settings",
@@ -72,6 +75,8 @@ pub const WORK_QUEUES: [WorkQueue; 11] = [
                 "number.change",
                 "factor.disable",
                 "email_backup.set",
+                "email.prove",
+                "email.confirm",
                 "settings.change.request",
                 "settings.change.redeem",
             ],
@@ -86,7 +91,7 @@ pub const WORK_QUEUES: [WorkQueue; 11] = [
     WorkQueue { name: "audit.bulk", routes: &[(Exchange::Events, &["#"])] },
     WorkQueue {
         name: "notification.notices",
-        routes: &[(Exchange::Events, &["*.member.phone_changed"])],
+        routes: &[(Exchange::Events, &["*.member.phone_changed", "*.member.number_owned"])],
     },
     WorkQueue { name: UNROUTABLE, routes: &[] },
 ];

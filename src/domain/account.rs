@@ -40,6 +40,8 @@ pub struct Account {
     pub require_for_sensitive_settings: bool,
     /// Whether 2FA is mandatory for all members: then none can turn it off.
     pub mandatory: bool,
+    /// The version of the list of its own numbers; 0 before the first.
+    pub owned_numbers_version: i64,
 }
 
 /// The sensitive settings of an account that has said nothing of its own.

@@ -8,6 +8,7 @@ pub mod challenge;
 pub mod checkpoint;
 pub mod code;
 pub mod email;
+pub mod email_proof;
 pub mod id;
 pub mod keys;
 pub mod member;

@@ -113,6 +113,26 @@ schema!(Ip, "Ip", {
     "anyOf": [{ "type": "string", "format": "ipv4" }, { "type": "string", "format": "ipv6" }]
 });
 
+/// Numbers in clear, before each is sealed: sealed, this many are still one message.
+#[derive(Deserialize)]
+#[serde(try_from = "Vec<String>")]
+struct Numbers;
+
+/// The longest list of numbers.
+const NUMBERS_MAX: usize = 500;
+
+impl TryFrom<Vec<String>> for Numbers {
+    type Error = &'static str;
+
+    fn try_from(list: Vec<String>) -> Result<Self, Self::Error> {
+        (list.len() <= NUMBERS_MAX).then_some(Self).ok_or("are more than 500")
+    }
+}
+
+schema!(Numbers, "Numbers", {
+    "type": "array", "items": { "type": "string" }, "maxItems": NUMBERS_MAX
+});
+
 /// What can be asked over HTTP: a routing key and the members of its body.
 pub struct Endpoint {
     /// The routing key.
@@ -128,6 +148,7 @@ pub struct Endpoint {
 const ACCOUNT: Field = Field::required::<AccountId>("account", ID);
 const MEMBER: Field = Field::required::<MemberId>("member", ID);
 const CHALLENGE: Field = Field::required::<ChallengeId>("challenge", "a UUID");
+const GUESS: Field = Field::required::<Guess>("guess", "a text of 1 to 32 characters").sealed();
 const VERSION: Field = Field::required::<Version>("version", "a whole number of at most 64 bits");
 
 /// `POST /v1/logins`.
@@ -144,12 +165,8 @@ pub const ISSUE: Endpoint = Endpoint {
 };
 
 /// `POST /v1/challenges/{challenge}/verify`.
-pub const VERIFY: Endpoint = Endpoint {
-    key: "challenge.verify",
-    opens: false,
-    path: &[CHALLENGE],
-    body: &[ACCOUNT, Field::required::<Guess>("guess", "a text of 1 to 32 characters").sealed()],
-};
+pub const VERIFY: Endpoint =
+    Endpoint { key: "challenge.verify", opens: false, path: &[CHALLENGE], body: &[ACCOUNT, GUESS] };
 
 /// `POST /v1/challenges/{challenge}/resend`.
 pub const RESEND: Endpoint = Endpoint {
@@ -199,6 +216,14 @@ pub const SET_EMAIL_BACKUP: Endpoint = Endpoint {
     path: &[ACCOUNT, MEMBER],
     body: &[Field::required::<bool>("on", "true or false")],
 };
+
+/// `POST /v1/accounts/{account}/members/{member}/email`.
+pub const PROVE_EMAIL: Endpoint =
+    Endpoint { key: "email.prove", opens: false, path: &[ACCOUNT, MEMBER], body: &[] };
+
+/// `POST /v1/accounts/{account}/members/{member}/email/confirm`.
+pub const CONFIRM_EMAIL: Endpoint =
+    Endpoint { key: "email.confirm", opens: false, path: &[ACCOUNT, MEMBER], body: &[GUESS] };
 
 const VALUE: &str = "a text: the value, or your digest of it";
 
@@ -270,6 +295,14 @@ pub const PUT_MEMBER: Endpoint = Endpoint {
         Field::optional::<Option<Ip>>("ip", "an IPv4 or IPv6 address, or null"),
         Field::optional::<Option<String>>("user_agent", "a text or null"),
     ],
+};
+
+/// `PUT /v1/accounts/{account}/owned-numbers`.
+pub const PUT_OWNED_NUMBERS: Endpoint = Endpoint {
+    key: "directory.owned_numbers",
+    opens: false,
+    path: &[ACCOUNT],
+    body: &[VERSION, Field::required::<Numbers>("numbers", "a list of up to 500 texts").sealed()],
 };
 
 /// A message to publish, and where its outcome can be read.
@@ -353,9 +386,15 @@ pub fn accept(
             .map_err(|why| if field.name == "challenge" { Problem::not_found() } else { why })?;
     }
     for field in endpoint.body.iter().filter(|field| field.sealed) {
-        if let Some(Value::String(clear)) = members.get(field.name) {
-            let sealed = seal.seal(clear.as_bytes());
-            members.insert(field.name.to_owned(), sealed.into());
+        let sealed = |clear: &mut Value| {
+            if let Some(text) = clear.as_str() {
+                *clear = seal.seal(text.as_bytes()).into();
+            }
+        };
+        match members.get_mut(field.name) {
+            Some(Value::Array(list)) => list.iter_mut().for_each(sealed),
+            Some(value) => sealed(value),
+            None => {}
         }
     }
     let request = request_id(app, &id.to_string());
@@ -402,8 +441,8 @@ mod tests {
     use crate::domain::keys::Keyring;
     use crate::message::{
         CancelChallenge, ChangeNumber, Incoming, IssueChallenge, Message, PutAccount, PutMember,
-        RedeemApproval, Request, RequestSettingChange, ResendChallenge, SendEnrolment, Senders,
-        VerifyChallenge, decode,
+        PutOwnedNumbers, RedeemApproval, Request, RequestSettingChange, ResendChallenge,
+        SendEnrolment, Senders, VerifyChallenge, decode,
     };
     use axum::http::{HeaderName, HeaderValue};
     use serde_json::json;
@@ -462,15 +501,17 @@ mod tests {
                 "countries": ["US", "CA"], "email_fallback": "on_request",
                 "sensitive_settings": ["bank_account"], "require_for_sensitive_settings": true,
             }),
+            "directory.owned_numbers" => json!({ "version": 3, "numbers": ["+12025550123"] }),
             "enrolment.start" | "enrolment.send" => json!({ "phone": "+12025550123" }),
             "number.change" => json!({ "phone": "+12025550123", "proof": SOME }),
-            "factor.disable" => json!({}),
+            "factor.disable" | "email.prove" => json!({}),
+            "email.confirm" => json!({ "guess": "123456" }),
             "email_backup.set" => json!({ "on": true }),
             "settings.change.request" => json!({
-                "change": "c1", "setting": "bank_account", "before": "DE1", "after": "DE2",
+                "change": "c1", "setting": "bank_account", "before": "DE-1", "after": "DE-2",
                 "summary": "payouts to DE2",
             }),
-            "settings.change.redeem" => json!({ "account": "acme", "before": "DE1" }),
+            "settings.change.redeem" => json!({ "account": "acme", "before": "DE-1" }),
             _ => json!({
                 "version": 3, "active": true, "role": "admin", "locale": "de",
                 "phone": "+12025550123", "email": "ada@example.com", "email_verified": true,
@@ -480,7 +521,7 @@ mod tests {
         }
     }
 
-    const ALL: [(&Endpoint, &[&str]); 13] = [
+    const ALL: [(&Endpoint, &[&str]); 16] = [
         (&ISSUE, &[]),
         (&VERIFY, &[SOME]),
         (&RESEND, &[SOME]),
@@ -494,6 +535,9 @@ mod tests {
         (&SET_EMAIL_BACKUP, &["acme", "ada"]),
         (&REQUEST_CHANGE, &["acme", "ada"]),
         (&REDEEM, &[SOME]),
+        (&PUT_OWNED_NUMBERS, &["acme"]),
+        (&PROVE_EMAIL, &["acme", "ada"]),
+        (&CONFIRM_EMAIL, &["acme", "ada"]),
     ];
 
     #[test]
@@ -512,8 +556,9 @@ mod tests {
         assert_eq!(take(4).challenge, None);
         assert_eq!(read::<SendEnrolment>(&take(7)).phone.unwrap().expose(), "+12025550123");
         assert_eq!(read::<ChangeNumber>(&take(8)).proof.unwrap().0.to_string(), SOME);
-        assert_eq!(read::<RequestSettingChange>(&take(11)).after.expose(), "DE2");
-        assert_eq!(read::<RedeemApproval>(&take(12)).before.expose(), "DE1");
+        assert_eq!(read::<RequestSettingChange>(&take(11)).after.expose(), "DE-2");
+        assert_eq!(read::<RedeemApproval>(&take(12)).before.expose(), "DE-1");
+        assert_eq!(read::<PutOwnedNumbers>(&take(13)).numbers[0].expose(), "+12025550123");
         for at in [7, 8, 9, 11] {
             assert_eq!(take(at).challenge, Some(take(at).request));
         }
@@ -526,9 +571,11 @@ mod tests {
             (&PUT_MEMBER, &["2025550123", "example.com"]),
             (&CHANGE_NUMBER, &["2025550123"]),
             (&SEND_ENROLMENT, &["2025550123"]),
-            (&REQUEST_CHANGE, &["DE1", "DE2"]),
+            (&REQUEST_CHANGE, &["DE-1", "DE-2"]),
+            (&PUT_OWNED_NUMBERS, &["2025550123"]),
+            (&CONFIRM_EMAIL, &["123456"]),
         ] {
-            let path = if endpoint.key == VERIFY.key { &[SOME][..] } else { &["acme", "ada"] };
+            let path = ALL.iter().find(|(one, _)| one.key == endpoint.key).unwrap().1;
             let body = take(endpoint, path, &full(endpoint)).unwrap().outgoing.body;
             assert!(!secrets.iter().any(|secret| body.contains(secret)), "{body}");
         }

@@ -23,6 +23,7 @@ pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
         (Kind::Ready, OK, ""),
         (Kind::AlreadyEnabled, OK, ""),
         (Kind::Redeemed, OK, ""),
+        (Kind::CodeMailed, OK, ""),
         (Kind::Verified, OK, ""),
         (Kind::Stored, OK, ""),
         (Kind::Outdated, OK, ""),
@@ -63,6 +64,7 @@ pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
             "the number belongs to a company: put a person's own mobile number; if it is the \
              member's present one, an admin must",
         ),
+        (Kind::NoEmail, CONFLICT, "the member has no email address: put one into the directory"),
         (
             Kind::EmailUnverified,
             CONFLICT,

@@ -59,13 +59,14 @@ const ACTIVITY: &str = "/v1/accounts/{account}/activity";
 const OPENAPI: &str = "/openapi.json";
 
 /// What can be asked, and where. The names in a path are the names of the message's fields.
-const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 13] = [
+const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 16] = [
     ("/v1/logins", MethodFilter::POST, &accept::ISSUE),
     ("/v1/challenges/{challenge}/verify", MethodFilter::POST, &accept::VERIFY),
     ("/v1/challenges/{challenge}/resend", MethodFilter::POST, &accept::RESEND),
     ("/v1/challenges/{challenge}/cancel", MethodFilter::POST, &accept::CANCEL),
     ("/v1/challenges/{challenge}/redeem", MethodFilter::POST, &accept::REDEEM),
     ("/v1/accounts/{account}", MethodFilter::PUT, &accept::PUT_ACCOUNT),
+    ("/v1/accounts/{account}/owned-numbers", MethodFilter::PUT, &accept::PUT_OWNED_NUMBERS),
     ("/v1/accounts/{account}/members/{member}", MethodFilter::PUT, &accept::PUT_MEMBER),
     (
         "/v1/accounts/{account}/members/{member}/enrolment",
@@ -83,6 +84,12 @@ const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 13] = [
         "/v1/accounts/{account}/members/{member}/email-backup",
         MethodFilter::PUT,
         &accept::SET_EMAIL_BACKUP,
+    ),
+    ("/v1/accounts/{account}/members/{member}/email", MethodFilter::POST, &accept::PROVE_EMAIL),
+    (
+        "/v1/accounts/{account}/members/{member}/email/confirm",
+        MethodFilter::POST,
+        &accept::CONFIRM_EMAIL,
     ),
     (
         "/v1/accounts/{account}/members/{member}/settings",

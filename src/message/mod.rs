@@ -18,9 +18,10 @@ pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, Rung};
 pub use event::{Event, EventKind, EventRecord, Stamped};
 pub use outcome::{Outcome, OutcomeKind};
 pub use request::{
-    CancelChallenge, ChangeNumber, DisableFactor, IssueChallenge, LoginPurpose, PutAccount,
-    PutMember, RedeemApproval, Request, RequestSettingChange, ResendChallenge, Secret,
-    SendEnrolment, SetEmailBackup, StartEnrolment, VerifyChallenge,
+    CancelChallenge, ChangeNumber, ConfirmEmail, DisableFactor, IssueChallenge, LoginPurpose,
+    ProveEmail, PutAccount, PutMember, PutOwnedNumbers, RedeemApproval, Request,
+    RequestSettingChange, ResendChallenge, Secret, SendEnrolment, SetEmailBackup, StartEnrolment,
+    VerifyChallenge,
 };
 pub use schema::{REQUEST_SCHEMAS, described, reader, schemas, writer};
 pub use view::{ChallengeView, DeliveryView};

@@ -5,9 +5,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CancelChallenge, ChangeNumber, Command, DisableFactor, IssueChallenge, Outcome, PutAccount,
-    PutMember, RedeemApproval, RequestSettingChange, ResendChallenge, SendEnrolment,
-    SetEmailBackup, Stamped, StartEnrolment, VerifyChallenge,
+    CancelChallenge, ChangeNumber, Command, ConfirmEmail, DisableFactor, IssueChallenge, Outcome,
+    ProveEmail, PutAccount, PutMember, PutOwnedNumbers, RedeemApproval, RequestSettingChange,
+    ResendChallenge, SendEnrolment, SetEmailBackup, Stamped, StartEnrolment, VerifyChallenge,
 };
 
 /// Makes the schema of one message.
@@ -24,9 +24,12 @@ pub const REQUEST_SCHEMAS: &[(&str, MakeSchema)] = &[
     ("number.change", described::<ChangeNumber>),
     ("factor.disable", described::<DisableFactor>),
     ("email_backup.set", described::<SetEmailBackup>),
+    ("email.prove", described::<ProveEmail>),
+    ("email.confirm", described::<ConfirmEmail>),
     ("settings.change.request", described::<RequestSettingChange>),
     ("settings.change.redeem", described::<RedeemApproval>),
     ("directory.account", described::<PutAccount>),
+    ("directory.owned_numbers", described::<PutOwnedNumbers>),
     ("directory.member", described::<PutMember>),
 ];
 

@@ -8,6 +8,7 @@ pub mod change;
 pub mod code_generation;
 pub mod delivery;
 pub mod directory;
+pub mod email_proof;
 pub mod factor;
 pub mod issue;
 pub mod limits;

@@ -441,6 +441,8 @@ impl Tables {
             account: Some((account(), 1)),
             member: Some(self.member.clone()),
             open: open.filter(|challenge| challenge.state == State::Open).cloned().collect(),
+            owned: Default::default(),
+            holders: Vec::new(),
         };
         let ask = directory::Ask::Member(Request { app: account().app, ask });
         let decided = directory::decide(&ask, facts, &self.rules.keys, &mut ctx(self.now));

@@ -43,6 +43,7 @@ pub fn account() -> Account {
         sensitive_settings: vec![SettingName::parse("bank_account").unwrap()],
         require_for_sensitive_settings: false,
         mandatory: false,
+        owned_numbers_version: 0,
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) const MEMBER: &str = "m.account, m.member, m.version, m.active, m.rol
     m.notify_number_changes, m.wrong_in_a_row, m.guess_after, m.suspended_at, m.phone_owned_at";
 
 pub(super) const ACCOUNT: &str = "a.account, a.app, a.name, a.origin, a.country, a.countries, a.email_fallback, a.version, \
-     a.sensitive_settings, a.require_for_sensitive_settings, a.mandatory";
+     a.sensitive_settings, a.require_for_sensitive_settings, a.mandatory, a.owned_numbers_version";
 
 pub(super) fn foreign(what: &str) -> Fault {
     Fault::Permanent(format!("the database holds a {what} that this version does not know"))
@@ -130,6 +130,7 @@ pub(super) fn account(row: &Row) -> Result<(Account, i64), Fault> {
             .collect(),
         require_for_sensitive_settings: get(row, 9)?,
         mandatory: get(row, 10)?,
+        owned_numbers_version: get(row, 11)?,
     };
     Ok((account, get(row, 7)?))
 }

@@ -13,6 +13,7 @@ use stepup::message::{
 };
 use stepup::rules::{code_generation, directory, settings};
 
+mod factor;
 mod live;
 mod stage;
 
@@ -55,9 +56,15 @@ pub fn examples() -> Vec<Example> {
 
 /// An example as it travels: what is written as `SEALED:text` is sealed.
 pub fn sealed(mut body: Value, keys: &Keyring) -> Value {
-    for value in body.as_object_mut().unwrap().values_mut() {
+    let seal = |value: &mut Value| {
         if let Some(clear) = value.as_str().and_then(|text| text.strip_prefix("SEALED:")) {
             *value = Value::String(keys.public().seal(clear.as_bytes()));
+        }
+    };
+    for value in body.as_object_mut().unwrap().values_mut() {
+        match value {
+            Value::Array(list) => list.iter_mut().for_each(seal),
+            one => seal(one),
         }
     }
     body
