@@ -9,11 +9,13 @@ mod envelope;
 mod event;
 mod outcome;
 mod request;
+mod schema;
+mod view;
 
 pub use command::{Command, EmailCause};
 pub use decode::{Decoded, Message, Rejected, Senders, Subject, decode};
 pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, Rung};
-pub use event::{Event, EventKind, EventRecord};
+pub use event::{Event, EventKind, EventRecord, Stamped};
 pub use outcome::{Outcome, OutcomeKind};
 pub use request::{
     CancelChallenge, ChangeNumber, ConfirmEmail, DisableFactor, IssueChallenge, LoginPurpose,
@@ -21,6 +23,8 @@ pub use request::{
     RequestSettingChange, ResendChallenge, Secret, SendEnrolment, SetEmailBackup, StartEnrolment,
     VerifyChallenge,
 };
+pub use schema::{REQUEST_SCHEMAS, described, reader, schemas, writer};
+pub use view::{ChallengeView, DeliveryView};
 
 use crate::domain::Timestamp;
 use crate::domain::id::derived;

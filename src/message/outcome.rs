@@ -1,10 +1,12 @@
 //! The answer to a request: what goes to `reply_to`, and over HTTP into the body.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::Timestamp;
 use crate::domain::challenge::{Channel, Purpose, State, words};
 use crate::domain::id::ChallengeId;
+use crate::domain::schema::Moment;
 
 words! {
     /// What became of a request. Refusals say no more than they must.
@@ -89,7 +91,7 @@ words! {
 }
 
 /// An outcome. Fields that do not apply are left out.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Outcome {
     /// What became of the request.
     pub outcome: OutcomeKind,
@@ -110,9 +112,11 @@ pub struct Outcome {
     pub destination: Option<String>,
     /// When the challenge's life ends.
     #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
     pub expires_at: Option<Timestamp>,
     /// From when on a resend is granted.
     #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
     pub resend_available_at: Option<Timestamp>,
     /// Seconds until it is worth trying again.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,9 @@
 //! What apps may ask.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -11,6 +13,7 @@ use crate::domain::challenge::Channel;
 use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName};
 use crate::domain::member::Role;
 use crate::domain::phone::Country;
+use crate::domain::schema::{IpText, schema};
 
 /// Every request key, and the fields of its body that travel sealed.
 const REQUESTS: &[(&str, &[&str])] = &[
@@ -59,6 +62,12 @@ impl Secret {
     }
 }
 
+schema!(Secret, "Sealed", {
+    "type": "string",
+    "pattern": "^[a-z0-9-]{1,16}\\.[A-Za-z0-9+/]+={0,2}$",
+    "description": "a libsodium sealed box to stepup's public key: `<kid>.<base64>`"
+});
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
@@ -75,7 +84,7 @@ pub struct Request<T> {
 }
 
 /// `challenge.issue`: a member has given the right password; a code is to prove the rest.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct IssueChallenge {
     /// The account.
     pub account: AccountId,
@@ -89,7 +98,7 @@ pub struct IssueChallenge {
 }
 
 /// The one purpose of [`IssueChallenge`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum LoginPurpose {
     /// `login`.
     #[default]
@@ -99,7 +108,7 @@ pub enum LoginPurpose {
 
 /// `enrolment.start`: a member wants to turn 2FA on. Answers where the code would go; sends
 /// nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct StartEnrolment {
     /// The account.
     pub account: AccountId,
@@ -111,7 +120,7 @@ pub struct StartEnrolment {
 }
 
 /// `enrolment.send`: now send the code. Once it verifies, 2FA is on.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct SendEnrolment {
     /// The account.
     pub account: AccountId,
@@ -124,7 +133,7 @@ pub struct SendEnrolment {
 
 /// `number.change`: a member has another number. With 2FA on the code goes to the current number
 /// first; the verified challenge is then the proof with which the code goes to the new one.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ChangeNumber {
     /// The account.
     pub account: AccountId,
@@ -138,7 +147,7 @@ pub struct ChangeNumber {
 }
 
 /// `factor.disable`: a member wants to turn 2FA off.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct DisableFactor {
     /// The account.
     pub account: AccountId,
@@ -147,7 +156,7 @@ pub struct DisableFactor {
 }
 
 /// `email_backup.set`: whether email may back up the SMS.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct SetEmailBackup {
     /// The account.
     pub account: AccountId,
@@ -158,7 +167,7 @@ pub struct SetEmailBackup {
 }
 
 /// `email.prove`: mail a code to the member's address, to confirm it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ProveEmail {
     /// The account.
     pub account: AccountId,
@@ -167,7 +176,7 @@ pub struct ProveEmail {
 }
 
 /// `email.confirm`: the code from that mail.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ConfirmEmail {
     /// The account.
     pub account: AccountId,
@@ -178,7 +187,7 @@ pub struct ConfirmEmail {
 }
 
 /// `settings.change.request`: a member changes a sensitive setting; a code is to approve it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct RequestSettingChange {
     /// The account.
     pub account: AccountId,
@@ -197,7 +206,7 @@ pub struct RequestSettingChange {
 }
 
 /// `settings.change.redeem`: the app is about to carry an approved change out. Granted once.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct RedeemApproval {
     /// The account.
     pub account: AccountId,
@@ -208,7 +217,7 @@ pub struct RedeemApproval {
 }
 
 /// `challenge.resend`: the same code once more.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ResendChallenge {
     /// The account.
     pub account: AccountId,
@@ -224,7 +233,7 @@ fn by_sms() -> Channel {
 }
 
 /// `challenge.verify`: what the person typed.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct VerifyChallenge {
     /// The account.
     pub account: AccountId,
@@ -235,7 +244,7 @@ pub struct VerifyChallenge {
 }
 
 /// `challenge.cancel`: the login was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct CancelChallenge {
     /// The account.
     pub account: AccountId,
@@ -244,7 +253,7 @@ pub struct CancelChallenge {
 }
 
 /// `directory.account`: the whole of what we need to know of an account. The highest version wins.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct PutAccount {
     /// The account.
     pub account: AccountId,
@@ -278,7 +287,7 @@ fn automatic() -> EmailFallback {
 
 /// `directory.owned_numbers`: the whole list of the account's own numbers: its lines, its trackers,
 /// its virtual numbers. No code goes to any of them, in any account.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct PutOwnedNumbers {
     /// The account.
     pub account: AccountId,
@@ -289,7 +298,7 @@ pub struct PutOwnedNumbers {
 }
 
 /// `directory.member`: the whole of what we need to know of a member. The highest version wins.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct PutMember {
     /// The account.
     pub account: AccountId,
@@ -328,6 +337,13 @@ pub struct PutMember {
     /// Who made the change, if not the member.
     #[serde(default)]
     pub actor: Option<MemberId>,
+    /// The address the person acted from, for the Activity report.
+    #[serde(default)]
+    #[schemars(with = "Option<IpText>")]
+    pub ip: Option<IpAddr>,
+    /// The browser the person used, for the Activity report.
+    #[serde(default)]
+    pub user_agent: Option<String>,
 }
 
 fn yes() -> bool {

@@ -6,6 +6,7 @@ use super::limits::full_until;
 use super::notice::{EventRecordRef, Notice, NoticeKind};
 use super::{Ctx, Decided, seconds_until};
 use crate::domain::Timestamp;
+use crate::domain::activity::Client;
 use crate::domain::challenge::{AttemptState, Channel};
 use crate::domain::code::Code;
 use crate::domain::email_proof::EmailProof;
@@ -138,7 +139,7 @@ pub fn confirm(
         let write = Write::Wrong { proof: Box::new(proof.clone()), at: now };
         return Decided { write: Some(write), ..Decided::answer(reply) };
     }
-    let by = By { app: &request.app, actor: None, challenge: None };
+    let by = By { app: &request.app, actor: None, challenge: None, client: Client::default() };
     let after = Member { email_verified: true, ..member.clone() };
     let (change, effects) = change::change(Some(member), after, &[], &by, &rules.keys, now);
     let write = Some(Write::Confirmed(change));

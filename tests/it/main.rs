@@ -24,5 +24,6 @@ mod hostile;
 mod operate;
 mod rules_named;
 mod runtime;
+mod schemas;
 mod store;
 mod support;
