@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use stepup::broker::{Broker, Requester, topology};
 use stepup::config::{Config, LogFormat, Need};
-use stepup::domain::id::AppName;
+use stepup::domain::id::{AccountId, AppName};
 use stepup::fault::Fault;
 use stepup::gateway::sms_webhook::{SmsWebhook, SmsWebhookSettings};
 use stepup::gateway::smtp::{Smtp, SmtpSettings};
@@ -28,6 +28,9 @@ use crate::email_fallback::EmailFallback;
 use crate::notice_delivery::NoticeDelivery;
 use crate::notification::Notification;
 use crate::sms_delivery::SmsDelivery;
+use crate::support::Support;
+use crate::team::Team;
+use crate::team_batch::TeamBatch;
 use crate::timers::LookBack;
 use crate::unroutable::Unroutable;
 use crate::verification::Verification;
@@ -42,6 +45,12 @@ pub enum Role {
     Verification,
     /// Takes what members ask to change.
     Settings,
+    /// Takes what admins ask for their team.
+    Team,
+    /// Goes through all members of an account.
+    TeamBatch,
+    /// Resets factors.
+    Support,
     /// Keeps accounts and members.
     Directory,
     /// Hands codes to the SMS provider.
@@ -66,6 +75,9 @@ impl Role {
         Self::CodeGeneration,
         Self::Verification,
         Self::Settings,
+        Self::Team,
+        Self::TeamBatch,
+        Self::Support,
         Self::Directory,
         Self::SmsDelivery,
         Self::EmailFallback,
@@ -80,10 +92,15 @@ impl Role {
         match self {
             Self::SmsDelivery => &[Need::Sms],
             Self::EmailFallback | Self::NoticeDelivery => &[Need::Mail],
-            Self::CodeGeneration | Self::Verification | Self::Settings | Self::Directory => {
-                &[Need::Apps]
+            Self::CodeGeneration
+            | Self::Verification
+            | Self::Settings
+            | Self::Team
+            | Self::Support
+            | Self::Directory => &[Need::Apps],
+            Self::TeamBatch | Self::Audit | Self::Notification | Self::Timers | Self::Janitor => {
+                &[]
             }
-            Self::Audit | Self::Notification | Self::Timers | Self::Janitor => &[],
         }
     }
 }
@@ -197,6 +214,16 @@ impl Views for Reads {
     ) -> Result<Option<serde_json::Value>, Fault> {
         store::challenge_view(&self.0, app, id).await
     }
+
+    async fn review(
+        &self,
+        app: &AppName,
+        account: &AccountId,
+        id: uuid::Uuid,
+        after: &str,
+    ) -> Result<Option<serde_json::Value>, Fault> {
+        store::review_view(&self.0, app, account.as_str(), id, after).await
+    }
 }
 
 async fn start_ingress(
@@ -254,6 +281,9 @@ fn start(
         Role::Settings => {
             run.worker(Arc::new(crate::settings::Settings { rules }), "settings.settings");
         }
+        Role::Team => run.worker(Arc::new(Team { rules }), "team.settings"),
+        Role::TeamBatch => run.worker(Arc::new(TeamBatch { keys }), "team_batch.bulk"),
+        Role::Support => run.worker(Arc::new(Support { rules }), "support.settings"),
         Role::Directory => {
             run.worker(Arc::new(Directory { keys }), "directory.settings");
             run.worker(Arc::new(Unroutable), "unroutable.bulk");

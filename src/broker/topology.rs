@@ -42,7 +42,7 @@ pub struct WorkQueue {
 }
 
 /// Who gets what. Each queue is also bound to `home` with its full name.
-pub const WORK_QUEUES: [WorkQueue; 11] = [
+pub const WORK_QUEUES: [WorkQueue; 14] = [
     WorkQueue {
         name: "code_generation.login",
         routes: &[(
@@ -76,6 +76,33 @@ pub const WORK_QUEUES: [WorkQueue; 11] = [
                 "settings.change.redeem",
             ],
         )],
+    },
+    WorkQueue {
+        name: "team.settings",
+        routes: &[(
+            Exchange::Requests,
+            &[
+                "team.review",
+                "team.mandate.enable",
+                "team.mandate.disable",
+                "team.member.enable",
+                "team.member.disable",
+            ],
+        )],
+    },
+    WorkQueue {
+        name: "team_batch.bulk",
+        routes: &[(Exchange::Commands, &["review.check", "mandate.apply"])],
+    },
+    WorkQueue {
+        name: "support.settings",
+        routes: &[
+            (
+                Exchange::Requests,
+                &["support.reset.request", "support.reset.approve", "support.reset.cancel"],
+            ),
+            (Exchange::Commands, &["reset.carry_out"]),
+        ],
     },
     WorkQueue { name: "sms_delivery.login", routes: &[(Exchange::Commands, &["sms.send"])] },
     WorkQueue { name: "email_fallback.login", routes: &[(Exchange::Commands, &["email.send"])] },

@@ -66,6 +66,14 @@ pub struct Member {
     pub email_backup: bool,
     /// Whether a primary admin wants to hear of changed numbers.
     pub notify_number_changes: bool,
+    /// Whether 2FA was turned on by the account's mandate, and so goes with it.
+    pub factor_by_mandate: bool,
+    /// Until when the mandate is not enforced for this member.
+    pub grace_until: Option<Timestamp>,
+    /// When the number last changed, or support reset the factor.
+    pub factor_changed_at: Option<Timestamp>,
+    /// When support reset the factor, until the member has enrolled again.
+    pub reset_at: Option<Timestamp>,
     /// Wrong codes in a row.
     pub wrong_in_a_row: i32,
     /// No guess is compared before this moment.
@@ -95,6 +103,10 @@ impl Member {
             two_factor: false,
             email_backup: false,
             notify_number_changes: false,
+            factor_by_mandate: false,
+            grace_until: None,
+            factor_changed_at: None,
+            reset_at: None,
             wrong_in_a_row: 0,
             guess_after: None,
             suspended_at: None,
@@ -121,6 +133,9 @@ impl Member {
         self.phone_country = number.map(PhoneNumber::country);
         self.phone_textable = number.is_some_and(PhoneNumber::textable);
         (self.phone_verified_at, self.phone_owned_at) = (None, None);
+        if self.phone.is_some() {
+            self.reset_at = None;
+        }
     }
 
     /// Sets or removes the address. One that differs from the address before is unconfirmed.
@@ -163,6 +178,11 @@ impl Member {
     fn clear(&self, contact: &Contact, kind: &str, keys: &Keyring) -> Option<Zeroizing<String>> {
         let bytes = keys.open(&self.place(kind), &contact.sealed).ok()?;
         std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
+    }
+
+    /// Whether an SMS with a code can reach the member, as far as is known.
+    pub fn has_usable_phone(&self) -> bool {
+        self.phone.is_some() && self.phone_textable && self.phone_owned_at.is_none()
     }
 
     /// Whether the member hears of changed numbers: only a primary admin with an address does.

@@ -16,9 +16,10 @@ pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, Rung};
 pub use event::{Event, EventKind, EventRecord};
 pub use outcome::{Outcome, OutcomeKind};
 pub use request::{
-    CancelChallenge, ChangeNumber, DisableFactor, IssueChallenge, LoginPurpose, PutAccount,
-    PutMember, RedeemApproval, Request, RequestSettingChange, ResendChallenge, Secret,
-    SendEnrolment, SetEmailBackup, StartEnrolment, VerifyChallenge,
+    ApproveReset, CancelChallenge, CancelReset, ChangeNumber, DisableFactor, DisableMandate,
+    DisableMember, EnableMandate, EnableMember, IssueChallenge, LoginPurpose, PutAccount,
+    PutMember, RedeemApproval, Request, RequestReset, RequestSettingChange, ResendChallenge,
+    ReviewContacts, Secret, SendEnrolment, SetEmailBackup, StartEnrolment, VerifyChallenge,
 };
 
 use crate::domain::Timestamp;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::change::{self, By, Change};
+use super::role::{Operation, may};
 use super::{Ctx, Decided};
 use crate::domain::account::{Account, SENSITIVE_SETTINGS};
 use crate::domain::challenge::Challenge;
 use crate::domain::email::EmailAddress;
 use crate::domain::id::{AppName, SettingName};
 use crate::domain::keys::Keyring;
-use crate::domain::member::Member;
+use crate::domain::member::{Member, Role};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::{Chance, Timestamp};
 use crate::message::{
@@ -58,6 +59,8 @@ pub struct Facts {
     pub member: Option<Member>,
     /// The member's open challenges.
     pub open: Vec<Challenge>,
+    /// The actor, if it is another than the member, as a member of the same account.
+    pub actor: Option<Member>,
 }
 
 /// What is written.
@@ -115,7 +118,8 @@ fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decided<Write> {
         email_fallback: ask.email_fallback,
         sensitive_settings,
         require_for_sensitive_settings: ask.require_for_sensitive_settings,
-        mandatory: facts.account.is_some_and(|(known, _)| known.mandatory),
+        mandatory: facts.account.as_ref().is_some_and(|(known, _)| known.mandatory),
+        grace_until: facts.account.and_then(|(known, _)| known.grace_until),
     };
     let event = Event {
         app: Some(request.app.clone()),
@@ -151,6 +155,9 @@ fn put_member(
     if facts.member.as_ref().is_some_and(|known| known.version >= ask.version) {
         return Decided::answer(Outcome::new(OutcomeKind::Outdated));
     }
+    if !allowed(ask, &facts) {
+        return refused(Outcome::new(OutcomeKind::Forbidden), &request.app);
+    }
     let phone = match &ask.phone {
         None => None,
         Some(None) => Some(None),
@@ -172,8 +179,31 @@ fn put_member(
         return invalid("locale", "is no language tag such as en or pt-BR", &request.app);
     }
     let said = Said { phone: phone.as_ref(), email: email.as_ref() };
-    let member = merged(ask, facts.member.as_ref(), &said, keys, ctx.rng);
+    let mut member = merged(ask, facts.member.as_ref(), &said, keys, ctx.rng);
+    if account.mandatory {
+        inherit(&mut member, facts.member.as_ref());
+    }
     put(request, &facts, member, keys, ctx.now)
+}
+
+/// Whether the actor may change a member who is there already. Without an actor, or for
+/// a new member, it is the app's own word.
+fn allowed(ask: &PutMember, facts: &Facts) -> bool {
+    let Some(known) = &facts.member else { return true };
+    if ask.actor.as_ref().is_none_or(|actor| *actor == ask.member) {
+        return true;
+    }
+    let subscribes = ask.notify_number_changes != known.notify_number_changes;
+    let actor = facts.actor.as_ref();
+    may(Operation::ChangeMember, actor, Some(known))
+        && (!subscribes || may(Operation::Subscribe, actor, Some(known)))
+}
+
+/// Under a mandate the switch is on, whatever the directory says.
+fn inherit(member: &mut Member, known: Option<&Member>) {
+    member.factor_by_mandate =
+        known.is_none_or(|known| known.factor_by_mandate || !known.two_factor);
+    member.two_factor = true;
 }
 
 /// The contacts that the directory has given, each left out, removed or set.
@@ -195,7 +225,8 @@ fn merged(
     member.active = ask.active;
     member.role = ask.role;
     member.locale.clone_from(&ask.locale);
-    member.notify_number_changes = ask.notify_number_changes;
+    // Only a primary admin can hear of changed numbers.
+    member.notify_number_changes = ask.notify_number_changes && ask.role == Role::PrimaryAdmin;
     if let Some(phone) = said.phone {
         member.set_phone(phone.as_ref(), keys, rng);
     }
@@ -205,6 +236,8 @@ fn merged(
     let stays = |given: Option<bool>, stored| given.unwrap_or(stored);
     member.email_verified = stays(ask.email_verified, member.email_verified);
     member.two_factor = stays(ask.two_factor, member.two_factor);
+    // What the app says itself goes with no mandate.
+    member.factor_by_mandate &= ask.two_factor.is_none();
     member.email_backup = stays(ask.email_backup, member.email_backup);
     member
 }
@@ -217,7 +250,7 @@ fn put(
     now: Timestamp,
 ) -> Decided<Write> {
     let ask = &request.ask;
-    let by = By { app: &request.app, actor: ask.actor.as_ref(), challenge: None };
+    let by = By { app: &request.app, actor: ask.actor.as_ref(), origin: None, challenge: None };
     let (change, followed) =
         change::change(facts.member.as_ref(), member, &facts.open, &by, keys, now);
     let mut effects = vec![Effect::from(Event {
@@ -273,7 +306,51 @@ mod tests {
     }
 
     fn facts() -> Facts {
-        Facts { account: Some((account(), 1)), member: Some(member()), open: vec![challenge()] }
+        Facts {
+            account: Some((account(), 1)),
+            member: Some(member()),
+            open: vec![challenge()],
+            actor: Some(actor(Role::Admin)),
+        }
+    }
+
+    fn actor(role: Role) -> Member {
+        let id = crate::domain::id::MemberId::parse("bob").unwrap();
+        Member { id, role, ..member() }
+    }
+
+    #[test]
+    fn r81_r85_who_is_no_admin_of_the_account_changes_nobody_else() {
+        for actor in
+            [None, Some(actor(Role::Member)), Some(Member { active: false, ..actor(Role::Admin) })]
+        {
+            let decided = decided(put(2, None), Facts { actor, ..facts() });
+            assert_eq!(kind(&decided), OutcomeKind::Forbidden);
+            assert!(decided.write.is_none());
+        }
+        let subscribed =
+            PutMember { role: Role::PrimaryAdmin, notify_number_changes: true, ..put(2, None) };
+        assert_eq!(kind(&decided(subscribed.clone(), facts())), OutcomeKind::Forbidden, "R-85");
+        let by_primary = Facts { actor: Some(actor(Role::PrimaryAdmin)), ..facts() };
+        let (stored, ..) = written(decided(subscribed.clone(), by_primary.clone()));
+        assert!(stored.notify_number_changes);
+        let demoted = PutMember { role: Role::Admin, ..subscribed };
+        let (stored, ..) = written(decided(demoted, by_primary));
+        assert!(!stored.notify_number_changes, "R-85");
+    }
+
+    #[test]
+    fn r67_r68_under_a_mandate_the_switch_is_on_whatever_the_directory_says() {
+        let mandated = || {
+            let account = Account { mandatory: true, ..account() };
+            Facts { account: Some((account, 1)), ..facts() }
+        };
+        let off = || PutMember { two_factor: Some(false), ..put(2, None) };
+        let (later, _, rows) = written(decided(off(), Facts { member: None, ..mandated() }));
+        assert!(later.two_factor && later.factor_by_mandate, "R-67");
+        assert_eq!(rows[0].origin, "mandate");
+        let (kept, ..) = written(decided(off(), mandated()));
+        assert!(kept.two_factor && !kept.factor_by_mandate, "R-68: it was the member's own before");
     }
 
     fn decided(ask: PutMember, facts: Facts) -> Decided<Write> {
@@ -370,7 +447,7 @@ mod tests {
     fn another_app_s_account_is_as_unknown_as_none() {
         let mut foreign = facts();
         foreign.account.as_mut().unwrap().0.app = AppName::parse("other").unwrap();
-        let unknown = Facts { account: None, member: None, open: vec![] };
+        let unknown = Facts { account: None, member: None, open: vec![], actor: None };
         for facts in [foreign, unknown] {
             let refused = decided(put(2, None), facts);
             assert_eq!(kind(&refused), OutcomeKind::NotFound);

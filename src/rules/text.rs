@@ -62,7 +62,8 @@ pub fn code_mail(
         | Purpose::NumberChangeCurrent
         | Purpose::NumberChangeNew
         | Purpose::Disable
-        | Purpose::Setting => "If you did not ask for this, change your password.",
+        | Purpose::Setting
+        | Purpose::Team => "If you did not ask for this, change your password.",
     };
     let text = format!(
         "{} is your {name} {what}.\n\n\
@@ -76,7 +77,8 @@ pub fn code_mail(
         | Purpose::NumberChangeCurrent
         | Purpose::NumberChangeNew
         | Purpose::Disable
-        | Purpose::Setting => format!("Your {name} code"),
+        | Purpose::Setting
+        | Purpose::Team => format!("Your {name} code"),
     };
     Mail { subject, text: Zeroizing::new(text) }
 }
@@ -124,6 +126,7 @@ fn words(purpose: Purpose, summary: &str) -> String {
         Purpose::NumberChangeNew => "code to confirm this number".to_owned(),
         Purpose::Disable => "code to turn off two-factor sign-in".to_owned(),
         Purpose::Setting => format!("code to approve: {summary}"),
+        Purpose::Team => "code to change the two-factor sign-in of your team".to_owned(),
     }
 }
 
@@ -164,6 +167,7 @@ mod tests {
             sensitive_settings: Vec::new(),
             require_for_sensitive_settings: false,
             mandatory: false,
+            grace_until: None,
         }
     }
 

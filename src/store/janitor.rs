@@ -38,6 +38,8 @@ pub async fn sweep(
         DELETE FROM delivery_attempt WHERE channel = 'sms' AND challenge IN (SELECT id FROM gone)";
     const APPROVALS: &str = "DELETE FROM approval WHERE challenge IN \
         (SELECT challenge FROM approval WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+    const REVIEWS: &str = "DELETE FROM review WHERE id IN \
+        (SELECT id FROM review WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
     const DESTINATIONS: &str = "DELETE FROM destination WHERE destination_index IN \
         (SELECT destination_index FROM destination WHERE used_at < $1 LIMIT $2)";
     const WRONG: &str = "DELETE FROM wrong_guess WHERE ctid IN \
@@ -49,6 +51,7 @@ pub async fn sweep(
     let batches = [
         ("challenge", CHALLENGES, retention.challenge),
         ("approval", APPROVALS, retention.challenge),
+        ("review", REVIEWS, retention.challenge),
         ("destination", DESTINATIONS, retention.recipient),
         ("wrong_guess", WRONG, retention.recipient),
         ("inbox", INBOX, retention.inbox),

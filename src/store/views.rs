@@ -25,8 +25,7 @@ pub async fn challenge(store: &Store, app: &AppName, id: Uuid) -> Result<Option<
     }
     // The id of a 202 is the request's. Ids of requests are derived from the app's name, so that
     // only the app that made it can know it.
-    const SQL: &str =
-        "SELECT reply FROM inbox WHERE worker = ANY('{code_generation,settings}') AND message = $1";
+    const SQL: &str = "SELECT reply FROM inbox WHERE worker = ANY('{code_generation,settings,team,support}') AND message = $1";
     let rows = tx.rows(SQL, &[&id]).await?;
     let Some(found) = rows.first() else { return Ok(None) };
     let reply: Option<&str> = row::get(found, 0)?;
@@ -89,6 +88,67 @@ async fn by_id(tx: &Tx<'_>, app: &AppName, id: Uuid) -> Result<Option<Value>, Fa
     set("deliveries", Value::Array(deliveries));
     set("timeline", Value::Array(timeline));
     Ok(Some(Value::Object(view)))
+}
+
+/// Members shown at once of a review.
+pub const REVIEW_PAGE_MAX: i64 = 1000;
+
+/// A review of contacts, with a page of what was found, in the order of the members' ids and behind
+/// `after`. `None` for one that is not the app's, as for one that nobody knows.
+///
+/// # Errors
+/// As every statement.
+pub async fn review(
+    store: &Store,
+    app: &AppName,
+    account: &str,
+    id: Uuid,
+    after: &str,
+) -> Result<Option<Value>, Fault> {
+    const REVIEW: &str = "SELECT r.actor, r.checked, r.created_at, r.expires_at, r.done_at, \
+        stepup_now() FROM review r JOIN account a ON a.account = r.account \
+        WHERE r.id = $1 AND r.account = $2 AND a.app = $3";
+    const COUNTS: &str = "SELECT v, count(*) FROM review_member, unnest(verdicts) v \
+        WHERE review = $1 GROUP BY v";
+    const PAGE: &str = "SELECT member, verdicts FROM review_member \
+        WHERE review = $1 AND member > $2 ORDER BY member LIMIT $3";
+    let mut client = store.client().await?;
+    let tx = client.begin().await?;
+    let rows = tx.rows(REVIEW, &[&id, &account, &app.as_str()]).await?;
+    let Some(found) = rows.first() else { return Ok(None) };
+    let (done_at, expires_at): (Option<Timestamp>, Timestamp) =
+        (row::get(found, 4)?, row::get(found, 3)?);
+    let late = row::get::<Timestamp>(found, 5)? >= expires_at;
+    let state = match done_at {
+        None => "running",
+        Some(_) if late || super::team::outdated(&tx, id, account).await? => "stale",
+        Some(_) => "done",
+    };
+    let mut counts = Map::new();
+    for count in tx.rows(COUNTS, &[&id]).await? {
+        counts.insert(row::get(&count, 0)?, json!(row::get::<i64>(&count, 1)?));
+    }
+    let page = tx.rows(PAGE, &[&id, &after, &REVIEW_PAGE_MAX]).await?;
+    let mut members = Vec::with_capacity(page.len());
+    for member in &page {
+        let (name, verdicts): (&str, Vec<&str>) = (row::get(member, 0)?, row::get(member, 1)?);
+        members.push(json!({ "member": name, "verdicts": verdicts }));
+    }
+    let full = page.len() as i64 == REVIEW_PAGE_MAX;
+    let last: Option<&str> = page.last().map(|member| row::get(member, 0)).transpose()?;
+    Ok(Some(json!({
+        "review": id,
+        "account": account,
+        "actor": row::get::<&str>(found, 0)?,
+        "state": state,
+        "checked": row::get::<i64>(found, 1)?,
+        "created_at": stamp(row::get(found, 2)?),
+        "expires_at": stamp(Some(expires_at)),
+        "done_at": stamp(done_at),
+        "counts": counts,
+        "members": members,
+        "next_after": last.filter(|_| full),
+    })))
 }
 
 fn stamp(at: Option<Timestamp>) -> Value {

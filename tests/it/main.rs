@@ -24,3 +24,4 @@ mod operate;
 mod runtime;
 mod store;
 mod support;
+mod team;

@@ -27,7 +27,9 @@ const DUE: &str = "
         AND fallback_at <= stepup_now() AND expires_at > stepup_now()
     UNION ALL
     SELECT id, 'send' FROM challenge WHERE state = 'open'
-        AND send_at <= stepup_now() AND expires_at > stepup_now()";
+        AND send_at <= stepup_now() AND expires_at > stepup_now()
+    UNION ALL
+    SELECT id, 'reset' FROM reset WHERE state = 'approved' AND due_at <= stepup_now()";
 
 const HANDLED: &str = "SELECT count(*) FROM inbox WHERE message = $1";
 

@@ -1,0 +1,417 @@
+//! Teams and support, against the whole product, over HTTP: who may do what, reviews of contacts,
+//! mandates, one member by an admin, resets by support.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{PATIENCE, World};
+
+const BOSS: &str = "+12025550100";
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const A_MINUTE: Duration = Duration::from_secs(61);
+const ROLES: [&str; 3] = ["primary_admin", "admin", "member"];
+
+async fn account(world: &World, name: &str) {
+    let body =
+        json!({ "version": 1, "name": "Acme", "country": "US", "origin": "app.acme.example" });
+    let (status, answer) = world.call(Method::PUT, &format!("/v1/accounts/{name}"), body).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+/// Everything in one process, and an account `acme` with a primary admin `boss` who has 2FA on.
+async fn world() -> World {
+    world_of(&[vec!["all"]]).await
+}
+
+async fn world_of(roles: &[Vec<&'static str>]) -> World {
+    let world = World::start(roles, &[]).await;
+    account(&world, "acme").await;
+    put(
+        &world,
+        "boss",
+        json!({ "role": "primary_admin", "phone": BOSS, "two_factor": true,
+        "email": "boss@acme.example", "email_verified": true }),
+    )
+    .await;
+    world
+}
+
+/// A member of `acme` at version 1, and what else is said.
+async fn put(world: &World, member: &str, more: Value) {
+    let mut body = json!({ "version": 1 });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    world.put_member("acme", member, body).await;
+}
+
+async fn post(world: &World, path: &str, body: Value) -> Value {
+    world.call(Method::POST, &format!("/v1/accounts/{path}"), body).await.1
+}
+
+fn outcome(answer: &Value) -> &str {
+    answer["outcome"].as_str().unwrap_or_else(|| panic!("{answer}"))
+}
+
+async fn rows(world: &World, condition: &str) -> i64 {
+    world.count(&format!("SELECT count(*) FROM {condition}")).await
+}
+
+async fn get_review(world: &World, id: &str, query: &str) -> Value {
+    let path = format!("/v1/accounts/acme/reviews/{id}{query}");
+    world.call(Method::GET, &path, Value::Null).await.1
+}
+
+/// A review of `acme` that is done.
+async fn reviewed(world: &World) -> String {
+    let begun = post(world, "acme/reviews", json!({ "actor": "boss" })).await;
+    assert_eq!(outcome(&begun), "reviewing", "{begun}");
+    let id = begun["review"].as_str().unwrap().to_owned();
+    let done = format!("SELECT count(*) FROM review WHERE id = '{id}' AND done_at IS NOT NULL");
+    world.until(&done, 1, PATIENCE).await;
+    id
+}
+
+/// Asks for what takes the admin's code, and shows that code.
+async fn with_code(world: &World, path: &str, body: Value, phone: &str) -> Value {
+    let asked = post(world, path, body.clone()).await;
+    assert_eq!((outcome(&asked), &asked["purpose"]), ("open", &json!("team")), "{asked}");
+    let challenge = asked["challenge"].as_str().unwrap();
+    let place = format!("/phones/{phone}");
+    let send = world.count("SELECT count(*) FROM delivery_attempt WHERE channel = 'sms'").await;
+    world.advance(A_MINUTE).await;
+    let before = world.arrived(&place).await;
+    assert!(before > 0, "{send}");
+    let code = world.code(&place, before - 1).await;
+    let account = path.split('/').next().unwrap();
+    assert_eq!(world.verify(account, challenge, &code).await.0, 200);
+    let mut body = body;
+    body["proof"] = json!(challenge);
+    post(world, path, body).await
+}
+
+async fn mandate(world: &World, review: &str, more: Value) -> Value {
+    let mut body = json!({ "actor": "boss", "review": review, "confirmed": true });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    with_code(world, "acme/mandate", body, BOSS).await
+}
+
+async fn applied(world: &World) {
+    world.until("SELECT count(*) FROM mandate WHERE done_at IS NOT NULL", 1, PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r81_r85_every_role_and_every_operation_in_two_accounts_as_the_matrix_says() {
+    /// Operation, body besides the actor, and who of [`ROLES`] may do it in their own account.
+    const MATRIX: [(&str, [bool; 3]); 7] = [
+        ("reviews", [true, true, false]),
+        ("mandate", [true, true, false]),
+        ("mandate/disable", [true, false, false]),
+        ("members/sam/admin/enable", [true, true, false]),
+        ("members/sam/admin/disable", [true, true, false]),
+        ("resets/RESET/cancel", [true, true, false]),
+        ("members/sam", [true, true, false]),
+    ];
+    let world = world().await;
+    account(&world, "globex").await;
+    for (n, role) in ROLES.iter().enumerate() {
+        for (at, account) in ["acme", "globex"].iter().enumerate() {
+            let body = json!({ "version": 1, "role": role, "two_factor": true,
+                "phone": format!("+120255501{at}{n}") });
+            // The same name in both accounts would say nothing about tenants.
+            world.put_member(account, &format!("{account}-{role}"), body).await;
+        }
+    }
+    let phone = json!({ "phone": "+12025550199", "two_factor": true });
+    put(&world, "sam", phone).await;
+    let reset =
+        post(&world, "acme/members/sam/resets", json!({ "requested_by": "sue", "reason": "lost" }))
+            .await;
+    let reset = reset["reset"].as_str().unwrap().to_owned();
+    let review = reviewed(&world).await;
+    let mut version = 1;
+    for (operation, expected) in MATRIX {
+        for account in ["acme", "globex"] {
+            for (role, expected) in ROLES.iter().zip(expected) {
+                let actor = format!("{account}-{role}");
+                let path = operation.replace("RESET", &reset);
+                let (method, body) = match operation {
+                    "mandate" => (
+                        Method::POST,
+                        json!({ "actor": actor, "review": review, "confirmed": true }),
+                    ),
+                    "members/sam" => {
+                        version += 1;
+                        (Method::PUT, json!({ "actor": actor, "version": version, "locale": "de" }))
+                    }
+                    _ => (Method::POST, json!({ "actor": actor })),
+                };
+                let (_, answer) =
+                    world.call(method, &format!("/v1/accounts/acme/{path}"), body).await;
+                let may = expected && account == "acme";
+                let refused = outcome(&answer) == "forbidden";
+                assert_eq!(refused, !may, "{operation} by {actor}: {answer}");
+            }
+        }
+    }
+    // Whether an admin hears of changed numbers is for primary admins alone.
+    let of = |actor: &str, version: u64| {
+        json!({ "actor": actor, "version": version, "role": "primary_admin",
+            "email": "boss@acme.example", "notify_number_changes": true })
+    };
+    let path = "/v1/accounts/acme/members/boss";
+    let (status, _) = world.call(Method::PUT, path, of("acme-admin", 2)).await;
+    assert_eq!(status, 403, "R-85");
+    let (status, _) = world.call(Method::PUT, path, of("acme-primary_admin", 2)).await;
+    assert_eq!(status, 200, "R-85");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r65_r66_a_review_tells_each_trouble_and_goes_stale_with_contacts_and_time() {
+    let world = world().await;
+    let good =
+        json!({ "phone": "+12025550141", "email": "a@acme.example", "email_verified": true });
+    put(&world, "ada", good).await;
+    put(&world, "bare", json!({})).await;
+    put(&world, "toll", json!({ "phone": "+18005550199", "email": "t@acme.example" })).await;
+    put(&world, "twin", json!({ "phone": "+12025550141" })).await;
+    put(&world, "gone", json!({ "active": false })).await;
+    let review = reviewed(&world).await;
+    let view = get_review(&world, &review, "").await;
+    assert_eq!((&view["state"], &view["checked"]), (&json!("done"), &json!(5)), "{view}");
+    let found: Vec<(&str, Vec<&str>)> = view["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|member| {
+            let verdicts = member["verdicts"].as_array().unwrap();
+            (
+                member["member"].as_str().unwrap(),
+                verdicts.iter().map(|v| v.as_str().unwrap()).collect(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("ada", vec!["unverified_phone", "duplicate"]),
+            ("bare", vec!["no_phone", "no_email"]),
+            ("boss", vec!["unverified_phone"]),
+            ("toll", vec!["unsupported_type", "unverified_phone", "unverified_email"]),
+            ("twin", vec!["unverified_phone", "duplicate", "no_email"]),
+        ]
+    );
+    assert_eq!(view["counts"]["duplicate"], 2);
+    let page = get_review(&world, &review, "?after=boss").await;
+    assert_eq!(page["members"].as_array().map(Vec::len), Some(2));
+    world.until("SELECT count(*) FROM trail WHERE kind = 'review.finished'", 1, PATIENCE).await;
+
+    // A member who is changed makes it stale, and so does one who comes.
+    world.put_member("acme", "twin", json!({ "version": 2, "phone": "+12025550142" })).await;
+    assert_eq!(get_review(&world, &review, "").await["state"], "stale");
+    let ask = json!({ "actor": "boss", "review": review, "confirmed": true });
+    assert_eq!(outcome(&post(&world, "acme/mandate", ask.clone()).await), "stale");
+    let fresh = reviewed(&world).await;
+    assert_eq!(get_review(&world, &fresh, "").await["state"], "done");
+    put(&world, "newcomer", json!({})).await;
+    assert_eq!(get_review(&world, &fresh, "").await["state"], "stale");
+    // A new locale is no contact.
+    let third = reviewed(&world).await;
+    world.put_member("acme", "newcomer", json!({ "version": 2, "locale": "de" })).await;
+    assert_eq!(get_review(&world, &third, "").await["state"], "done");
+    world.advance(Duration::from_secs(3600)).await;
+    let ask = json!({ "actor": "boss", "review": third, "confirmed": true });
+    assert_eq!(outcome(&post(&world, "acme/mandate", ask).await), "stale");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r63_r64_r67_r68_r69_r71_r72_r73_a_mandate_from_its_review_to_its_end() {
+    let world = world().await;
+    let phone = |line: u32| format!("+1202555{line:04}");
+    put(&world, "own", json!({ "phone": phone(201), "two_factor": true })).await;
+    put(&world, "off", json!({ "phone": phone(202) })).await;
+    put(&world, "bare", json!({ "email": "bare@acme.example" })).await;
+    let review = reviewed(&world).await;
+    let ask = |more: Value| {
+        let mut body = json!({ "actor": "boss", "review": review, "confirmed": true });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let unsure = post(&world, "acme/mandate", ask(json!({ "confirmed": false }))).await;
+    assert_eq!(unsure["field"], "confirmed", "R-63: {unsure}");
+    let unnamed = post(&world, "acme/mandate", ask(json!({}))).await;
+    assert_eq!(outcome(&unnamed), "not_acknowledged", "D-5: {unnamed}");
+    let names = json!({ "acknowledged": ["bare"] });
+    let enabled = mandate(&world, &review, names).await;
+    assert_eq!(outcome(&enabled), "stored", "R-73: {enabled}");
+    applied(&world).await;
+
+    assert_eq!(rows(&world, "member WHERE two_factor AND account = 'acme'").await, 4, "R-64");
+    let mandated = "activity WHERE action = 'two_factor_enabled' AND origin = 'mandate'";
+    assert_eq!(rows(&world, mandated).await, 2, "R-69: one for each who had it off");
+    assert_eq!(rows(&world, "activity WHERE action = 'mandate_enabled'").await, 1, "R-69");
+    let told =
+        "SELECT count(*) FROM trail WHERE kind = 'factor.enabled' AND body->>'reason' = 'mandate'";
+    world.until(told, 2, PATIENCE).await;
+    assert_eq!(world.arrived(&format!("/phones/{}", phone(202))).await, 0, "R-70");
+    let again = post(&world, "acme/mandate", ask(json!({ "acknowledged": ["bare"] }))).await;
+    assert_eq!(outcome(&again), "already_enabled", "R-69");
+
+    assert_eq!(outcome(&world.login("acme", "off", "l1").await), "open", "R-64");
+    assert_eq!(outcome(&world.login("acme", "bare", "l1").await), "enrolment_required", "R-75");
+    // Switches have no effect, and who comes later inherits it.
+    let off = json!({ "version": 2, "phone": phone(202), "two_factor": false });
+    world.put_member("acme", "off", off).await;
+    put(&world, "late", json!({ "phone": phone(203) })).await;
+    assert_eq!(
+        rows(&world, "member WHERE two_factor AND factor_by_mandate").await,
+        3,
+        "R-67, R-68"
+    );
+    put(&world, "nobody", json!({})).await;
+    assert_eq!(outcome(&world.login("acme", "nobody", "l1").await), "contact_admin", "R-77");
+    let own = post(&world, "acme/members/own/disable", json!({})).await;
+    assert_eq!(outcome(&own), "mandatory_by_account", "R-100");
+    let by_admin = post(&world, "acme/members/own/admin/disable", json!({ "actor": "boss" })).await;
+    assert_eq!(outcome(&by_admin), "mandatory_by_account");
+
+    let ended = with_code(&world, "acme/mandate/disable", json!({ "actor": "boss" }), BOSS).await;
+    assert_eq!(outcome(&ended), "stored", "R-72: {ended}");
+    applied(&world).await;
+    assert_eq!(
+        rows(&world, "member WHERE two_factor AND member IN ('own', 'boss')").await,
+        2,
+        "R-71"
+    );
+    assert_eq!(rows(&world, "member WHERE two_factor").await, 2, "R-71");
+    assert_eq!(outcome(&world.login("acme", "late", "l1").await), "not_required");
+    assert_eq!(rows(&world, "activity WHERE action = 'mandate_disabled'").await, 1);
+    let nothing = post(&world, "acme/mandate/disable", json!({ "actor": "boss" })).await;
+    assert_eq!(outcome(&nothing), "not_enabled");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r74_of_two_admins_at_once_one_turns_it_on_and_a_request_sent_twice_is_one() {
+    let world = world().await;
+    let other = "+12025550101";
+    put(&world, "vice", json!({ "role": "admin", "phone": other, "two_factor": true })).await;
+    put(&world, "ada", json!({ "phone": "+12025550141" })).await;
+    let review = reviewed(&world).await;
+    let mut proved = Vec::new();
+    for (actor, phone) in [("boss", BOSS), ("vice", other)] {
+        let mut body = json!({ "actor": actor, "review": review, "confirmed": true });
+        let asked = post(&world, "acme/mandate", body.clone()).await;
+        let challenge = asked["challenge"].as_str().unwrap_or_else(|| panic!("{asked}"));
+        let code = world.code(&format!("/phones/{phone}"), 0).await;
+        assert_eq!(world.verify("acme", challenge, &code).await.0, 200);
+        body["proof"] = json!(challenge);
+        proved.push(body);
+    }
+    // The proof of one is not good for the other.
+    let mut stolen = proved[0].clone();
+    stolen["actor"] = json!("vice");
+    assert_eq!(post(&world, "acme/mandate", stolen).await["field"], "proof");
+    let twice: Vec<Value> = proved.iter().chain(&proved).chain(&proved).cloned().collect();
+    let answers = join_all(twice.into_iter().map(|body| post(&world, "acme/mandate", body))).await;
+    let stored = answers.iter().filter(|answer| outcome(answer) == "stored").count();
+    let already = answers.iter().filter(|answer| outcome(answer) == "already_enabled").count();
+    assert_eq!((stored, already), (1, 5), "{answers:?}");
+    applied(&world).await;
+    assert_eq!(rows(&world, "activity WHERE action = 'mandate_enabled'").await, 1);
+    let row = "activity WHERE action = 'two_factor_enabled' AND origin = 'mandate'";
+    assert_eq!(rows(&world, row).await, 1);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r78_until_the_grace_date_who_had_it_off_logs_in_without_a_code() {
+    let world = world().await;
+    put(&world, "ada", json!({ "phone": "+12025550141" })).await;
+    put(&world, "own", json!({ "phone": "+12025550142", "two_factor": true })).await;
+    put(&world, "slow", json!({ "phone": "+12025550143" })).await;
+    let review = reviewed(&world).await;
+    let now: i64 = world.count("SELECT extract(epoch FROM stepup_now())::bigint").await;
+    let until = |days: i64| {
+        let at = time::OffsetDateTime::from_unix_timestamp(now + days * 86400).unwrap();
+        at.format(&time::format_description::well_known::Rfc3339).unwrap()
+    };
+    assert_eq!(
+        outcome(&mandate(&world, &review, json!({ "grace_until": until(2) })).await),
+        "stored"
+    );
+    applied(&world).await;
+    let waits = json!({ "actor": "boss", "grace_until": until(4) });
+    assert_eq!(outcome(&post(&world, "acme/members/slow/admin/enable", waits).await), "stored");
+    let login = world.login("acme", "ada", "l1").await;
+    assert_eq!(outcome(&login), "not_required");
+    assert!(login["enrol_by"].is_string(), "{login}");
+    assert_eq!(outcome(&world.login("acme", "own", "l1").await), "open");
+    world.advance(DAY * 3).await;
+    assert_eq!(outcome(&world.login("acme", "ada", "l2").await), "open");
+    assert_eq!(outcome(&world.login("acme", "slow", "l2").await), "not_required");
+    world.advance(DAY * 2).await;
+    assert_eq!(outcome(&world.login("acme", "slow", "l3").await), "open");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r79_an_account_whose_primary_admins_have_no_number_is_not_locked_out() {
+    let world = World::start(&[vec!["all"]], &[]).await;
+    account(&world, "acme").await;
+    put(&world, "boss", json!({ "role": "primary_admin", "email": "boss@acme.example" })).await;
+    let phone = "+12025550101";
+    put(&world, "vice", json!({ "role": "admin", "phone": phone, "two_factor": true })).await;
+    let review = reviewed(&world).await;
+    let ask =
+        json!({ "actor": "vice", "review": review, "confirmed": true, "acknowledged": ["boss"] });
+    assert_eq!(outcome(&post(&world, "acme/mandate", ask).await), "no_admin_phone");
+    // And an admin with 2FA off turns nothing on for others.
+    let plain = json!({ "role": "primary_admin", "phone": "+12025550102" });
+    put(&world, "chief", plain).await;
+    let review = reviewed(&world).await;
+    let ask =
+        json!({ "actor": "chief", "review": review, "confirmed": true, "acknowledged": ["boss"] });
+    assert_eq!(outcome(&post(&world, "acme/mandate", ask).await), "factor_required", "R-73");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r80_r82_r83_an_admin_turns_2fa_on_and_with_a_code_off_for_one_member() {
+    let world = world().await;
+    let phone = "+12025550141";
+    put(&world, "ada", json!({ "phone": phone })).await;
+    put(&world, "bare", json!({})).await;
+    let by = json!({ "actor": "boss" });
+    let none = post(&world, "acme/members/bare/admin/enable", by.clone()).await;
+    assert_eq!(outcome(&none), "no_phone");
+    let on = post(&world, "acme/members/ada/admin/enable", by.clone()).await;
+    assert_eq!(outcome(&on), "stored", "R-80: {on}");
+    let row = "activity WHERE action = 'two_factor_enabled' AND member = 'ada' AND actor = 'boss' \
+        AND origin = 'admin'";
+    assert_eq!(rows(&world, row).await, 1);
+    assert_eq!(rows(&world, "member WHERE member = 'ada' AND phone_verified_at IS NULL").await, 1);
+    let login = world.login("acme", "ada", "l1").await;
+    let code = world.code(&format!("/phones/{phone}"), 0).await;
+    assert_eq!(world.verify("acme", login["challenge"].as_str().unwrap(), &code).await.0, 200);
+    let proved = "member WHERE member = 'ada' AND phone_verified_at IS NOT NULL";
+    assert_eq!(rows(&world, proved).await, 1, "R-82");
+    let waiting = world.login("acme", "ada", "l2").await;
+
+    let off = with_code(&world, "acme/members/ada/admin/disable", by.clone(), BOSS).await;
+    assert_eq!(outcome(&off), "stored", "R-83: {off}");
+    assert_eq!(rows(&world, "member WHERE member = 'ada' AND two_factor").await, 0);
+    let ended = world.view(waiting["challenge"].as_str().unwrap()).await;
+    assert_ne!(ended["state"], "open", "R-43");
+    assert_eq!(
+        outcome(&post(&world, "acme/members/ada/admin/disable", by.clone()).await),
+        "not_enabled"
+    );
+    // A member who has left meanwhile is nobody's to change.
+    world.put_member("acme", "ada", json!({ "version": 2, "active": false })).await;
+    assert_eq!(outcome(&post(&world, "acme/members/ada/admin/enable", by).await), "not_found");
+    world.end().await;
+}
