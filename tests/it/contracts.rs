@@ -11,7 +11,7 @@ use stepup::message::{
     Command, Decoded, EventKind, EventRecord, Exchange, Incoming, Message, Rejected, Request,
     Senders, VerifyChallenge, decode,
 };
-use stepup::rules::{code_generation, directory, settings};
+use stepup::rules::{code_generation, directory, settings, support, team};
 
 mod live;
 mod stage;
@@ -87,6 +87,12 @@ fn every_example_reads_as_what_it_says_it_is() {
                 if topology::home_queue(Exchange::Requests, key) == Some("settings.settings") =>
             {
                 read::<settings::Ask>(key, "demo", &body).map(drop)
+            }
+            ("request", key) if key.starts_with("team") => {
+                read::<team::Ask>(key, "demo", &body).map(drop)
+            }
+            ("request", key) if key.starts_with("support") => {
+                read::<support::Ask>(key, "demo", &body).map(drop)
             }
             ("request", key) => read::<code_generation::Ask>(key, "demo", &body).map(drop),
             ("command", key) => read::<Command>(key, "stepup", &body).map(drop),
