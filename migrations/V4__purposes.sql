@@ -61,6 +61,9 @@ ALTER TABLE account ADD COLUMN owned_numbers_version bigint NOT NULL DEFAULT 0;
 -- Whose number becomes a company's is looked up across all accounts.
 CREATE INDEX member_phone_index ON member (phone_index) WHERE phone_index IS NOT NULL;
 
+CREATE INDEX challenge_to_bind ON challenge (phone_index)
+    WHERE purpose IN ('enrolment', 'number_change_new');
+
 -- The proof of an address: a thing of its own, never a challenge. One for each member.
 CREATE TABLE email_proof (
     account      text NOT NULL,
@@ -69,12 +72,13 @@ CREATE TABLE email_proof (
     email_index  bytea NOT NULL,
     code_kid     text NOT NULL,
     code_mac     bytea NOT NULL,
-    code_sealed  bytea,
+    code_sealed  bytea NOT NULL,
     created_at   timestamptz NOT NULL,
     expires_at   timestamptz NOT NULL,
     wrong        smallint NOT NULL DEFAULT 0,
     PRIMARY KEY (account, member)
 ) WITH (fillfactor = 70);
+CREATE INDEX email_proof_expires_at ON email_proof (expires_at);
 
 -- Mails of other kinds than "a member's number was changed", to others than admins: `admin` is
 -- who gets it.

@@ -241,10 +241,14 @@ idle() { # SECONDS
 # Stops every process under full load and starts it again. How long the slowest took to drain.
 stop_under_load() {
     local role began code=0
-    load --seconds 8 --warm-up-seconds 1 --bare-seconds 0 --fallback-share 0 \
-        --json "$STATE/stop.json" &
+    load --seconds 8 --warm-up-seconds 1 --bare-seconds 0 --fallback-share 0 --members 6000 \
+        --json "$STATE/stop.json" 2> >(tee "$STATE/stop.log" >&2) &
     local driving=$!
-    sleep 6
+    # Once the first logins are through.
+    until grep -q 'under way' "$STATE/stop.log" 2>/dev/null || ! kill -0 "$driving" 2>/dev/null; do
+        sleep 0.1
+    done
+    sleep 2
     began=${EPOCHREALTIME/[.,]/}
     say 'SIGTERM to every process'
     for role in "${ROLES[@]}"; do

@@ -2,10 +2,10 @@
 //!
 //! |          |                                                                             |
 //! |----------|-----------------------------------------------------------------------------|
-//! | consumes | `directory.account` `directory.member`                                      |
-//! | reads    | `account` `member` `login` `challenge`                                      |
-//! | writes   | `account` `member` `challenge` `activity`                                   |
-//! | causes   | `account.changed` `member.changed` `member.phone_changed` `challenge.cancelled` `directory.refused` |
+//! | consumes | `directory.account` `directory.owned_numbers` `directory.member`            |
+//! | reads    | `account` `member` `login` `challenge` `owned_number`                       |
+//! | writes   | `account` `member` `challenge` `activity` `owned_number`                    |
+//! | causes   | `account.changed` `account.owned_numbers_changed` `member.changed` `member.phone_changed` `member.number_owned` `member.number_released` `factor.enabled` `factor.disabled` `challenge.cancelled` `directory.refused` |
 //! | rule     | [`stepup::rules::directory`]                                                |
 
 use std::sync::Arc;
@@ -32,10 +32,14 @@ impl Worker for Directory {
     type Verdict = Decided<Write>;
 
     async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Ask>]) -> Result<Vec<Facts>, Fault> {
+        if let Some(facts) = self.owned_numbers(tx, batch).await? {
+            return Ok(vec![facts]);
+        }
         let keys: Vec<(&str, Option<&str>)> = batch
             .iter()
             .map(|decoded| match &decoded.message {
                 Ask::Account(request) => (request.ask.account.as_str(), None),
+                Ask::OwnedNumbers(request) => (request.ask.account.as_str(), None),
                 Ask::Member(r) => (r.ask.account.as_str(), Some(r.ask.member.as_str())),
             })
             .collect();
@@ -52,7 +56,7 @@ impl Worker for Directory {
                 let actor = ask.actor.as_ref().filter(|actor| **actor != ask.member)?;
                 Some((at, (keys[at].0, actor.as_str().to_owned())))
             }
-            Ask::Account(_) => None,
+            Ask::Account(_) | Ask::OwnedNumbers(_) => None,
         };
         let (places, asked): (Vec<usize>, Vec<(&str, String)>) =
             batch.iter().enumerate().filter_map(actor).unzip();
@@ -60,6 +64,21 @@ impl Worker for Directory {
             asked.iter().map(|(account, actor)| (*account, actor.as_str())).collect();
         for (at, actor) in places.into_iter().zip(store::actors(tx, &asked).await?) {
             facts[at].actor = actor;
+        }
+        let named: Vec<Vec<u8>> = batch
+            .iter()
+            .zip(&facts)
+            .filter_map(|(decoded, facts)| Some((decoded, &facts.account.as_ref()?.0)))
+            .flat_map(|(decoded, account)| {
+                directory::numbers(&decoded.message, account, &self.keys)
+            })
+            .collect();
+        let named: Vec<&[u8]> = named.iter().map(Vec::as_slice).collect();
+        if !named.is_empty() {
+            let owned = store::owned_among(tx, &named).await?;
+            for facts in &mut facts {
+                facts.owned.clone_from(&owned);
+            }
         }
         Ok(facts)
     }
@@ -74,14 +93,41 @@ impl Worker for Directory {
         verdicts: &[&Decided<Write>],
         now: Timestamp,
     ) -> Result<(), Fault> {
-        let (mut accounts, mut changes) = (Vec::new(), Vec::new());
+        let (mut accounts, mut members) = (Vec::new(), Vec::new());
         for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
             match write {
                 Write::Account { account, version } => accounts.push((account, *version)),
-                Write::Member(change) => changes.push(change),
+                Write::Member(change) => members.push(change),
+                Write::OwnedNumbers { account, version, numbers, changes, endings } => {
+                    let changes: Vec<_> = changes.iter().collect();
+                    let endings: Vec<_> = endings.iter().collect();
+                    store::end(tx, &endings).await?;
+                    store::put_owned_numbers(tx, account, *version, numbers, &changes, now).await?;
+                }
             }
         }
         store::put_accounts(tx, &accounts, now).await?;
-        store::put_members(tx, &changes, now).await
+        store::put_members(tx, &members, now).await
+    }
+}
+
+impl Directory {
+    /// The facts for a list of numbers, which touches members of any account: it is decided alone.
+    async fn owned_numbers(
+        &self,
+        tx: &Tx<'_>,
+        batch: &[&Decoded<Ask>],
+    ) -> Result<Option<Facts>, Fault> {
+        let list = batch.iter().find_map(|decoded| match &decoded.message {
+            Ask::OwnedNumbers(request) => Some((&decoded.message, request)),
+            Ask::Account(_) | Ask::Member(_) => None,
+        });
+        let Some((ask, request)) = list else { return Ok(None) };
+        if batch.len() > 1 {
+            return Err(Fault::Transient("a list of numbers in a batch".into()));
+        }
+        let numbers = |account: &_| directory::numbers(ask, account, &self.keys);
+        let account = request.ask.account.as_str();
+        store::owned_numbers_facts(tx, account, numbers).await.map(Some)
     }
 }

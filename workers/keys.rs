@@ -162,6 +162,11 @@ pub fn public(keys: &Keyring) -> String {
     keys.public().to_string()
 }
 
+/// The public keys that approvals are verified with, as a JWK set.
+pub fn approval(keys: &Keyring) -> String {
+    format!("{:#}", keys.approval_keys())
+}
+
 /// The ids of all sets, a line each, the active one marked. Never key material.
 pub fn list(keys: &Keyring) -> String {
     keys.ids()

@@ -89,6 +89,8 @@ enum KeysCommand {
     },
     /// Print the public key that apps seal to.
     Public,
+    /// Print the keys that approvals of changed settings are verified with, as a JWK set.
+    Approval,
     /// List the key ids.
     List,
     /// Make an API key for an app, and print its entry for STEPUP_APPS.
@@ -138,6 +140,7 @@ async fn run(command: Command) -> Result<(), String> {
             KeysCommand::Create { file, .. } => keys::create(&file)?,
             KeysCommand::Activate { file, kid } => keys::change(&file, Change::Activate(&kid))?,
             KeysCommand::Public => keys::public(operate::keyring()?.as_ref()),
+            KeysCommand::Approval => keys::approval(operate::keyring()?.as_ref()),
             KeysCommand::List => keys::list(operate::keyring()?.as_ref()),
             KeysCommand::App { name, broker_user } => keys::app(&name, broker_user.as_deref())?,
         }),

@@ -1,9 +1,9 @@
-//! Mails notices to admins.
+//! Mails notices: to admins, and to members about their own.
 //!
 //! |          |                                                                             |
 //! |----------|-----------------------------------------------------------------------------|
 //! | consumes | `notice.send`                                                               |
-//! | reads    | `notice` `account` `member`                                                 |
+//! | reads    | `notice` `account` `member` `email_proof`                                   |
 //! | writes   | `notice`                                                                    |
 //! | causes   | `notice.send` (the next try); `notice.sent` `notice.dropped`                |
 //! | rule     | [`stepup::rules::notice::decide`]                                           |
@@ -28,7 +28,7 @@ use crate::sending::told;
 pub struct NoticeDelivery<G> {
     /// The mail server.
     pub gateway: G,
-    /// For the admins' addresses.
+    /// For addresses, and the codes that prove them.
     pub keys: Arc<Keyring>,
     /// How long the one who claims may take.
     pub lease: Duration,

@@ -1,18 +1,17 @@
-//! Finds out who is to be told of a changed number.
+//! Finds out who is to be told of a changed number, or of one that is a company's.
 //!
 //! |          |                                                                             |
 //! |----------|-----------------------------------------------------------------------------|
-//! | consumes | `member.phone_changed`                                                      |
+//! | consumes | `member.phone_changed` `member.number_owned`                                |
 //! | reads    | `member`                                                                    |
 //! | writes   | `notice`                                                                    |
 //! | causes   | `notice.send`                                                               |
 //! | rule     | [`stepup::rules::notice::fan_out`]                                          |
 
 use stepup::domain::Timestamp;
-use stepup::domain::id::MemberId;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, EventRecord};
-use stepup::rules::notice::{self, Notice};
+use stepup::rules::notice::{self, Notice, Recipients};
 use stepup::rules::{Ctx, Decided};
 use stepup::runtime::Worker;
 use stepup::store::{self, Tx};
@@ -23,19 +22,22 @@ pub struct Notification;
 impl Worker for Notification {
     const NAME: &'static str = "notification";
     type Message = EventRecord;
-    type Facts = Vec<MemberId>;
+    type Facts = Recipients;
     type Verdict = Decided<Vec<Notice>>;
 
     async fn load(
         &self,
         tx: &Tx<'_>,
         batch: &[&Decoded<EventRecord>],
-    ) -> Result<Vec<Vec<MemberId>>, Fault> {
+    ) -> Result<Vec<Recipients>, Fault> {
         let mut facts = Vec::with_capacity(batch.len());
         for event in batch {
-            facts.push(match &event.message.account {
-                Some(account) => store::subscribers(tx, account.as_str()).await?,
-                None => Vec::new(),
+            let EventRecord { account, member, .. } = &event.message;
+            facts.push(match (account, member) {
+                (Some(account), Some(member)) => {
+                    store::recipients(tx, account.as_str(), member.as_str()).await?
+                }
+                _ => Recipients::default(),
             });
         }
         Ok(facts)
@@ -44,10 +46,10 @@ impl Worker for Notification {
     fn decide(
         &self,
         event: &Decoded<EventRecord>,
-        subscribers: Vec<MemberId>,
+        recipients: Recipients,
         _: &mut Ctx<'_>,
     ) -> Decided<Vec<Notice>> {
-        notice::fan_out(&event.message, subscribers)
+        notice::fan_out(&event.message, recipients)
     }
 
     async fn store(

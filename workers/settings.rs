@@ -2,10 +2,10 @@
 //!
 //! |          |                                                                             |
 //! |----------|-----------------------------------------------------------------------------|
-//! | consumes | `enrolment.start` `enrolment.send` `number.change` `factor.disable` `email_backup.set` `settings.change.request` `settings.change.redeem` |
-//! | reads    | `account` `member` `login` `challenge` `destination` `delivery_attempt` `wrong_guess` `owned_number` `approval` |
-//! | writes   | `challenge` `login` `delivery_attempt` `destination` `member` `activity` `approval` |
-//! | causes   | `sms.send`; `challenge.issued` `challenge.superseded` `challenge.expired` `challenge.refused` `setting.redeemed` `setting.stale` |
+//! | consumes | `enrolment.start` `enrolment.send` `number.change` `factor.disable` `email_backup.set` `email.prove` `email.confirm` `settings.change.request` `settings.change.redeem` |
+//! | reads    | `account` `member` `login` `challenge` `destination` `delivery_attempt` `wrong_guess` `owned_number` `email_proof` `approval` |
+//! | writes   | `challenge` `login` `delivery_attempt` `destination` `member` `activity` `email_proof` `notice` `wrong_guess` `approval` |
+//! | causes   | `sms.send` `notice.send`; `member.email_verified` `challenge.issued` `challenge.superseded` `challenge.expired` `challenge.refused` `setting.redeemed` `setting.stale` |
 //! | rule     | [`stepup::rules::settings`]; what a verification brings about is in [`stepup::rules::apply`] |
 
 use stepup::domain::Timestamp;
@@ -59,8 +59,8 @@ impl Worker for Settings {
         verdicts: &[&Decided<Write>],
         now: Timestamp,
     ) -> Result<(), Fault> {
-        let (mut new, mut endings, mut changes, mut spent) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut new, mut endings) = (Vec::new(), Vec::new());
+        let (mut changes, mut proofs, mut spent) = (Vec::new(), Vec::new(), Vec::new());
         for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
             match write {
                 Write::Challenge(code_generation::Write::Issue { new: challenge, ended }) => {
@@ -71,12 +71,14 @@ impl Worker for Settings {
                     return Err(Fault::Permanent("this worker only issues challenges".into()));
                 }
                 Write::Change(change) => changes.push(change),
+                Write::EmailProof(proof) => proofs.push(proof),
                 Write::Spend(approval) => spent.push(approval),
             }
         }
         store::end(tx, &endings).await?;
         store::insert(tx, &new, self.rules.policy.code_digits).await?;
         store::write_changes(tx, &changes, now).await?;
+        store::write_email_proofs(tx, &proofs, now).await?;
         store::spend_approvals(tx, &spent).await
     }
 }

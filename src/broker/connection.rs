@@ -3,7 +3,8 @@
 //!
 //! Replies have their own since the address of a reply comes from whoever asked, and RabbitMQ 3.10
 //! closes the whole connection (541) of whoever publishes to a malformed one. On a shared connection
-//! one such request would fail every confirm in flight, and again each time it is delivered.
+//! one such request would fail every confirm in flight, and again each time it is delivered
+//! (docs/adr/0010).
 
 use std::{
     collections::HashMap,
@@ -26,6 +27,17 @@ use crate::fault::Fault;
 /// How often both sides show that they live. A dead network is noticed after two of them; the
 /// server's own proposal of 60 s would leave a login hanging for two minutes.
 const HEARTBEAT_SECONDS: u16 = 10;
+
+const PUBLISH: &str = "publish";
+const REPLY: &str = "reply";
+
+/// The largest frame on connections that only carry what we publish ourselves. The client library
+/// keeps 64 frames of room for each connection, resident from the start: 8 MiB with the server's
+/// 128 KiB, 2 MiB with these. Bodies are split into frames; our headers fit many times.
+///
+/// What consumes keeps the server's size: the headers of other people's messages may be as large as
+/// that, cannot be split, and would end the connection of whoever they are delivered to.
+const OWN_FRAME_BYTES: u32 = 32 * 1024;
 
 /// How to reach the broker.
 pub struct Settings {
@@ -176,7 +188,7 @@ impl Broker {
 
     /// A new channel on the connection that publishes.
     pub(super) async fn publishing_channel(&self) -> Result<Channel, Fault> {
-        self.channel(&self.shared.publishing, "publish").await
+        self.channel(&self.shared.publishing, PUBLISH).await
     }
 
     /// A new channel on the connection that publishes, in confirm mode. One task may own it.
@@ -194,7 +206,7 @@ impl Broker {
 
     /// A new channel on the connection that replies, without confirms.
     pub(super) async fn replying_channel(&self) -> Result<Channel, Fault> {
-        self.channel(&self.shared.replying, "reply").await
+        self.channel(&self.shared.replying, REPLY).await
     }
 
     async fn channel(&self, slot: &Slot, purpose: &str) -> Result<Channel, Fault> {
@@ -235,9 +247,13 @@ impl Broker {
         let tls = OwnedTLSConfig { identity: None, cert_chain };
         let name = format!("{} {purpose}", self.shared.connection_name);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let mut uri = self.shared.uri.clone();
+        if matches!(purpose, PUBLISH | REPLY) {
+            uri.query.frame_max.get_or_insert(OWN_FRAME_BYTES);
+        }
         within("connect", CONNECT_DEADLINE, async {
             let runtime = lapin::runtime::default_runtime()?;
-            self.shared.uri.clone().connect_with_config(properties, tls, runtime).await
+            uri.connect_with_config(properties, tls, runtime).await
         })
         .await
     }

@@ -60,7 +60,10 @@ pub const WORK_QUEUES: [WorkQueue; 14] = [
     },
     WorkQueue {
         name: "directory.settings",
-        routes: &[(Exchange::Requests, &["directory.account", "directory.member"])],
+        routes: &[(
+            Exchange::Requests,
+            &["directory.account", "directory.owned_numbers", "directory.member"],
+        )],
     },
     WorkQueue {
         name: "settings.settings",
@@ -72,6 +75,8 @@ pub const WORK_QUEUES: [WorkQueue; 14] = [
                 "number.change",
                 "factor.disable",
                 "email_backup.set",
+                "email.prove",
+                "email.confirm",
                 "settings.change.request",
                 "settings.change.redeem",
             ],
@@ -113,7 +118,7 @@ pub const WORK_QUEUES: [WorkQueue; 14] = [
     WorkQueue { name: "audit.bulk", routes: &[(Exchange::Events, &["#"])] },
     WorkQueue {
         name: "notification.notices",
-        routes: &[(Exchange::Events, &["*.member.phone_changed"])],
+        routes: &[(Exchange::Events, &["*.member.phone_changed", "*.member.number_owned"])],
     },
     WorkQueue { name: UNROUTABLE, routes: &[] },
 ];
@@ -459,6 +464,26 @@ mod tests {
                 for key in keys.iter().filter(|_| *exchange != Exchange::Events) {
                     assert!(seen.insert((*exchange, *key)), "{key} twice");
                     assert_eq!(home_queue(*exchange, key), Some(queue.name));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn r111_what_a_login_needs_waits_behind_nothing_else() {
+        const LOGIN: &[(Exchange, &str)] = &[
+            (Exchange::Requests, "challenge.issue"),
+            (Exchange::Requests, "challenge.resend"),
+            (Exchange::Requests, "challenge.cancel"),
+            (Exchange::Requests, "challenge.verify"),
+            (Exchange::Commands, "sms.send"),
+            (Exchange::Commands, "email.send"),
+        ];
+        for queue in &WORK_QUEUES {
+            let is_login = queue.name.ends_with(".login");
+            for (exchange, keys) in queue.routes {
+                for key in *keys {
+                    assert_eq!(LOGIN.contains(&(*exchange, key)), is_login, "{} {key}", queue.name);
                 }
             }
         }

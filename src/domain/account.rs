@@ -43,6 +43,8 @@ pub struct Account {
     pub mandatory: bool,
     /// Until when a mandate is not enforced yet.
     pub grace_until: Option<Timestamp>,
+    /// The version of the list of its own numbers; 0 before the first.
+    pub owned_numbers_version: i64,
 }
 
 /// The sensitive settings of an account that has said nothing of its own.

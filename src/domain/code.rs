@@ -159,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_code_matches_its_own_digest_and_no_other_binding(
+        fn r23_a_code_matches_its_own_digest_and_no_other_binding(
             seed: u64, id: u128, other: u128, account in "[a-z]{1,8}", member in "[a-z]{1,8}",
         ) {
             prop_assume!(id != other && account != member);
@@ -171,6 +171,8 @@ mod tests {
             prop_assert!(code.matches(&digest, &keys, &binding(&a, &m, id)));
             prop_assert!(!code.matches(&digest, &keys, &binding(&a, &m, other)));
             prop_assert!(!code.matches(&digest, &keys, &binding(&a2, &m2, id)));
+            let change = Binding { operation: b"change", ..binding(&a, &m, id) };
+            prop_assert!(!code.matches(&digest, &keys, &change));
         }
 
         #[test]

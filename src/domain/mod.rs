@@ -6,6 +6,7 @@ pub mod approval;
 pub mod challenge;
 pub mod code;
 pub mod email;
+pub mod email_proof;
 pub mod id;
 pub mod keys;
 pub mod member;

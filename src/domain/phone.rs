@@ -81,8 +81,8 @@ impl PhoneNumber {
         if !(8..=16).contains(&e164.len()) {
             return None;
         }
-        let country = number.country().id().and_then(|id| Country::parse(id.as_ref()));
-        Some(Self { e164, country: country.unwrap_or(home), textable: textable(&number) })
+        let country = country(&number)?;
+        Some(Self { e164, country, textable: textable(&number) })
     }
 
     /// The number as E.164: `+12025550123`. For the provider and for blind indexes only.
@@ -114,6 +114,17 @@ impl PhoneNumber {
 /// What may be shown of an E.164 number: the last two digits.
 pub fn mask(e164: &str) -> String {
     format!("•••{}", e164.get(e164.len().saturating_sub(2)..).unwrap_or_default())
+}
+
+/// Where a number is registered. Where the metadata cannot tell, it is the main country of its
+/// calling code: never the reader's, or a foreign number would pass for one at home.
+fn country(number: &phonenumber::PhoneNumber) -> Option<Country> {
+    let exact = number.country().id().map(|id| id.as_ref().to_owned());
+    let main = || {
+        let of_code = DATABASE.by_code(&number.country().code())?;
+        of_code.first().map(|metadata| metadata.id().to_owned())
+    };
+    Country::parse(&exact.or_else(main)?)
 }
 
 /// Where the metadata cannot tell, only the code's round trip proves it: such a number passes.
@@ -156,6 +167,22 @@ mod tests {
             assert_eq!(number.prefix(), "+1202555");
             assert_eq!(number.mask(), "•••23");
             assert!(number.textable());
+        }
+    }
+
+    #[test]
+    fn r5_a_number_with_its_country_is_read_the_same_wherever_it_is_read() {
+        for (written, e164, country) in [
+            ("+49 151 23456789", "+4915123456789", "DE"),
+            ("0049 171 2345678", "+491712345678", "DE"),
+            ("+86 131 2345 6789", "+8613123456789", "CN"),
+            ("+39 06 698 1234", "+39066981234", "IT"),
+            ("+44 7400 123456", "+447400123456", "GB"),
+        ] {
+            for home in ["US", "DE", "IT", "CN"] {
+                let number = PhoneNumber::parse(written, Country::parse(home).unwrap()).unwrap();
+                assert_eq!((number.e164(), number.country().as_str()), (e164, country), "{home}");
+            }
         }
     }
 

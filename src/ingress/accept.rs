@@ -71,6 +71,11 @@ fn is_guess(value: &Value) -> bool {
     value.as_str().is_some_and(|text| (1..=GUESS_MAX).contains(&text.chars().count()))
 }
 
+/// Sealed, this many are still one message.
+fn are_numbers(value: &Value) -> bool {
+    value.as_array().is_some_and(|list| list.len() <= 500 && list.iter().all(Value::is_string))
+}
+
 /// What can be asked over HTTP: a routing key and the members of its body.
 pub struct Endpoint {
     /// The routing key.
@@ -86,6 +91,10 @@ pub struct Endpoint {
 const ACCOUNT: Field = Field::required::<AccountId>("account", ID);
 const MEMBER: Field = Field::required::<MemberId>("member", ID);
 const CHALLENGE: Field = Field::required::<ChallengeId>("challenge", "a UUID");
+const GUESS: Field = Field {
+    fits: is_guess,
+    ..Field::required::<String>("guess", "a text of 1 to 32 characters").sealed()
+};
 const VERSION: Field = Field::required::<i64>("version", "a whole number of at most 64 bits");
 
 /// `POST /v1/logins`.
@@ -102,18 +111,8 @@ pub const ISSUE: Endpoint = Endpoint {
 };
 
 /// `POST /v1/challenges/{challenge}/verify`.
-pub const VERIFY: Endpoint = Endpoint {
-    key: "challenge.verify",
-    opens: false,
-    path: &[CHALLENGE],
-    body: &[
-        ACCOUNT,
-        Field {
-            fits: is_guess,
-            ..Field::required::<String>("guess", "a text of 1 to 32 characters").sealed()
-        },
-    ],
-};
+pub const VERIFY: Endpoint =
+    Endpoint { key: "challenge.verify", opens: false, path: &[CHALLENGE], body: &[ACCOUNT, GUESS] };
 
 /// `POST /v1/challenges/{challenge}/resend`.
 pub const RESEND: Endpoint = Endpoint {
@@ -240,6 +239,13 @@ pub const APPROVE_RESET: Endpoint = Endpoint {
 /// `POST /v1/accounts/{account}/resets/{reset}/cancel`.
 pub const CANCEL_RESET: Endpoint =
     Endpoint { key: "support.reset.cancel", opens: false, path: &[ACCOUNT, RESET], body: &[ACTOR] };
+/// `POST /v1/accounts/{account}/members/{member}/email`.
+pub const PROVE_EMAIL: Endpoint =
+    Endpoint { key: "email.prove", opens: false, path: &[ACCOUNT, MEMBER], body: &[] };
+
+/// `POST /v1/accounts/{account}/members/{member}/email/confirm`.
+pub const CONFIRM_EMAIL: Endpoint =
+    Endpoint { key: "email.confirm", opens: false, path: &[ACCOUNT, MEMBER], body: &[GUESS] };
 
 const VALUE: &str = "a text: the value, or your digest of it";
 
@@ -308,6 +314,20 @@ pub const PUT_MEMBER: Endpoint = Endpoint {
         Field::optional::<Option<bool>>("email_backup", "true, false or null"),
         Field::optional::<bool>("notify_number_changes", "true or false"),
         Field::optional::<Option<MemberId>>("actor", ID),
+    ],
+};
+
+/// `PUT /v1/accounts/{account}/owned-numbers`.
+pub const PUT_OWNED_NUMBERS: Endpoint = Endpoint {
+    key: "directory.owned_numbers",
+    opens: false,
+    path: &[ACCOUNT],
+    body: &[
+        VERSION,
+        Field {
+            fits: are_numbers,
+            ..Field::required::<Vec<String>>("numbers", "a list of up to 500 texts").sealed()
+        },
     ],
 };
 
@@ -392,9 +412,15 @@ pub fn accept(
         checked.map_err(|why| if of_ours { Problem::not_found() } else { why })?;
     }
     for field in endpoint.body.iter().filter(|field| field.sealed) {
-        if let Some(Value::String(clear)) = members.get(field.name) {
-            let sealed = seal.seal(clear.as_bytes());
-            members.insert(field.name.to_owned(), sealed.into());
+        let sealed = |clear: &mut Value| {
+            if let Some(text) = clear.as_str() {
+                *clear = seal.seal(text.as_bytes()).into();
+            }
+        };
+        match members.get_mut(field.name) {
+            Some(Value::Array(list)) => list.iter_mut().for_each(sealed),
+            Some(value) => sealed(value),
+            None => {}
         }
     }
     let request = request_id(app, &id.to_string());
@@ -441,7 +467,7 @@ mod tests {
     use crate::domain::keys::Keyring;
     use crate::message::{
         ApproveReset, CancelChallenge, ChangeNumber, DisableMember, EnableMandate, Incoming,
-        IssueChallenge, Message, PutAccount, PutMember, RedeemApproval, Request,
+        IssueChallenge, Message, PutAccount, PutMember, PutOwnedNumbers, RedeemApproval, Request,
         RequestSettingChange, ResendChallenge, SendEnrolment, Senders, VerifyChallenge, decode,
     };
     use axum::http::{HeaderName, HeaderValue};
@@ -501,15 +527,17 @@ mod tests {
                 "countries": ["US", "CA"], "email_fallback": "on_request",
                 "sensitive_settings": ["bank_account"], "require_for_sensitive_settings": true,
             }),
+            "directory.owned_numbers" => json!({ "version": 3, "numbers": ["+12025550123"] }),
             "enrolment.start" | "enrolment.send" => json!({ "phone": "+12025550123" }),
             "number.change" => json!({ "phone": "+12025550123", "proof": SOME }),
-            "factor.disable" => json!({}),
+            "factor.disable" | "email.prove" => json!({}),
+            "email.confirm" => json!({ "guess": "123456" }),
             "email_backup.set" => json!({ "on": true }),
             "settings.change.request" => json!({
-                "change": "c1", "setting": "bank_account", "before": "DE1", "after": "DE2",
+                "change": "c1", "setting": "bank_account", "before": "DE-1", "after": "DE-2",
                 "summary": "payouts to DE2",
             }),
-            "settings.change.redeem" => json!({ "account": "acme", "before": "DE1" }),
+            "settings.change.redeem" => json!({ "account": "acme", "before": "DE-1" }),
             "team.review" | "support.reset.cancel" => json!({ "actor": "boss" }),
             "team.mandate.enable" => json!({
                 "actor": "boss", "review": SOME, "confirmed": true, "acknowledged": ["ada"],
@@ -532,7 +560,7 @@ mod tests {
         }
     }
 
-    const ALL: [(&Endpoint, &[&str]); 21] = [
+    const ALL: [(&Endpoint, &[&str]); 24] = [
         (&ISSUE, &[]),
         (&VERIFY, &[SOME]),
         (&RESEND, &[SOME]),
@@ -554,6 +582,9 @@ mod tests {
         (&REQUEST_RESET, &["acme", "ada"]),
         (&APPROVE_RESET, &["acme", SOME]),
         (&CANCEL_RESET, &["acme", SOME]),
+        (&PUT_OWNED_NUMBERS, &["acme"]),
+        (&PROVE_EMAIL, &["acme", "ada"]),
+        (&CONFIRM_EMAIL, &["acme", "ada"]),
     ];
 
     #[test]
@@ -572,13 +603,14 @@ mod tests {
         assert_eq!(take(4).challenge, None);
         assert_eq!(read::<SendEnrolment>(&take(7)).phone.unwrap().expose(), "+12025550123");
         assert_eq!(read::<ChangeNumber>(&take(8)).proof.unwrap().0.to_string(), SOME);
-        assert_eq!(read::<RequestSettingChange>(&take(11)).after.expose(), "DE2");
-        assert_eq!(read::<RedeemApproval>(&take(12)).before.expose(), "DE1");
+        assert_eq!(read::<RequestSettingChange>(&take(11)).after.expose(), "DE-2");
+        assert_eq!(read::<RedeemApproval>(&take(12)).before.expose(), "DE-1");
         let mandate: EnableMandate = read(&take(14));
         assert_eq!((mandate.actor.as_str(), mandate.acknowledged.len()), ("boss", 1));
         assert!(mandate.grace_until.is_some() && mandate.confirmed);
         assert_eq!(read::<DisableMember>(&take(17)).member.as_str(), "ada");
         assert_eq!(read::<ApproveReset>(&take(19)).reset.to_string(), SOME);
+        assert_eq!(read::<PutOwnedNumbers>(&take(21)).numbers[0].expose(), "+12025550123");
         for at in [7, 8, 9, 11, 14, 15, 17] {
             assert_eq!(take(at).challenge, Some(take(at).request));
         }
@@ -591,9 +623,11 @@ mod tests {
             (&PUT_MEMBER, &["2025550123", "example.com"]),
             (&CHANGE_NUMBER, &["2025550123"]),
             (&SEND_ENROLMENT, &["2025550123"]),
-            (&REQUEST_CHANGE, &["DE1", "DE2"]),
+            (&REQUEST_CHANGE, &["DE-1", "DE-2"]),
+            (&PUT_OWNED_NUMBERS, &["2025550123"]),
+            (&CONFIRM_EMAIL, &["123456"]),
         ] {
-            let path = if endpoint.key == VERIFY.key { &[SOME][..] } else { &["acme", "ada"] };
+            let path = ALL.iter().find(|(one, _)| one.key == endpoint.key).unwrap().1;
             let body = take(endpoint, path, &full(endpoint)).unwrap().outgoing.body;
             assert!(!secrets.iter().any(|secret| body.contains(secret)), "{body}");
         }

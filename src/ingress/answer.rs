@@ -23,6 +23,7 @@ pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
         (Kind::Ready, OK, ""),
         (Kind::AlreadyEnabled, OK, ""),
         (Kind::Redeemed, OK, ""),
+        (Kind::CodeMailed, OK, ""),
         (Kind::Verified, OK, ""),
         (Kind::Reviewing, OK, ""),
         (Kind::Recorded, OK, ""),
@@ -95,6 +96,7 @@ pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
             "the number belongs to a company: put a person's own mobile number; if it is the \
              member's present one, an admin must",
         ),
+        (Kind::NoEmail, CONFLICT, "the member has no email address: put one into the directory"),
         (
             Kind::EmailUnverified,
             CONFLICT,

@@ -26,6 +26,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::observe;
 
+/// The largest head of a request, in bytes; a larger one is answered with 431. The library may keep
+/// twice as much for a connection.
+const HEAD_MAX: usize = 32 * 1024;
+
 /// Pause after a connection could not be accepted; else a process without free descriptors would
 /// spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -171,6 +175,7 @@ async fn serve_one(
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.idle_max);
+    builder.max_header_size(HEAD_MAX).max_buf_size(2 * HEAD_MAX);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // How a connection ends is its caller's affair.
     tokio::select! {

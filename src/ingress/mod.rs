@@ -54,13 +54,14 @@ const REVIEW: &str = "/v1/accounts/{account}/reviews/{review}";
 const CHALLENGE: &str = "/v1/challenges/{challenge}";
 
 /// What can be asked, and where. The names in a path are the names of the message's fields.
-const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 21] = [
+const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 24] = [
     ("/v1/logins", MethodFilter::POST, &accept::ISSUE),
     ("/v1/challenges/{challenge}/verify", MethodFilter::POST, &accept::VERIFY),
     ("/v1/challenges/{challenge}/resend", MethodFilter::POST, &accept::RESEND),
     ("/v1/challenges/{challenge}/cancel", MethodFilter::POST, &accept::CANCEL),
     ("/v1/challenges/{challenge}/redeem", MethodFilter::POST, &accept::REDEEM),
     ("/v1/accounts/{account}", MethodFilter::PUT, &accept::PUT_ACCOUNT),
+    ("/v1/accounts/{account}/owned-numbers", MethodFilter::PUT, &accept::PUT_OWNED_NUMBERS),
     ("/v1/accounts/{account}/members/{member}", MethodFilter::PUT, &accept::PUT_MEMBER),
     (
         "/v1/accounts/{account}/members/{member}/enrolment",
@@ -78,6 +79,12 @@ const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 21] = [
         "/v1/accounts/{account}/members/{member}/email-backup",
         MethodFilter::PUT,
         &accept::SET_EMAIL_BACKUP,
+    ),
+    ("/v1/accounts/{account}/members/{member}/email", MethodFilter::POST, &accept::PROVE_EMAIL),
+    (
+        "/v1/accounts/{account}/members/{member}/email/confirm",
+        MethodFilter::POST,
+        &accept::CONFIRM_EMAIL,
     ),
     (
         "/v1/accounts/{account}/members/{member}/settings",

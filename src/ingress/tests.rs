@@ -192,7 +192,7 @@ async fn stored_without_an_outcome_is_202_and_says_where_the_outcome_will_be() {
 }
 
 #[tokio::test]
-async fn without_a_confirm_there_is_no_2xx() {
+async fn r106_without_a_confirm_there_is_no_2xx() {
     let door = open(Err(Fault::Down(Dependency::Broker, "no confirm".into()))).await;
     let response = door.login().send().await.unwrap();
     assert_eq!(response.headers()["retry-after"], "1");
@@ -320,6 +320,16 @@ async fn callers_who_never_end_their_heads_keep_nobody_out() {
     }
     // The first ones were closed, for those that came after.
     assert_eq!(slow[0].read(&mut [0; 9]).await.unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_refused_and_not_kept() {
+    let door = replying(OutcomeKind::Open).await;
+    let large = "x".repeat(40 * 1024);
+    let refused = door.login().header("x-large", large).send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 431);
+    let fits = door.login().header("x-large", "x".repeat(20 * 1024)).send().await.unwrap();
+    assert_eq!(fits.status().as_u16(), 200);
 }
 
 #[tokio::test]

@@ -170,15 +170,27 @@ fn object(body: &[u8]) -> Result<Value, Rejected> {
 
 fn open_sealed(key: &str, body: &mut Value, keys: &Keyring) -> Result<(), Rejected> {
     for name in sealed_fields(key) {
-        let Some(value) = body.get_mut(*name).filter(|value| !value.is_null()) else { continue };
-        let sealed = value.as_str().unwrap_or_default();
-        let clear = keys
-            .open_request(sealed)
-            .map_err(|why| Rejected::malformed(format!("field `{name}` {why}")))?;
-        let text = std::str::from_utf8(&clear)
-            .map_err(|_| Rejected::malformed(format!("field `{name}` is not UTF-8 when opened")))?;
-        *value = Value::String(text.to_owned());
+        match body.get_mut(*name) {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(values)) => {
+                for value in values {
+                    open_one(name, value, keys)?;
+                }
+            }
+            Some(value) => open_one(name, value, keys)?,
+        }
     }
+    Ok(())
+}
+
+fn open_one(name: &str, value: &mut Value, keys: &Keyring) -> Result<(), Rejected> {
+    let sealed = value.as_str().unwrap_or_default();
+    let clear = keys
+        .open_request(sealed)
+        .map_err(|why| Rejected::malformed(format!("field `{name}` {why}")))?;
+    let text = std::str::from_utf8(&clear)
+        .map_err(|_| Rejected::malformed(format!("field `{name}` is not UTF-8 when opened")))?;
+    *value = Value::String(text.to_owned());
     Ok(())
 }
 

@@ -77,6 +77,14 @@ words! {
         MemberChanged = "member.changed",
         /// A member's number was changed or removed.
         PhoneChanged = "member.phone_changed",
+        /// A member's number turns out to belong to a company: no code goes there any more.
+        NumberOwned = "member.number_owned",
+        /// A member's number belongs to no company any more.
+        NumberReleased = "member.number_released",
+        /// A member has confirmed their address.
+        EmailVerified = "member.email_verified",
+        /// An account's list of its own numbers was changed.
+        OwnedNumbersChanged = "account.owned_numbers_changed",
         /// A directory request was refused.
         DirectoryRefused = "directory.refused",
         /// A notice was handed to the mail server.

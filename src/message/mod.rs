@@ -16,10 +16,11 @@ pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, Rung};
 pub use event::{Event, EventKind, EventRecord};
 pub use outcome::{Outcome, OutcomeKind};
 pub use request::{
-    ApproveReset, CancelChallenge, CancelReset, ChangeNumber, DisableFactor, DisableMandate,
-    DisableMember, EnableMandate, EnableMember, IssueChallenge, LoginPurpose, PutAccount,
-    PutMember, RedeemApproval, Request, RequestReset, RequestSettingChange, ResendChallenge,
-    ReviewContacts, Secret, SendEnrolment, SetEmailBackup, StartEnrolment, VerifyChallenge,
+    ApproveReset, CancelChallenge, CancelReset, ChangeNumber, ConfirmEmail, DisableFactor,
+    DisableMandate, DisableMember, EnableMandate, EnableMember, IssueChallenge, LoginPurpose,
+    ProveEmail, PutAccount, PutMember, PutOwnedNumbers, RedeemApproval, Request, RequestReset,
+    RequestSettingChange, ResendChallenge, ReviewContacts, Secret, SendEnrolment, SetEmailBackup,
+    StartEnrolment, VerifyChallenge,
 };
 
 use crate::domain::Timestamp;

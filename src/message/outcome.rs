@@ -86,6 +86,10 @@ words! {
         CountryNotAllowed = "country_not_allowed",
         /// The number belongs to a company: a person's own is needed.
         CompanyOwnedNumber = "company_owned_number",
+        /// A code was mailed to the member's address, to confirm it.
+        CodeMailed = "code_mailed",
+        /// The member has no email address.
+        NoEmail = "no_email",
         /// The member has no confirmed email address.
         EmailUnverified = "email_unverified",
         /// The account, member or challenge is not known to this app.

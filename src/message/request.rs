@@ -25,6 +25,8 @@ const REQUESTS: &[(&str, &[&str])] = &[
     ("number.change", &["phone"]),
     ("factor.disable", &[]),
     ("email_backup.set", &[]),
+    ("email.prove", &[]),
+    ("email.confirm", &["guess"]),
     ("settings.change.request", &["before", "after", "summary"]),
     ("settings.change.redeem", &["before"]),
     ("team.review", &[]),
@@ -36,6 +38,7 @@ const REQUESTS: &[(&str, &[&str])] = &[
     ("support.reset.approve", &[]),
     ("support.reset.cancel", &[]),
     ("directory.account", &[]),
+    ("directory.owned_numbers", &["numbers"]),
     ("directory.member", &["phone", "email"]),
 ];
 
@@ -44,7 +47,7 @@ pub(super) fn is_request(key: &str) -> bool {
     REQUESTS.iter().any(|(request, _)| *request == key)
 }
 
-/// The fields that travel sealed under this key.
+/// The fields that travel sealed under this key; of a list, each of its texts.
 pub(super) fn sealed_fields(key: &str) -> &'static [&'static str] {
     REQUESTS.iter().find(|(request, _)| *request == key).map_or(&[], |(_, fields)| fields)
 }
@@ -162,6 +165,26 @@ pub struct SetEmailBackup {
     pub member: MemberId,
     /// On or off.
     pub on: bool,
+}
+
+/// `email.prove`: mail a code to the member's address, to confirm it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ProveEmail {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+}
+
+/// `email.confirm`: the code from that mail.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ConfirmEmail {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// The guess; sealed on its way.
+    pub guess: Secret,
 }
 
 /// `settings.change.request`: a member changes a sensitive setting; a code is to approve it.
@@ -370,6 +393,18 @@ fn automatic() -> EmailFallback {
     EmailFallback::Automatic
 }
 
+/// `directory.owned_numbers`: the whole list of the account's own numbers: its lines, its trackers,
+/// its virtual numbers. No code goes to any of them, in any account.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PutOwnedNumbers {
+    /// The account.
+    pub account: AccountId,
+    /// Grows with each change at the app; a list with an older or equal one changes nothing.
+    pub version: i64,
+    /// The numbers as people write them, each sealed on its way.
+    pub numbers: Vec<Secret>,
+}
+
 /// `directory.member`: the whole of what we need to know of a member. The highest version wins.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct PutMember {
@@ -463,6 +498,8 @@ request!(SendEnrolment, ask => (&ask.account, &ask.member));
 request!(ChangeNumber, ask => (&ask.account, &ask.member));
 request!(DisableFactor, ask => (&ask.account, &ask.member));
 request!(SetEmailBackup, ask => (&ask.account, &ask.member));
+request!(ProveEmail, ask => (&ask.account, &ask.member));
+request!(ConfirmEmail, ask => (&ask.account, &ask.member));
 request!(RequestSettingChange, ask => (&ask.account, &ask.member));
 request!(RedeemApproval, ask => ask.challenge.0);
 request!(ReviewContacts, ask => &ask.account);
@@ -474,4 +511,5 @@ request!(RequestReset, ask => &ask.account);
 request!(ApproveReset, ask => &ask.account);
 request!(CancelReset, ask => &ask.account);
 request!(PutAccount, ask => &ask.account);
+request!(PutOwnedNumbers, ask => &ask.account);
 request!(PutMember, ask => (&ask.account, &ask.member));

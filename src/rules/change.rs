@@ -116,6 +116,11 @@ pub fn change(
         row("number_changed", (old_number.clone(), new_number.clone()));
         effects.push(Event { old_number, new_number, ..event(EventKind::PhoneChanged) }.into());
     }
+    match (before.is_some_and(|before| before.phone_owned_at.is_some()), after.phone_owned_at) {
+        (false, Some(_)) => effects.push(event(EventKind::NumberOwned).into()),
+        (true, None) => effects.push(event(EventKind::NumberReleased).into()),
+        (true, Some(_)) | (false, None) => {}
+    }
     match (before.is_some_and(|before| before.two_factor), after.two_factor) {
         (false, true) => {
             row("two_factor_enabled", (None, None));
@@ -126,6 +131,9 @@ pub fn change(
             effects.push(event(EventKind::FactorDisabled).into());
         }
         (true, true) | (false, false) => {}
+    }
+    if after.email_verified && before.is_some_and(|before| !before.email_verified) {
+        effects.push(event(EventKind::EmailVerified).into());
     }
     match (before.is_some_and(|before| before.email_backup), after.email_backup) {
         (false, true) => row("email_backup_enabled", (None, None)),

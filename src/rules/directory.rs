@@ -1,25 +1,30 @@
 //! What the directory's upserts change: the highest version wins, and a changed number, a switched
 //! off factor or a deactivated member ends what is open.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::change::{self, By, Change};
+use super::code_generation::ending_event;
 use super::role::{Operation, may};
-use super::{Ctx, Decided};
+use super::{Ctx, Decided, Ending};
 use crate::domain::account::{Account, SENSITIVE_SETTINGS};
-use crate::domain::challenge::Challenge;
+use crate::domain::challenge::{CancelReason, Challenge, State};
 use crate::domain::email::EmailAddress;
-use crate::domain::id::{AppName, SettingName};
+use crate::domain::id::{AccountId, AppName, SettingName};
 use crate::domain::keys::Keyring;
 use crate::domain::member::{Member, Role};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::{Chance, Timestamp};
 use crate::message::{
-    Effect, Event, EventKind, Message, Outcome, OutcomeKind, PutAccount, PutMember, Rejected,
-    Request, Subject,
+    Effect, Event, EventKind, Message, Outcome, OutcomeKind, PutAccount, PutMember,
+    PutOwnedNumbers, Rejected, Request, Secret, Subject,
 };
+
+/// Numbers an account may call its own: what fits into one message.
+const OWNED_NUMBERS_MAX: usize = 500;
 
 /// Sensitive settings an account may name.
 const SETTINGS_MAX: usize = 100;
@@ -29,22 +34,25 @@ const SETTINGS_MAX: usize = 100;
 pub enum Ask {
     /// An account.
     Account(Request<PutAccount>),
+    /// An account's own numbers.
+    OwnedNumbers(Request<PutOwnedNumbers>),
     /// A member.
     Member(Request<PutMember>),
 }
 
 impl Message for Ask {
     fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
-        if key == "directory.account" {
-            Request::read(key, app, body).map(Self::Account)
-        } else {
-            Request::read(key, app, body).map(Self::Member)
+        match key {
+            "directory.account" => Request::read(key, app, body).map(Self::Account),
+            "directory.owned_numbers" => Request::read(key, app, body).map(Self::OwnedNumbers),
+            _ => Request::read(key, app, body).map(Self::Member),
         }
     }
 
     fn subject(&self) -> Subject {
         match self {
             Self::Account(request) => request.subject(),
+            Self::OwnedNumbers(request) => request.subject(),
             Self::Member(request) => request.subject(),
         }
     }
@@ -61,6 +69,36 @@ pub struct Facts {
     pub open: Vec<Challenge>,
     /// The actor, if it is another than the member, as a member of the same account.
     pub actor: Option<Member>,
+    /// Of the numbers that the message names, by their blind indexes, those that belong to a
+    /// company; for a list, to another account than the one whose list it is.
+    pub owned: HashSet<Vec<u8>>,
+    /// For a list, the members of any account whose numbers are in it or were.
+    pub holders: Vec<Holder>,
+}
+
+/// A member of any account who has a number that a list names, or named before.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// The app of the member's account.
+    pub app: AppName,
+    /// The member.
+    pub member: Member,
+    /// The member's open challenges.
+    pub open: Vec<Challenge>,
+}
+
+/// The numbers that a message names, by their blind indexes. What is no number is left out here and
+/// refused by [`decide`].
+pub fn numbers(ask: &Ask, account: &Account, keys: &Keyring) -> Vec<Vec<u8>> {
+    let index = |text: &Secret| {
+        let number = PhoneNumber::parse(text.expose(), account.country)?;
+        Some(keys.blind("phone", number.e164()).to_vec())
+    };
+    match ask {
+        Ask::Account(_) => Vec::new(),
+        Ask::OwnedNumbers(request) => request.ask.numbers.iter().filter_map(index).collect(),
+        Ask::Member(request) => request.ask.phone.iter().flatten().filter_map(index).collect(),
+    }
 }
 
 /// What is written.
@@ -73,6 +111,19 @@ pub enum Write {
         /// Its version.
         version: i64,
     },
+    /// An account's own numbers, and what follows for members who have one of them.
+    OwnedNumbers {
+        /// Whose.
+        account: AccountId,
+        /// The version of the list.
+        version: i64,
+        /// Blind indexes, each once.
+        numbers: Vec<Vec<u8>>,
+        /// Members who are flagged, or no longer.
+        changes: Vec<Change>,
+        /// Open challenges that would bind one of them.
+        endings: Vec<Ending>,
+    },
     /// A member, with what follows for challenges and for the Activity report.
     Member(Change),
 }
@@ -81,6 +132,7 @@ pub enum Write {
 pub fn decide(ask: &Ask, facts: Facts, keys: &Arc<Keyring>, ctx: &mut Ctx<'_>) -> Decided<Write> {
     match ask {
         Ask::Account(request) => put_account(request, facts),
+        Ask::OwnedNumbers(request) => put_owned_numbers(ask, request, facts, keys, ctx.now),
         Ask::Member(request) => put_member(request, facts, keys, ctx),
     }
 }
@@ -119,7 +171,8 @@ fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decided<Write> {
         sensitive_settings,
         require_for_sensitive_settings: ask.require_for_sensitive_settings,
         mandatory: facts.account.as_ref().is_some_and(|(known, _)| known.mandatory),
-        grace_until: facts.account.and_then(|(known, _)| known.grace_until),
+        grace_until: facts.account.as_ref().and_then(|(known, _)| known.grace_until),
+        owned_numbers_version: facts.account.map_or(0, |(known, _)| known.owned_numbers_version),
     };
     let event = Event {
         app: Some(request.app.clone()),
@@ -127,6 +180,66 @@ fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decided<Write> {
         ..Event::new(EventKind::AccountChanged, Some(ask.account.clone()))
     };
     stored(Write::Account { account, version: ask.version }, vec![event.into()])
+}
+
+/// The rule of R-8: who has a number of a company is flagged and told, and codes on their way there
+/// are voided. Who has one no longer, is not.
+fn put_owned_numbers(
+    ask: &Ask,
+    request: &Request<PutOwnedNumbers>,
+    facts: Facts,
+    keys: &Keyring,
+    now: Timestamp,
+) -> Decided<Write> {
+    let app = &request.app;
+    let Some((account, _)) = facts.account.as_ref().filter(|(account, _)| account.app == *app)
+    else {
+        return refused(Outcome::new(OutcomeKind::NotFound), app);
+    };
+    if account.owned_numbers_version >= request.ask.version {
+        return Decided::answer(Outcome::new(OutcomeKind::Outdated));
+    }
+    let mut numbers = numbers(ask, account, keys);
+    if numbers.len() != request.ask.numbers.len() {
+        return invalid("numbers", "holds a text that is no phone number", app);
+    }
+    if numbers.len() > OWNED_NUMBERS_MAX {
+        return invalid("numbers", "has more than 500 numbers", app);
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    let event = Event {
+        app: Some(app.clone()),
+        version: Some(request.ask.version),
+        ..Event::new(EventKind::OwnedNumbersChanged, Some(account.id.clone()))
+    };
+    let (mut changes, mut endings, mut effects) =
+        (Vec::new(), Vec::new(), vec![Effect::from(event)]);
+    for Holder { app, member, open } in &facts.holders {
+        let index = member.phone.as_ref().map(|phone| &phone.index);
+        let is_owned = |index: &Vec<u8>| numbers.contains(index) || facts.owned.contains(index);
+        // A number that is only about to be bound is not bound any more.
+        for challenge in
+            open.iter().filter(|c| c.purpose.binds_number() && is_owned(&c.phone_index))
+        {
+            let reason = CancelReason::CompanyOwnedNumber;
+            endings.push(Ending::cancelled(challenge.id, reason, now));
+            effects.push(ending_event(challenge, State::Cancelled, Some(reason)).into());
+        }
+        let owned = index.is_some_and(is_owned);
+        if owned == member.phone_owned_at.is_some() {
+            continue;
+        }
+        let after = Member { phone_owned_at: owned.then_some(now), ..member.clone() };
+        let by = By { app, actor: None, origin: None, challenge: None };
+        let others: Vec<Challenge> =
+            open.iter().filter(|c| !c.purpose.binds_number()).cloned().collect();
+        let (change, told) = change::change(Some(member), after, &others, &by, keys, now);
+        changes.push(change);
+        effects.extend(told);
+    }
+    let (account, version) = (account.id.clone(), request.ask.version);
+    stored(Write::OwnedNumbers { account, version, numbers, changes, endings }, effects)
 }
 
 /// A host as the SMS's last line can carry it: it must leave room in the segment, and hold nothing
@@ -166,6 +279,15 @@ fn put_member(
             Some(number) => Some(Some(number)),
         },
     };
+    // A number that was there before stays, flagged, so that the rest can still be put.
+    let known = facts.member.as_ref().and_then(|known| known.phone.as_ref());
+    if numbers(&Ask::Member(request.clone()), account, keys)
+        .iter()
+        .any(|index| facts.owned.contains(index) && known.is_none_or(|known| known.index != *index))
+    {
+        let outcome = Outcome::new(OutcomeKind::CompanyOwnedNumber);
+        return refused(Outcome { field: Some("phone"), ..outcome }, &request.app);
+    }
     let email = match &ask.email {
         None => None,
         Some(None) => Some(None),
@@ -286,11 +408,9 @@ fn invalid(field: &'static str, why: &str, app: &AppName) -> Decided<Write> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ending;
     use super::super::change::Activity;
     use super::super::tests_support::{NOW, account, challenge, ctx, member};
     use super::*;
-    use crate::domain::challenge::CancelReason;
     use crate::message::Secret;
     use serde_json::json;
 
@@ -311,6 +431,8 @@ mod tests {
             member: Some(member()),
             open: vec![challenge()],
             actor: Some(actor(Role::Admin)),
+            owned: HashSet::new(),
+            holders: Vec::new(),
         }
     }
 
@@ -447,7 +569,7 @@ mod tests {
     fn another_app_s_account_is_as_unknown_as_none() {
         let mut foreign = facts();
         foreign.account.as_mut().unwrap().0.app = AppName::parse("other").unwrap();
-        let unknown = Facts { account: None, member: None, open: vec![], actor: None };
+        let unknown = Facts { account: None, member: None, open: vec![], ..facts() };
         for facts in [foreign, unknown] {
             let refused = decided(put(2, None), facts);
             assert_eq!(kind(&refused), OutcomeKind::NotFound);

@@ -174,3 +174,213 @@ pub(super) fn invalid(field: &'static str, why: &str) -> Outcome {
     let detail = Some(why.to_owned());
     Outcome { field: Some(field), detail, ..Outcome::new(OutcomeKind::Invalid) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::code_generation::NumberFacts;
+    use super::super::tests_support::{NOW, account, ctx, member, rules};
+    use super::*;
+    use crate::domain::account::Account;
+    use crate::domain::id::ChallengeId;
+    use crate::message::{
+        ChangeNumber, Command, DisableFactor, Effect, EventKind, Secret, SendEnrolment,
+        StartEnrolment,
+    };
+    use time::Duration;
+
+    const OTHER: &str = "+12025550177";
+
+    fn off() -> Member {
+        Member { two_factor: false, ..member() }
+    }
+
+    fn facts(member: Member) -> MemberFacts {
+        let issue = issue::Facts {
+            id: ChallengeId(uuid::Uuid::from_u128(9)),
+            account: account(),
+            member,
+            current: None,
+            wrong: Vec::new(),
+            number: NumberFacts::default(),
+            owned: false,
+        };
+        MemberFacts { issue, proof: None, email_proof: None }
+    }
+
+    fn request<T>(ask: T) -> Request<T> {
+        Request { app: account().app, ask }
+    }
+
+    fn start(phone: Option<&str>) -> Ask {
+        let (account, member, phone) = (account().id, member().id, phone.map(Secret::new));
+        Ask::StartEnrolment(request(StartEnrolment { account, member, phone }))
+    }
+
+    fn send(phone: Option<&str>) -> Ask {
+        let (account, member, phone) = (account().id, member().id, phone.map(Secret::new));
+        Ask::SendEnrolment(request(SendEnrolment { account, member, phone }))
+    }
+
+    fn change_to(phone: &str, proof: Option<&Challenge>) -> Ask {
+        let (account, member, phone) = (account().id, member().id, Secret::new(phone));
+        let proof = proof.map(|proof| proof.id);
+        Ask::ChangeNumber(request(ChangeNumber { account, member, phone, proof }))
+    }
+
+    fn decided(ask: &Ask, facts: &MemberFacts) -> Decided<Write> {
+        challenge(ask, facts, &rules(), &mut ctx(NOW))
+    }
+
+    fn kind(decided: &Decided<Write>) -> OutcomeKind {
+        decided.reply.as_ref().unwrap().outcome
+    }
+
+    fn issued(decided: Decided<Write>) -> Challenge {
+        match decided.write {
+            Some(Write::Issue { new, .. }) => new.challenge,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn r2_r3_start_shows_the_masked_number_and_sends_nothing() {
+        for (phone, masked) in [(None, "•••23"), (Some(OTHER), "•••77")] {
+            let ready = decided(&start(phone), &facts(off()));
+            assert!(ready.write.is_none() && ready.effects.is_empty());
+            let reply = ready.reply.unwrap();
+            assert_eq!(
+                (reply.outcome, reply.destination.as_deref()),
+                (OutcomeKind::Ready, Some(masked))
+            );
+        }
+    }
+
+    #[test]
+    fn r4_r9_the_code_goes_to_the_number_it_is_to_bind() {
+        let sent = decided(&send(Some(OTHER)), &facts(off()));
+        assert!(
+            sent.effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Command(Command::SendSms { .. }, None)))
+        );
+        let challenge = issued(sent);
+        assert_eq!(challenge.purpose, Purpose::Enrolment);
+        assert_eq!(challenge.detail_in_clear(&rules().keys).unwrap().as_str(), OTHER);
+        assert_eq!(challenge.phone_index, rules().keys.blind("phone", OTHER));
+        assert_eq!(challenge.email_index, None, "D-2: SMS only");
+    }
+
+    #[test]
+    fn r4_another_number_supersedes_and_the_same_returns() {
+        let first = issued(decided(&send(None), &facts(off())));
+        let mut again = facts(off());
+        again.issue.current = Some(first.clone());
+        let same = decided(&send(None), &again);
+        assert!(same.write.is_none());
+        assert_eq!(same.reply.unwrap().challenge, Some(first.id));
+        let other = decided(&send(Some(OTHER)), &again);
+        let Some(Write::Issue { ended: Some(ended), .. }) = other.write else { panic!() };
+        assert_eq!((ended.challenge, ended.state), (first.id, State::Superseded));
+    }
+
+    #[test]
+    fn r14_with_2fa_on_nothing_is_sent() {
+        for ask in [start(None), send(None)] {
+            let decided = decided(&ask, &facts(member()));
+            assert_eq!(kind(&decided), OutcomeKind::AlreadyEnabled);
+            assert!(decided.write.is_none() && decided.effects.is_empty());
+        }
+    }
+
+    #[test]
+    fn r5_r6_what_takes_no_code_is_refused_before_anything_is_sent() {
+        for (phone, refusal) in [
+            ("+1 800 555 0123", OutcomeKind::PhoneUnsupported),
+            ("+49 151 23456789", OutcomeKind::CountryNotAllowed),
+            ("nonsense", OutcomeKind::Invalid),
+        ] {
+            for ask in [start(Some(phone)), send(Some(phone)), change_to(phone, None)] {
+                assert_eq!(kind(&decided(&ask, &facts(off()))), refusal, "{phone}");
+            }
+        }
+        let mut owned = facts(off());
+        owned.issue.owned = true;
+        for ask in [start(None), send(None), change_to(OTHER, None)] {
+            assert_eq!(kind(&decided(&ask, &owned)), OutcomeKind::CompanyOwnedNumber);
+        }
+    }
+
+    #[test]
+    fn r48_r49_with_2fa_on_the_current_number_is_proved_first() {
+        let current = issued(decided(&change_to(OTHER, None), &facts(member())));
+        assert_eq!(current.purpose, Purpose::NumberChangeCurrent);
+        assert_eq!(current.phone_index, member().phone.unwrap().index);
+        let proved = |change: fn(&mut Challenge)| {
+            let mut proof = current.clone();
+            proof.state = State::Verified;
+            change(&mut proof);
+            MemberFacts { proof: Some(proof), ..facts(member()) }
+        };
+        let ask = change_to(OTHER, Some(&current));
+        let new = issued(decided(&ask, &proved(|_| {})));
+        assert_eq!(new.purpose, Purpose::NumberChangeNew);
+        assert_eq!(new.phone_index, rules().keys.blind("phone", OTHER));
+        let refused = |facts: &MemberFacts, ask: &Ask| kind(&decided(ask, facts));
+        assert_eq!(refused(&proved(|p| p.expires_at = NOW), &ask), OutcomeKind::Expired);
+        assert_eq!(refused(&proved(|p| p.state = State::Locked), &ask), OutcomeKind::Locked);
+        assert_eq!(refused(&proved(|p| p.state = State::Open), &ask), OutcomeKind::Invalid);
+        assert_eq!(refused(&proved(|p| p.purpose = Purpose::Login), &ask), OutcomeKind::Invalid);
+        assert_eq!(refused(&facts(member()), &ask), OutcomeKind::Invalid, "nobody's proof");
+        let elsewhere = change_to("+12025550188", Some(&current));
+        assert_eq!(refused(&proved(|_| {}), &elsewhere), OutcomeKind::Invalid);
+    }
+
+    #[test]
+    fn r48_with_2fa_off_the_new_number_alone_is_proved() {
+        let new = issued(decided(&change_to(OTHER, None), &facts(off())));
+        assert_eq!(new.purpose, Purpose::NumberChangeNew);
+        let verified = Member { phone_verified_at: Some(NOW - Duration::DAY), ..off() };
+        let same = decided(&change_to("(202) 555-0123", None), &facts(verified));
+        assert_eq!(same.reply.unwrap().field, Some("phone"));
+    }
+
+    #[test]
+    fn r96_r100_turning_off_takes_a_code_and_is_refused_under_a_mandate() {
+        let ask = || {
+            let (account, member) = (account().id, member().id);
+            Ask::Disable(request(DisableFactor { account, member }))
+        };
+        assert_eq!(issued(decided(&ask(), &facts(member()))).purpose, Purpose::Disable);
+        assert_eq!(kind(&decided(&ask(), &facts(off()))), OutcomeKind::NotEnabled);
+        let mut mandated = facts(member());
+        mandated.issue.account = Account { mandatory: true, ..account() };
+        let refused = decided(&ask(), &mandated);
+        assert_eq!(kind(&refused), OutcomeKind::MandatoryByAccount);
+        assert!(matches!(&refused.effects[..], [Effect::Event(event)]
+            if event.kind == EventKind::ChallengeRefused));
+    }
+
+    #[test]
+    fn r12_r13_a_backup_needs_2fa_and_a_confirmed_address() {
+        let set = |on, member: &Member| {
+            let (account, name) = (account().id, member.id.clone());
+            let request = request(SetEmailBackup { account, member: name, on });
+            set_email_backup(&request, member, &rules().keys, NOW)
+        };
+        let plain = Member { email_backup: false, ..member() };
+        let kind = |decided: &Decided<Change>| decided.reply.as_ref().unwrap().outcome;
+        assert_eq!(
+            kind(&set(true, &Member { two_factor: false, ..plain.clone() })),
+            OutcomeKind::NotEnabled
+        );
+        for unproved in [
+            Member { email_verified: false, ..plain.clone() },
+            Member { email: None, ..plain.clone() },
+        ] {
+            assert_eq!(kind(&set(true, &unproved)), OutcomeKind::EmailUnverified);
+        }
+        let change = set(true, &plain).write.unwrap();
+        assert_eq!(change.activity[0].action, "email_backup_enabled");
+        assert!(set(false, &plain).write.is_none(), "off already: no second row");
+    }
+}

@@ -7,6 +7,7 @@ pub mod change;
 pub mod code_generation;
 pub mod delivery;
 pub mod directory;
+pub mod email_proof;
 pub mod factor;
 pub mod issue;
 pub mod limits;
@@ -127,5 +128,7 @@ pub fn seconds_until(then: Timestamp, now: Timestamp) -> i64 {
     (if left > time::Duration::seconds(whole) { whole + 1 } else { whole }).max(0)
 }
 
+#[cfg(test)]
+mod tests;
 #[cfg(test)]
 mod tests_support;

@@ -1,5 +1,6 @@
-//! Mail to primary admins about changed numbers: who gets one, and whether it still
-//! goes when it is its turn.
+//! Mails that carry no challenge's code: to primary admins about changed numbers, to
+//! members about their own, and the proof of an address. Who gets one, and whether it still goes
+//! when it is its turn.
 
 use std::sync::Arc;
 
@@ -7,20 +8,37 @@ use super::delivery::{Answer, Letter, retry_rung};
 use super::{Decided, Verdict, text};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
-use crate::domain::challenge::AttemptState;
+use crate::domain::challenge::{AttemptState, words};
+use crate::domain::email_proof::EmailProof;
 use crate::domain::id::{MemberId, derived};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::message::{Command, Effect, Event, EventKind, EventRecord, Rung};
 use uuid::Uuid;
 
+words! {
+    /// What a notice is about.
+    NoticeKind {
+        /// To an admin: a member's number was changed.
+        NumberChanged = "number_changed",
+        /// To a member: your number was changed.
+        OwnNumberChanged = "own_number_changed",
+        /// To a member: your number belongs to a company, and gets no codes.
+        OwnNumberOwned = "own_number_owned",
+        /// To a member: the code that proves the address.
+        EmailProof = "email_proof",
+    }
+}
+
 /// A notice as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Its id: a function of the event and the admin, so that there is one for each pair.
+    /// Its id: a function of what it is about and of who gets it, so that there is one for each pair.
     pub id: Uuid,
-    /// Who is told.
-    pub admin: MemberId,
+    /// What it is about.
+    pub kind: NoticeKind,
+    /// Who gets it.
+    pub recipient: MemberId,
     /// What about.
     pub event: EventRecordRef,
     /// Where it stands.
@@ -48,14 +66,35 @@ pub struct EventRecordRef {
     pub new_number: Option<String>,
 }
 
-/// The rule of the fan-out: one notice for each subscribed primary admin, their own changes
-/// included (D-7).
-pub fn fan_out(event: &EventRecord, subscribers: Vec<MemberId>) -> Decided<Vec<Notice>> {
+/// Who may be told of an event.
+#[derive(Clone, Debug, Default)]
+pub struct Recipients {
+    /// The primary admins who hear of changed numbers.
+    pub subscribers: Vec<MemberId>,
+    /// Whether the member has an address.
+    pub member_has_address: bool,
+}
+
+/// The rule of the fan-out: of a changed number hear each subscribed primary admin, their own changes
+/// included (D-7), and the member; of a number that is a company's, the member.
+pub fn fan_out(event: &EventRecord, recipients: Recipients) -> Decided<Vec<Notice>> {
     let (Some(account), Some(member)) = (&event.account, &event.member) else {
         return Decided::nothing("not_about_a_member");
     };
-    if subscribers.is_empty() {
-        return Decided::nothing("nobody_subscribed");
+    let Recipients { subscribers, member_has_address } = recipients;
+    let changed = event.kind == EventKind::PhoneChanged;
+    // Who is told as an admin already need not be told twice.
+    let own = member_has_address && !(changed && subscribers.contains(member));
+    let mut told: Vec<(NoticeKind, MemberId)> = Vec::new();
+    if changed {
+        told.extend(subscribers.into_iter().map(|admin| (NoticeKind::NumberChanged, admin)));
+    }
+    if own {
+        let kind = if changed { NoticeKind::OwnNumberChanged } else { NoticeKind::OwnNumberOwned };
+        told.push((kind, member.clone()));
+    }
+    if told.is_empty() {
+        return Decided::nothing("nobody_to_tell");
     }
     let about = EventRecordRef {
         account: account.clone(),
@@ -65,11 +104,12 @@ pub fn fan_out(event: &EventRecord, subscribers: Vec<MemberId>) -> Decided<Vec<N
         old_number: event.old_number.clone(),
         new_number: event.new_number.clone(),
     };
-    let notices: Vec<Notice> = subscribers
+    let notices: Vec<Notice> = told
         .into_iter()
-        .map(|admin| Notice {
-            id: derived(event.id, &format!("notice/{admin}")),
-            admin,
+        .map(|(kind, recipient)| Notice {
+            id: derived(event.id, &format!("notice/{recipient}")),
+            kind,
+            recipient,
             event: about.clone(),
             state: AttemptState::Queued,
             tries: 0,
@@ -88,8 +128,10 @@ pub struct Facts {
     pub notice: Notice,
     /// The account.
     pub account: Account,
-    /// The admin, today.
-    pub admin: Member,
+    /// Who gets it, today.
+    pub recipient: Member,
+    /// The proof whose code it carries, if it carries one.
+    pub proof: Option<EmailProof>,
 }
 
 /// What is to be done with a notice.
@@ -122,15 +164,15 @@ pub struct Posting {
 
 /// The rule of the claim. Who has ceased to be a subscribed primary admin gets nothing.
 pub fn decide(tries: i16, facts: Option<Facts>, keys: &Arc<Keyring>, now: Timestamp) -> Posting {
-    let Some(Facts { notice, account, admin }) = facts else {
+    let Some(facts) = facts else {
         return Posting { notice: None, tries, step: Step::Done, now };
     };
+    let notice = facts.notice.clone();
     let step = match notice.state {
         AttemptState::Queued if notice.tries != tries => Step::Done,
-        AttemptState::Queued if !admin.hears_of_number_changes() => Step::Drop("not_subscribed"),
-        AttemptState::Queued => match admin.email_in_clear(keys) {
-            Some(to) => Step::Call(Box::new(letter(&notice, &account, to))),
-            None => Step::Drop("key_lost"),
+        AttemptState::Queued => match mail(&facts, keys, now) {
+            Ok(letter) => Step::Call(Box::new(letter)),
+            Err(why) => Step::Drop(why),
         },
         AttemptState::Calling if notice.lease_until.is_some_and(|until| now < until) => {
             Step::Leased
@@ -141,7 +183,9 @@ pub fn decide(tries: i16, facts: Option<Facts>, keys: &Arc<Keyring>, now: Timest
     Posting { notice: Some(notice), tries, step, now }
 }
 
-fn letter(notice: &Notice, account: &Account, to: zeroize::Zeroizing<String>) -> Letter {
+/// The mail, or why there is to be none.
+fn mail(facts: &Facts, keys: &Keyring, now: Timestamp) -> Result<Letter, &'static str> {
+    let Facts { notice, account, recipient, proof } = facts;
     let event = &notice.event;
     let at = event.at.replace_nanosecond(0).unwrap_or(event.at);
     let change = text::NumberChange {
@@ -151,8 +195,23 @@ fn letter(notice: &Notice, account: &Account, to: zeroize::Zeroizing<String>) ->
         old: event.old_number.as_deref().unwrap_or("none"),
         new: event.new_number.as_deref().unwrap_or("none"),
     };
-    let mail = text::number_changed_mail(account, &change);
-    Letter { attempt: notice.id, to, subject: mail.subject, text: mail.text }
+    let mail = match notice.kind {
+        NoticeKind::NumberChanged if !recipient.hears_of_number_changes() => {
+            return Err("not_subscribed");
+        }
+        _ if !recipient.active || recipient.email.is_none() => return Err("no_address"),
+        NoticeKind::NumberChanged => text::number_changed_mail(account, &change),
+        NoticeKind::OwnNumberChanged => text::own_number_changed_mail(account, &change),
+        NoticeKind::OwnNumberOwned => text::own_number_owned_mail(account),
+        NoticeKind::EmailProof => {
+            let proof = proof.as_ref().filter(|proof| proof.notice() == notice.id);
+            let proof = proof.filter(|proof| proof.to(recipient) && now < proof.expires_at);
+            let code = proof.and_then(|proof| proof.code(keys)).ok_or("superseded")?;
+            text::email_proof_mail(account, &code)
+        }
+    };
+    let to = recipient.email_in_clear(keys).ok_or("key_lost")?;
+    Ok(Letter { attempt: notice.id, to, subject: mail.subject, text: mail.text })
 }
 
 impl Posting {
@@ -172,7 +231,7 @@ impl Posting {
     fn event(&self, kind: EventKind, reason: Option<&str>) -> Option<Effect> {
         let notice = self.notice.as_ref()?;
         Some(Effect::from(Event {
-            member: Some(notice.admin.clone()),
+            member: Some(notice.recipient.clone()),
             notice: Some(notice.id),
             reason: reason.map(str::to_owned),
             ..Event::new(kind, Some(notice.event.account.clone()))
@@ -241,23 +300,27 @@ mod tests {
         .unwrap()
     }
 
+    fn admins(names: &[&str]) -> Recipients {
+        let subscribers = names.iter().map(|id| MemberId::parse(id).unwrap()).collect();
+        Recipients { subscribers, member_has_address: false }
+    }
+
     fn notice() -> Notice {
-        let admin = MemberId::parse("boss").unwrap();
-        fan_out(&event(), vec![admin]).write.unwrap().remove(0)
+        fan_out(&event(), admins(&["boss"])).write.unwrap().remove(0)
     }
 
     fn admin() -> Member {
         Member { role: Role::PrimaryAdmin, notify_number_changes: true, ..member() }
     }
 
-    fn decided(notice: Notice, admin: Member) -> Posting {
-        let facts = Facts { notice, account: account(), admin };
+    fn decided(notice: Notice, recipient: Member) -> Posting {
+        let facts = Facts { notice, account: account(), recipient, proof: None };
         decide(0, Some(facts), &Arc::new(Keyring::for_tests()), NOW)
     }
 
     #[test]
     fn r87_one_notice_per_change_and_admin_whenever_it_is_decided() {
-        let admins = || ["boss", "owner"].map(|id| MemberId::parse(id).unwrap()).to_vec();
+        let admins = || admins(&["boss", "owner"]);
         let (first, again) = (fan_out(&event(), admins()), fan_out(&event(), admins()));
         assert_eq!(first.write, again.write);
         assert_eq!(first.effects.len(), 2);
@@ -282,6 +345,26 @@ mod tests {
             let posting = decided(notice(), admin);
             assert!(matches!(posting.step, Step::Drop("not_subscribed")));
         }
+    }
+
+    #[test]
+    fn r8_r50_the_member_is_told_too_but_not_twice() {
+        let kinds = |event: &EventRecord, admin: &str| -> Vec<NoticeKind> {
+            let recipients = Recipients { member_has_address: true, ..admins(&[admin]) };
+            fan_out(event, recipients).write.unwrap().iter().map(|notice| notice.kind).collect()
+        };
+        assert_eq!(
+            kinds(&event(), "boss"),
+            [NoticeKind::NumberChanged, NoticeKind::OwnNumberChanged]
+        );
+        assert_eq!(kinds(&event(), "ada"), [NoticeKind::NumberChanged]);
+        let owned = EventRecord { kind: EventKind::NumberOwned, ..event() };
+        assert_eq!(kinds(&owned, "boss"), [NoticeKind::OwnNumberOwned]);
+        let notice = Notice { kind: NoticeKind::OwnNumberOwned, ..notice() };
+        let Step::Call(letter) = decided(notice.clone(), member()).step else { panic!() };
+        assert!(letter.text.contains("belongs to a company"));
+        let nobody = Member { email: None, ..member() };
+        assert!(matches!(decided(notice, nobody).step, Step::Drop("no_address")));
     }
 
     #[test]

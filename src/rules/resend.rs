@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_timer_grows_and_the_fifth_send_is_the_last() {
+    fn r16_r19_the_timer_grows_and_the_fifth_send_is_the_last() {
         let mut facts = challenge_facts();
         let mut now = 60;
         for (sends, wait) in [(1, 60), (2, 120), (3, 300), (4, 300)] {

@@ -6,17 +6,19 @@ use serde_json::Value;
 use super::change::{Change, number_operation};
 use super::code_generation::{self, NumberFacts, Rules};
 use super::issue::Demand;
-use super::{Ctx, Decided, approval, factor, issue};
+use super::{Ctx, Decided, approval, email_proof, factor, issue};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::challenge::{Challenge, Purpose};
+use crate::domain::email_proof::EmailProof;
 use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::phone::PhoneNumber;
 use crate::message::{
-    ChangeNumber, DisableFactor, Event, Message, Outcome, OutcomeKind, RedeemApproval, Rejected,
-    Request, RequestSettingChange, Secret, SendEnrolment, SetEmailBackup, StartEnrolment, Subject,
+    ChangeNumber, ConfirmEmail, DisableFactor, Event, Message, Outcome, OutcomeKind, ProveEmail,
+    RedeemApproval, Rejected, Request, RequestSettingChange, Secret, SendEnrolment, SetEmailBackup,
+    StartEnrolment, Subject,
 };
 
 /// What this worker is asked.
@@ -32,6 +34,10 @@ pub enum Ask {
     Disable(Request<DisableFactor>),
     /// Email as a backup, on or off.
     SetEmailBackup(Request<SetEmailBackup>),
+    /// A code to the address.
+    ProveEmail(Request<ProveEmail>),
+    /// The code from there.
+    ConfirmEmail(Request<ConfirmEmail>),
     /// A sensitive setting is to change.
     RequestChange(Request<RequestSettingChange>),
     /// An approved change is about to be carried out.
@@ -47,6 +53,8 @@ macro_rules! each {
             Ask::ChangeNumber($request) => $of,
             Ask::Disable($request) => $of,
             Ask::SetEmailBackup($request) => $of,
+            Ask::ProveEmail($request) => $of,
+            Ask::ConfirmEmail($request) => $of,
             Ask::RequestChange($request) => $of,
             Ask::Redeem($request) => $of,
         }
@@ -61,6 +69,8 @@ impl Message for Ask {
             "number.change" => Request::read(key, app, body).map(Self::ChangeNumber),
             "factor.disable" => Request::read(key, app, body).map(Self::Disable),
             "email_backup.set" => Request::read(key, app, body).map(Self::SetEmailBackup),
+            "email.prove" => Request::read(key, app, body).map(Self::ProveEmail),
+            "email.confirm" => Request::read(key, app, body).map(Self::ConfirmEmail),
             "settings.change.request" => Request::read(key, app, body).map(Self::RequestChange),
             "settings.change.redeem" => Request::read(key, app, body).map(Self::Redeem),
             _ => Err(Rejected::malformed("this queue does not take that request")),
@@ -95,6 +105,8 @@ impl Ask {
             Self::ChangeNumber(request) => Some(&request.ask.member),
             Self::Disable(request) => Some(&request.ask.member),
             Self::SetEmailBackup(request) => Some(&request.ask.member),
+            Self::ProveEmail(request) => Some(&request.ask.member),
+            Self::ConfirmEmail(request) => Some(&request.ask.member),
             Self::RequestChange(request) => Some(&request.ask.member),
             Self::Redeem(_) => None,
         }
@@ -104,12 +116,7 @@ impl Ask {
     pub fn redeems(&self) -> Option<ChallengeId> {
         match self {
             Self::Redeem(request) => Some(request.ask.challenge),
-            Self::StartEnrolment(_)
-            | Self::SendEnrolment(_)
-            | Self::ChangeNumber(_)
-            | Self::Disable(_)
-            | Self::SetEmailBackup(_)
-            | Self::RequestChange(_) => None,
+            _ => None,
         }
     }
 
@@ -118,10 +125,7 @@ impl Ask {
             Self::StartEnrolment(request) => request.ask.phone.as_ref(),
             Self::SendEnrolment(request) => request.ask.phone.as_ref(),
             Self::ChangeNumber(request) => Some(&request.ask.phone),
-            Self::Disable(_)
-            | Self::SetEmailBackup(_)
-            | Self::RequestChange(_)
-            | Self::Redeem(_) => None,
+            _ => None,
         }
     }
 
@@ -148,7 +152,10 @@ impl Ask {
             Self::ChangeNumber(_) => Some(Purpose::NumberChangeNew),
             Self::Disable(_) => Some(Purpose::Disable),
             Self::RequestChange(_) => Some(Purpose::Setting),
-            Self::SetEmailBackup(_) | Self::Redeem(_) => None,
+            Self::SetEmailBackup(_)
+            | Self::ProveEmail(_)
+            | Self::ConfirmEmail(_)
+            | Self::Redeem(_) => None,
         }
     }
 
@@ -185,11 +192,16 @@ pub struct Wanted {
     pub bind: Option<Vec<u8>>,
     /// The challenge that is shown as a proof.
     pub proof: Option<ChallengeId>,
+    /// Whether the proof of the member's address counts.
+    pub email_proof: bool,
 }
 
 /// What the decision on `ask` rests on.
 pub fn wanted(ask: &Ask, account: &Account, member: &Member, keys: &Keyring) -> Wanted {
-    let Some(purpose) = ask.purpose(member) else { return Wanted::default() };
+    let email_proof = matches!(ask, Ask::ProveEmail(_) | Ask::ConfirmEmail(_));
+    let Some(purpose) = ask.purpose(member) else {
+        return Wanted { email_proof, ..Wanted::default() };
+    };
     let given = ask.number(account).ok().flatten();
     let given = given.map(|number| keys.blind("phone", number.e164()).to_vec());
     let current = member.phone.as_ref().map(|phone| phone.index.clone());
@@ -202,6 +214,7 @@ pub fn wanted(ask: &Ask, account: &Account, member: &Member, keys: &Keyring) -> 
             Ask::ChangeNumber(request) => request.ask.proof,
             _ => None,
         },
+        email_proof,
     }
 }
 
@@ -218,6 +231,8 @@ pub struct Found {
     pub owned: bool,
     /// The proof, if it is a challenge of this member.
     pub proof: Option<Challenge>,
+    /// The open proof of the member's address.
+    pub email_proof: Option<EmailProof>,
 }
 
 /// What is known when an [`Ask`] is decided.
@@ -241,13 +256,25 @@ pub struct MemberFacts {
     pub issue: issue::Facts,
     /// The proof, if it is a challenge of this member.
     pub proof: Option<Challenge>,
+    /// The open proof of the member's address.
+    pub email_proof: Option<EmailProof>,
 }
 
 impl MemberFacts {
     /// The facts of a member, put together.
     pub fn new(id: ChallengeId, account: Account, member: Member, found: Found) -> Self {
-        let Found { current, wrong, number, owned, proof } = found;
-        Self { issue: issue::Facts { id, account, member, current, wrong, number, owned }, proof }
+        let Found { current, wrong, number, owned, proof, email_proof } = found;
+        let issue = issue::Facts { id, account, member, current, wrong, number, owned };
+        Self { issue, proof, email_proof }
+    }
+
+    fn of_email(&self) -> email_proof::Facts<'_> {
+        email_proof::Facts {
+            id: self.issue.id.0,
+            member: &self.issue.member,
+            proof: self.email_proof.as_ref(),
+            wrong: &self.issue.wrong,
+        }
     }
 }
 
@@ -258,6 +285,8 @@ pub enum Write {
     Challenge(code_generation::Write),
     /// A change that takes no code.
     Change(Change),
+    /// The proof of an address.
+    EmailProof(email_proof::Write),
     /// An approval that is spent.
     Spend(approval::Spent),
 }
@@ -272,6 +301,12 @@ pub fn decide(ask: &Ask, facts: Facts, rules: &Rules, ctx: &mut Ctx<'_>) -> Deci
         (Ask::SetEmailBackup(request), Facts::Member(facts)) => {
             factor::set_email_backup(request, &facts.issue.member, &rules.keys, ctx.now)
                 .map(Write::Change)
+        }
+        (Ask::ProveEmail(request), Facts::Member(facts)) => {
+            email_proof::prove(request, &facts.of_email(), rules, ctx).map(Write::EmailProof)
+        }
+        (Ask::ConfirmEmail(request), Facts::Member(facts)) => {
+            email_proof::confirm(request, &facts.of_email(), rules, ctx.now).map(Write::EmailProof)
         }
         (Ask::RequestChange(request), Facts::Member(facts)) => {
             approval::request(request, &facts.issue, rules, ctx).map(Write::Challenge)

@@ -160,6 +160,7 @@ impl Ask {
             to: actor.phone.as_ref().map(|phone| phone.index.clone()),
             bind: None,
             proof: self.proof(),
+            email_proof: false,
         }
     }
 }

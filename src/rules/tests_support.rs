@@ -44,6 +44,7 @@ pub fn account() -> Account {
         require_for_sensitive_settings: false,
         mandatory: false,
         grace_until: None,
+        owned_numbers_version: 0,
     }
 }
 

@@ -117,6 +117,48 @@ pub fn number_changed_mail(account: &Account, change: &NumberChange<'_>) -> Mail
     }
 }
 
+/// The mail that tells a member that their own number was changed.
+pub fn own_number_changed_mail(account: &Account, change: &NumberChange<'_>) -> Mail {
+    let name = one_line(&account.name);
+    let NumberChange { actor, at, old, new, .. } = change;
+    let text = format!(
+        "Your two-factor phone number at {name} was changed.\n\n\
+         Changed by:  {actor}\n\
+         When:        {at}\n\
+         Old number:  {old}\n\
+         New number:  {new}\n\n\
+         If you did not expect this, change your password and talk to an admin at once.\n"
+    );
+    let subject = format!("{name}: your two-factor phone number was changed");
+    Mail { subject, text: Zeroizing::new(text) }
+}
+
+/// The mail that tells a member that no code goes to their number any more (R-8). It does not say
+/// whose the number is (R-7).
+pub fn own_number_owned_mail(account: &Account) -> Mail {
+    let name = one_line(&account.name);
+    let text = format!(
+        "Your two-factor phone number at {name} belongs to a company, so that others may read what \
+         is sent there. No codes go to it any more.\n\n\
+         Ask an admin to put your own mobile number in its place. You can't sign in with a code \
+         before.\n"
+    );
+    let subject = format!("{name}: your two-factor phone number has to be replaced");
+    Mail { subject, text: Zeroizing::new(text) }
+}
+
+/// The mail with the code that proves an address (R-13).
+pub fn email_proof_mail(account: &Account, code: &Code) -> Mail {
+    let name = one_line(&account.name);
+    let text = format!(
+        "{} is the code that confirms this address at {name}.\n\n\
+         It confirms the address and does nothing else. Don't share it. If you did not ask for \
+         it, do nothing.\n",
+        code.digits()
+    );
+    Mail { subject: format!("{name}: confirm your address"), text: Zeroizing::new(text) }
+}
+
 /// What a code is for, in words that end a sentence.
 fn words(purpose: Purpose, summary: &str) -> String {
     match purpose {
@@ -168,6 +210,7 @@ mod tests {
             require_for_sensitive_settings: false,
             mandatory: false,
             grace_until: None,
+            owned_numbers_version: 0,
         }
     }
 

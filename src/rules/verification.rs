@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_code_ends_the_challenge_and_clears_the_row_of_wrong_ones() {
+    fn r21_the_right_code_ends_the_challenge_and_clears_the_row_of_wrong_ones() {
         let facts = Facts { member: Member { wrong_in_a_row: 3, ..member() }, ..facts() };
         let decided = guess(CODE, facts, 1);
         assert_eq!(kind(&decided), OutcomeKind::Verified);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_code_costs_one_attempt_and_the_fifth_locks() {
+    fn r22_a_wrong_code_costs_one_attempt_and_the_fifth_locks() {
         for before in 0..5 {
             let mut facts = facts();
             facts.challenge.wrong = before;
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_code_is_wrong_at_the_instant_of_expiry() {
+    fn r40_the_right_code_is_wrong_at_the_instant_of_expiry() {
         assert_eq!(kind(&guess(CODE, facts(), 599)), OutcomeKind::Verified);
         let late = guess(CODE, facts(), 600);
         assert_eq!(kind(&late), OutcomeKind::Expired);
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn five_in_a_row_must_wait_and_a_guess_meanwhile_is_not_compared() {
+    fn r22_five_in_a_row_must_wait_and_a_guess_meanwhile_is_not_compared() {
         let facts = Facts { member: Member { wrong_in_a_row: 4, ..member() }, ..facts() };
         let write = guess("999999", facts.clone(), 0).write.unwrap();
         assert_eq!(write.guess_after, Some(NOW + Duration::seconds(30)));
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hundredth_wrong_code_in_thirty_days_suspends_and_no_further_one_is_compared() {
+    fn r22_the_hundredth_wrong_code_in_thirty_days_suspends_and_no_further_one_is_compared() {
         let past = |count: i64| (0..count).map(|n| NOW - Duration::hours(n * 7 + 25)).collect();
         let last = guess("999999", Facts { wrong: past(99), ..facts() }, 0);
         assert!(last.write.unwrap().suspend);
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fifteenth_of_a_day_is_told() {
+    fn r22_the_fifteenth_of_a_day_is_told() {
         let wrong = (0..14).map(|n| NOW - Duration::minutes(n)).collect();
         let decided = guess("999999", Facts { wrong, ..facts() }, 0);
         let told = decided.effects.iter().any(|effect| {
@@ -357,7 +357,7 @@ mod tests {
         /// The state machine: whatever is guessed and whenever, a challenge ends at most once, and
         /// never more than five guesses are compared.
         #[test]
-        fn a_challenge_ends_once_and_compares_no_more_than_its_limit(
+        fn r22_a_challenge_ends_once_and_compares_no_more_than_its_limit(
             steps in proptest::collection::vec((any::<bool>(), 0_i64..120), 0..40),
         ) {
             let (mut facts, mut seconds, mut compared, mut endings) = (facts(), 0, 0, 0);

@@ -40,6 +40,9 @@ pub async fn sweep(
         (SELECT challenge FROM approval WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
     const REVIEWS: &str = "DELETE FROM review WHERE id IN \
         (SELECT id FROM review WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+    const PROOFS: &str = "DELETE FROM email_proof WHERE (account, member) IN \
+        (SELECT account, member FROM email_proof WHERE expires_at < $1 \
+        ORDER BY expires_at LIMIT $2)";
     const DESTINATIONS: &str = "DELETE FROM destination WHERE destination_index IN \
         (SELECT destination_index FROM destination WHERE used_at < $1 LIMIT $2)";
     const WRONG: &str = "DELETE FROM wrong_guess WHERE ctid IN \
@@ -52,6 +55,7 @@ pub async fn sweep(
         ("challenge", CHALLENGES, retention.challenge),
         ("approval", APPROVALS, retention.challenge),
         ("review", REVIEWS, retention.challenge),
+        ("email_proof", PROOFS, retention.challenge),
         ("destination", DESTINATIONS, retention.recipient),
         ("wrong_guess", WRONG, retention.recipient),
         ("inbox", INBOX, retention.inbox),

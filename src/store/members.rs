@@ -1,8 +1,8 @@
 //! Members.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::{Tx, accounts, activity, challenges, row};
+use super::{Tx, accounts, activity, challenges, owned, row};
 use crate::domain::Timestamp;
 use crate::domain::challenge::Challenge;
 use crate::domain::member::Member;
@@ -87,6 +87,7 @@ pub async fn directory_facts(
     let accounts: Vec<&str> = keys.iter().map(|(account, _)| *account).collect();
     let (of, members): (Vec<&str>, Vec<&str>) =
         keys.iter().filter_map(|(account, member)| member.map(|m| (*account, m))).unzip();
+    owned::keep_still(tx).await?;
     let known_accounts = accounts::lock(tx, &accounts).await?;
     let known_members = lock(tx, &of, &members).await?;
     let mut open = open(tx, &of, &members).await?;
@@ -97,6 +98,8 @@ pub async fn directory_facts(
             member: known_members.get(&key).cloned(),
             open: open.remove(&key).unwrap_or_default(),
             actor: None,
+            owned: HashSet::new(),
+            holders: Vec::new(),
         }
     });
     Ok(facts.collect())

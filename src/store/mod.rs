@@ -8,6 +8,7 @@ mod activity;
 mod approvals;
 mod attempts;
 mod challenges;
+mod email_proofs;
 mod guesses;
 mod inbox;
 mod janitor;
@@ -31,15 +32,17 @@ pub use attempts::{Claim, Settlement, claim, delivery_facts, settle};
 pub use challenges::{
     ChallengeKey, IssueKey, challenge_facts, end, grant, insert, issue_facts, lock_challenges,
 };
+pub use email_proofs::write as write_email_proofs;
 pub use guesses::{verification_facts, write as write_guesses};
 pub use inbox::{Caused, Entry, Known, caused, keep, known};
 pub use janitor::{Retention, sweep as delete_expired};
 pub use members::{actors, directory_facts, put as put_members, write_changes};
 pub use migrate::{check as check_migrations, migrate};
 pub use notices::{
-    claim as claim_notices, insert as insert_notices, notice_facts, settle as settle_notices,
-    subscribers,
+    claim as claim_notices, insert as insert_notices, notice_facts, recipients,
+    settle as settle_notices,
 };
+pub use owned::{among as owned_among, owned_numbers_facts, put as put_owned_numbers};
 pub use pending::{Pending, found as pending_facts, parties};
 pub use resets::{support_facts, write_resets};
 pub use team::{

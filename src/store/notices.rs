@@ -5,18 +5,25 @@ use std::time::Duration;
 use futures_util::try_join;
 use uuid::Uuid;
 
-use super::{Settlement, Tx, accounts, members, row};
+use super::{Settlement, Tx, accounts, email_proofs, members, row};
 use crate::domain::Timestamp;
 use crate::domain::challenge::AttemptState;
 use crate::domain::id::{AccountId, MemberId};
 use crate::fault::Fault;
-use crate::rules::notice::{EventRecordRef, Facts, Notice, Posting, Step};
+use crate::rules::notice::{EventRecordRef, Facts, Notice, NoticeKind, Posting, Recipients, Step};
 
-/// The members of this account who hear of changed numbers, in the order of their ids.
+/// Who may be told of an event about this member: the members of the account who hear of changed
+/// numbers, in the order of their ids, and the member.
 ///
 /// # Errors
 /// As every statement.
-pub async fn subscribers(tx: &Tx<'_>, account: &str) -> Result<Vec<MemberId>, Fault> {
+pub async fn recipients(tx: &Tx<'_>, account: &str, member: &str) -> Result<Recipients, Fault> {
+    let who = members::load(tx, &[account], &[member]).await?;
+    let member_has_address = who.values().any(|member| member.active && member.email.is_some());
+    Ok(Recipients { subscribers: subscribers(tx, account).await?, member_has_address })
+}
+
+async fn subscribers(tx: &Tx<'_>, account: &str) -> Result<Vec<MemberId>, Fault> {
     let sql = format!(
         "SELECT {} FROM member m WHERE m.account = $1 AND m.notify_number_changes ORDER BY m.member",
         row::MEMBER
@@ -37,20 +44,21 @@ pub async fn subscribers(tx: &Tx<'_>, account: &str) -> Result<Vec<MemberId>, Fa
 /// As every statement.
 pub async fn insert(tx: &Tx<'_>, notices: &[&Notice], now: Timestamp) -> Result<(), Fault> {
     const SQL: &str = "INSERT INTO notice (id, account, admin, member, actor, happened_at, \
-        old_number, new_number, state, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
-        'queued', $9) ON CONFLICT (id) DO NOTHING";
+        old_number, new_number, state, created_at, kind) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
+        'queued', $9, $10) ON CONFLICT (id) DO NOTHING";
     for notice in notices {
         let event = &notice.event;
-        let params: [super::Param<'_>; 9] = [
+        let params: [super::Param<'_>; 10] = [
             &notice.id,
             &event.account.as_str(),
-            &notice.admin.as_str(),
+            &notice.recipient.as_str(),
             &event.member.as_str(),
             &event.actor.as_str(),
             &event.at,
             &event.old_number,
             &event.new_number,
             &now,
+            &notice.kind.label(),
         ];
         tx.execute(SQL, &params).await?;
     }
@@ -63,7 +71,7 @@ pub async fn insert(tx: &Tx<'_>, notices: &[&Notice], now: Timestamp) -> Result<
 /// As every statement.
 pub async fn notice_facts(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Option<Facts>>, Fault> {
     const SQL: &str = "SELECT id, account, admin, member, actor, happened_at, old_number, \
-        new_number, state, tries, lease_until FROM notice WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+        new_number, state, tries, lease_until, kind FROM notice WHERE id = ANY($1) ORDER BY id FOR UPDATE";
     let notices = tx
         .rows(SQL, &[&ids])
         .await?
@@ -71,7 +79,8 @@ pub async fn notice_facts(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Option<Facts>
         .map(|r| {
             Ok(Notice {
                 id: row::get(r, 0)?,
-                admin: row::id(r, 2, MemberId::parse)?,
+                kind: row::word(r, 11, NoticeKind::parse)?,
+                recipient: row::id(r, 2, MemberId::parse)?,
                 event: EventRecordRef {
                     account: row::id(r, 1, AccountId::parse)?,
                     member: row::id(r, 3, MemberId::parse)?,
@@ -87,15 +96,20 @@ pub async fn notice_facts(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Option<Facts>
         })
         .collect::<Result<Vec<_>, Fault>>()?;
     let of: Vec<&str> = notices.iter().map(|n| n.event.account.as_str()).collect();
-    let admins: Vec<&str> = notices.iter().map(|n| n.admin.as_str()).collect();
-    let (known, admins) = try_join!(accounts::load(tx, &of), members::load(tx, &of, &admins))?;
+    let names: Vec<&str> = notices.iter().map(|n| n.recipient.as_str()).collect();
+    let (known, recipients, proofs) = try_join!(
+        accounts::load(tx, &of),
+        members::load(tx, &of, &names),
+        email_proofs::load(tx, &of, &names)
+    )?;
     let facts = ids.iter().map(|id| {
         let notice = notices.iter().find(|notice| notice.id == *id)?;
-        let key = (notice.event.account.to_string(), notice.admin.to_string());
+        let key = (notice.event.account.to_string(), notice.recipient.to_string());
         Some(Facts {
             notice: notice.clone(),
             account: known.get(&key.0)?.0.clone(),
-            admin: admins.get(&key)?.clone(),
+            recipient: recipients.get(&key)?.clone(),
+            proof: proofs.get(&key).cloned(),
         })
     });
     Ok(facts.collect())

@@ -6,7 +6,7 @@ use futures_util::try_join;
 use uuid::Uuid;
 
 use super::challenges::{Numbers, lock_challenges, lock_numbers, sends_window, wrong_window};
-use super::{Tx, accounts, members, owned, row};
+use super::{Tx, accounts, email_proofs, members, owned, row};
 use crate::domain::account::Account;
 use crate::domain::challenge::Challenge;
 use crate::domain::member::Member;
@@ -59,10 +59,17 @@ pub async fn found(
     let numbers = lock_numbers(tx, Numbers::Given(&to), sends_window(policy)).await?;
     let last = last_ids(tx, pending).await?;
     let ids: Vec<Uuid> = last.iter().flatten().copied().chain(proofs).collect();
-    let (challenges, owned, wrong) = try_join!(
+    let with_proof = |p: &&Pending<'_>| p.wanted.email_proof;
+    let (proof_of, proof_names): (Vec<&str>, Vec<&str>) = pending
+        .iter()
+        .filter(with_proof)
+        .map(|p| (p.member.account.as_str(), p.member.id.as_str()))
+        .unzip();
+    let (challenges, owned, wrong, email_proofs) = try_join!(
         lock_challenges(tx, &ids),
         owned::among(tx, &bind),
-        super::guesses::wrong(tx, &of, &names, wrong_window(policy))
+        super::guesses::wrong(tx, &of, &names, wrong_window(policy)),
+        email_proofs::load(tx, &proof_of, &proof_names)
     )?;
     let found = pending.iter().zip(last).map(|(Pending { member, wanted }, last)| {
         let own = |challenge: &&Challenge| {
@@ -76,6 +83,7 @@ pub async fn found(
             number: wanted.to.as_ref().and_then(number).unwrap_or_default(),
             owned: wanted.bind.as_ref().is_some_and(|index| owned.contains(index)),
             proof: proof.cloned(),
+            email_proof: email_proofs.get(&members::key(member)).cloned(),
         }
     });
     Ok(found.collect())

@@ -30,7 +30,8 @@ pub(super) const MEMBER: &str = "m.account, m.member, m.version, m.active, m.rol
 pub(super) const MEMBER_COLUMNS: usize = 26;
 
 pub(super) const ACCOUNT: &str = "a.account, a.app, a.name, a.origin, a.country, a.countries, a.email_fallback, a.version, \
-     a.sensitive_settings, a.require_for_sensitive_settings, a.mandatory, a.grace_until";
+     a.sensitive_settings, a.require_for_sensitive_settings, a.mandatory, a.owned_numbers_version, \
+     a.grace_until";
 
 pub(super) fn foreign(what: &str) -> Fault {
     Fault::Permanent(format!("the database holds a {what} that this version does not know"))
@@ -138,7 +139,8 @@ pub(super) fn account(row: &Row) -> Result<(Account, i64), Fault> {
             .collect(),
         require_for_sensitive_settings: get(row, 9)?,
         mandatory: get(row, 10)?,
-        grace_until: get(row, 11)?,
+        owned_numbers_version: get(row, 11)?,
+        grace_until: get(row, 12)?,
     };
     Ok((account, get(row, 7)?))
 }

@@ -13,6 +13,7 @@ use stepup::message::{
 };
 use stepup::rules::{code_generation, directory, settings, support, team};
 
+mod factor;
 mod live;
 mod stage;
 
@@ -56,9 +57,15 @@ fn examples() -> Vec<Example> {
 fn read<M: Message>(key: &str, user: &str, body: &Value) -> Result<Decoded<M>, Rejected> {
     let keys = Keyring::for_tests();
     let mut body = body.clone();
-    for value in body.as_object_mut().unwrap().values_mut() {
+    let seal = |value: &mut Value| {
         if let Some(clear) = value.as_str().and_then(|text| text.strip_prefix("SEALED:")) {
             *value = Value::String(keys.public().seal(clear.as_bytes()));
+        }
+    };
+    for value in body.as_object_mut().unwrap().values_mut() {
+        match value {
+            Value::Array(list) => list.iter_mut().for_each(seal),
+            one => seal(one),
         }
     }
     let apps = BTreeMap::from([("demo".to_owned(), AppName::parse("demo").unwrap())]);

@@ -21,6 +21,7 @@ mod flows;
 mod hostile;
 mod kills;
 mod operate;
+mod rules_named;
 mod runtime;
 mod store;
 mod support;

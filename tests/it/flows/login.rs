@@ -2,6 +2,10 @@
 
 use reqwest::Method;
 use serde_json::json;
+use stepup::broker::Publisher;
+use stepup::domain::id::ChallengeId;
+use stepup::message::Command;
+use uuid::Uuid;
 
 use super::{PHONE, PHONE_PLACE, challenge, events, seconds, world};
 use crate::support::PATIENCE;
@@ -171,5 +175,33 @@ async fn r30_a_refused_sms_without_an_email_backup_ends_the_challenge_as_undeliv
     let id = challenge(&world.login("acme", "ada", "l1").await);
     world.until(&events("challenge.undeliverable"), 1, PATIENCE).await;
     assert_eq!(world.verify("acme", &id, "123456").await.1["outcome"], "undeliverable");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r111_a_login_does_not_wait_behind_bulk_work_that_is_stuck() {
+    let world = world().await;
+    world.register("acme", "ada", PHONE, None).await;
+    world.register("acme", "bob", "+12025550177", None).await;
+    let stuck = challenge(&world.login("acme", "ada", "l1").await);
+    world.drain().await;
+    // Somebody sits on the row that the bulk work is about.
+    let (client, connection) =
+        tokio_postgres::connect(&world.database, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute("BEGIN; SELECT 1 FROM challenge FOR UPDATE").await.unwrap();
+    let broker = world.broker();
+    let command = Command::Expire { challenge: ChallengeId(stuck.parse().unwrap()) };
+    let commands: Vec<_> =
+        (0..20).map(|_| command.outgoing(Uuid::from_u128(rand::random()))).collect();
+    Publisher::open(&broker).await.unwrap().publish_all(&commands, &[]).await.unwrap();
+    let id = challenge(&world.login("acme", "bob", "l1").await);
+    let code = world.code("/phones/+12025550177", 0).await;
+    assert_eq!(world.verify("acme", &id, &code).await.0, 200);
+    let handled = "SELECT count(*) FROM inbox WHERE label = 'not_due'";
+    assert_eq!(world.count(handled).await, 0, "the bulk work was not stuck");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    world.until(handled, 20, PATIENCE).await;
+    broker.close().await;
     world.end().await;
 }

@@ -1,0 +1,184 @@
+//! Two transactions about the same thing: the later one waits, and then judges what it finds; and
+//! whoever judged stale facts writes nothing.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use stepup::fault::Fault;
+use stepup::rules::delivery::Step;
+use stepup::store;
+use tokio::time::timeout;
+
+use super::desk::{CLAIM, Desk, Judged, SMS};
+
+/// Long enough to have come through if nothing stood in the way.
+const A_WHILE: Duration = Duration::from_millis(200);
+
+fn is_stale(fault: &Fault) -> bool {
+    matches!(fault, Fault::Transient(why) if why.contains("as judged"))
+}
+
+/// Has `second` wait while `first` is open, then commits `first` and brings what `second` found.
+async fn after<T>(first: Judged<'_>, second: impl Future<Output = T>) -> T {
+    let mut second = std::pin::pin!(second);
+    assert!(timeout(A_WHILE, second.as_mut()).await.is_err(), "it did not wait");
+    first.tx.commit().await.unwrap();
+    second.await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r21_of_two_right_guesses_at_once_the_second_waits_and_finds_the_code_used() {
+    let desk = Desk::open().await;
+    let (id, code) = desk.issue("ada", "l1").await;
+    let (mut a, mut b) = (desk.client().await, desk.client().await);
+    let first = desk.guess(&mut a, id, &code).await;
+    assert_eq!(first.outcome(), "verified");
+    let second = after(first, desk.guess(&mut b, id, &code)).await;
+    assert_eq!(second.outcome(), "already_used");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r22_a_guess_that_was_judged_on_stale_facts_counts_nothing() {
+    let desk = Desk::open().await;
+    let (id, _) = desk.issue("ada", "l1").await;
+    let mut client = desk.client().await;
+    let Judged { tx, guess, .. } = desk.guess(&mut client, id, "wrong").await;
+    let write = guess.unwrap();
+    tx.commit().await.unwrap();
+    // The same judgement once more, and twice in one batch.
+    for writes in [vec![&write], vec![&write, &write]] {
+        let tx = client.begin().await.unwrap();
+        assert!(matches!(
+            store::write_guesses(&tx, &writes, write.now).await,
+            Err(Fault::Transient(_))
+        ));
+    }
+    assert_eq!(desk.database.count("SELECT count(*) FROM wrong_guess").await, 1);
+    assert_eq!(desk.database.count("SELECT wrong::bigint FROM challenge").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r17_r54_two_logins_for_one_number_at_once_share_its_timer() {
+    let desk = Desk::open().await;
+    // Two members, so that nothing but the number is common to them.
+    desk.member("bob", json!({ "version": 1, "phone": SMS, "two_factor": true })).await;
+    let (mut a, mut b) = (desk.client().await, desk.client().await);
+    let first = desk.login(&mut a, "ada", "l1").await;
+    assert!(first.causes("sms.send"));
+    let second = after(first, desk.login(&mut b, "bob", "l1")).await;
+    assert_eq!(second.outcome(), "open");
+    assert!(!second.causes("sms.send"), "it waits for the number's timer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r45_two_requests_for_one_pending_login_at_once_open_one_challenge() {
+    let desk = Desk::open().await;
+    let (mut a, mut b) = (desk.client().await, desk.client().await);
+    let first = desk.login(&mut a, "ada", "l1").await;
+    let id = first.challenge();
+    let second = after(first, desk.login(&mut b, "ada", "l1")).await;
+    assert_eq!(second.challenge(), id);
+    second.tx.commit().await.unwrap();
+    assert_eq!(desk.database.count("SELECT count(*) FROM challenge").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r16_of_two_resends_at_once_one_is_granted() {
+    let desk = Desk::open().await;
+    let (id, _) = desk.issue("ada", "l1").await;
+    desk.database.jump(Duration::from_secs(60)).await;
+    let (mut a, mut b) = (desk.client().await, desk.client().await);
+    let first = desk.resend(&mut a, id).await;
+    assert_eq!(first.outcome(), "resent");
+    let second = after(first, desk.resend(&mut b, id)).await;
+    assert_eq!(second.outcome(), "cooldown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r25_of_two_claims_of_one_send_at_once_one_calls_and_a_stale_one_cannot() {
+    let desk = Desk::open().await;
+    let (id, _) = desk.issue("ada", "l1").await;
+    let (mut a, mut b) = (desk.client().await, desk.client().await);
+    let (tx, first) = desk.sms(&mut a, id).await;
+    assert!(matches!(first.step, Step::Call(_)));
+    store::claim(&tx, &[&first], CLAIM).await.unwrap();
+    let mut second = std::pin::pin!(desk.sms(&mut b, id));
+    assert!(timeout(A_WHILE, second.as_mut()).await.is_err(), "it did not wait");
+    tx.commit().await.unwrap();
+    let (tx, second) = second.await;
+    assert!(matches!(second.step, Step::Leased));
+    // What was judged before the other's claim cannot be claimed after it.
+    assert!(is_stale(&store::claim(&tx, &[&first], CLAIM).await.unwrap_err()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r32_r44_no_send_is_claimed_once_the_end_of_the_challenge_is_committed() {
+    let desk = Desk::open().await;
+    let (id, code) = desk.issue("ada", "l1").await;
+    let (mut a, mut b) = (desk.client().await, desk.client().await);
+    let first = desk.guess(&mut a, id, &code).await;
+    let (_tx, dispatch) = after(first, desk.sms(&mut b, id)).await;
+    assert!(matches!(dispatch.step, Step::Skip("challenge_ended")));
+
+    desk.database.jump(Duration::from_secs(3600)).await;
+    let (id, _) = desk.issue("ada", "l2").await;
+    let gone = json!({ "version": 2, "phone": SMS, "two_factor": true, "active": false });
+    let first = desk.put(&mut a, "ada", gone).await;
+    let mut other = desk.client().await;
+    let (_tx, dispatch) = after(first, desk.sms(&mut other, id)).await;
+    assert!(matches!(dispatch.step, Step::Skip("challenge_ended")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r10_r40_a_challenge_that_has_ended_never_changes() {
+    let desk = Desk::open().await;
+    let (id, code) = desk.issue("ada", "l1").await;
+    let mut client = desk.client().await;
+    let Judged { tx, guess, .. } = desk.guess(&mut client, id, &code).await;
+    let ending = guess.unwrap().ending.unwrap();
+    tx.commit().await.unwrap();
+    let row = "SELECT count(*) FROM challenge WHERE state = 'verified'";
+    for _ in 0..2 {
+        let tx = client.begin().await.unwrap();
+        assert!(is_stale(&store::end(&tx, &[&ending]).await.unwrap_err()));
+    }
+    assert_eq!(desk.database.count(row).await, 1);
+    assert_eq!(desk.resend(&mut client, id).await.outcome(), "already_used");
+    let gone = json!({ "version": 2, "phone": SMS, "two_factor": false });
+    desk.put(&mut client, "ada", gone).await.tx.commit().await.unwrap();
+    assert_eq!(desk.database.count(row).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_keeps_to_the_locking_order_meets_no_deadlock() {
+    let desk = Desk::open().await;
+    desk.member("bob", json!({ "version": 1, "phone": SMS, "two_factor": true })).await;
+    let (one, code) = desk.issue("ada", "l1").await;
+    let (two, _) = desk.issue("bob", "l1").await;
+    let rounds = (0..8_i64).map(|n| {
+        let (desk, code) = (&desk, &code);
+        async move {
+            let (name, id) = if n % 2 == 0 { ("ada", one) } else { ("bob", two) };
+            let mut client = desk.client().await;
+            for version in 0..5 {
+                let put = json!({ "version": 100 * version + n, "phone": SMS, "two_factor": true });
+                desk.put(&mut client, name, put).await.tx.commit().await.unwrap();
+                desk.guess(&mut client, id, "wrong").await.tx.commit().await.unwrap();
+                desk.login(&mut client, name, &format!("n{version}"))
+                    .await
+                    .tx
+                    .commit()
+                    .await
+                    .unwrap();
+                desk.resend(&mut client, id).await.tx.commit().await.unwrap();
+                let (tx, dispatch) = desk.sms(&mut client, id).await;
+                store::claim(&tx, &[&dispatch], CLAIM).await.unwrap();
+                tx.commit().await.unwrap();
+            }
+            desk.guess(&mut client, id, code).await.tx.commit().await.unwrap();
+        }
+    });
+    // Each of these statements would say so.
+    join_all(rounds).await;
+}
