@@ -5,12 +5,16 @@ ALTER TABLE account ADD COLUMN grace_until timestamptz;
 
 -- Whether 2FA was turned on by the mandate, and so goes with it; until when it is not enforced for
 -- this member; when the number last changed or support reset the factor, which holds sensitive
--- settings for a while; when support reset it, until the member has enrolled again.
+-- settings for a while; when support reset it, until the member has enrolled again; when the address
+-- was proved in order to enrol; the address before the present one, sealed, and since when.
 ALTER TABLE member
     ADD COLUMN factor_by_mandate boolean NOT NULL DEFAULT false,
     ADD COLUMN grace_until timestamptz,
     ADD COLUMN factor_changed_at timestamptz,
     ADD COLUMN reset_at timestamptz,
+    ADD COLUMN email_proved_at timestamptz,
+    ADD COLUMN email_before bytea,
+    ADD COLUMN email_changed_at timestamptz,
     ADD CONSTRAINT member_mandate_check CHECK (two_factor OR NOT factor_by_mandate);
 
 ALTER TABLE challenge
@@ -79,6 +83,7 @@ CREATE TABLE reset (
 CREATE UNIQUE INDEX reset_open ON reset (account, member) WHERE ended_at IS NULL;
 CREATE INDEX reset_due_at ON reset (due_at) WHERE due_at IS NOT NULL;
 
+ALTER TABLE notice ADD COLUMN to_before boolean NOT NULL DEFAULT false;
 ALTER TABLE notice DROP CONSTRAINT notice_kind_check, ADD CONSTRAINT notice_kind_check
     CHECK (kind IN ('number_changed', 'own_number_changed', 'own_number_owned', 'email_proof',
         'own_factor_enabled', 'own_factor_disabled', 'own_reset_approved', 'own_reset_done',

@@ -118,7 +118,17 @@ pub const WORK_QUEUES: [WorkQueue; 14] = [
     WorkQueue { name: "audit.bulk", routes: &[(Exchange::Events, &["#"])] },
     WorkQueue {
         name: "notification.notices",
-        routes: &[(Exchange::Events, &["*.member.phone_changed", "*.member.number_owned"])],
+        routes: &[(
+            Exchange::Events,
+            &[
+                "*.member.phone_changed",
+                "*.member.number_owned",
+                "*.factor.enabled",
+                "*.factor.disabled",
+                "*.factor.reset",
+                "*.reset.approved",
+            ],
+        )],
     },
     WorkQueue { name: UNROUTABLE, routes: &[] },
 ];

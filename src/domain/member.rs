@@ -6,6 +6,7 @@ use super::id::{AccountId, MemberId};
 use super::keys::{Keyring, Place};
 use super::phone::{Country, PhoneNumber};
 use super::{Chance, Timestamp};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 words! {
@@ -74,6 +75,12 @@ pub struct Member {
     pub factor_changed_at: Option<Timestamp>,
     /// When support reset the factor, until the member has enrolled again.
     pub reset_at: Option<Timestamp>,
+    /// When the address was last proved in order to bind a number.
+    pub email_proved_at: Option<Timestamp>,
+    /// The address before the present one, sealed: it hears of changes for a while.
+    pub email_before: Option<Vec<u8>>,
+    /// Since when the address is another.
+    pub email_changed_at: Option<Timestamp>,
     /// Wrong codes in a row.
     pub wrong_in_a_row: i32,
     /// No guess is compared before this moment.
@@ -107,6 +114,9 @@ impl Member {
             grace_until: None,
             factor_changed_at: None,
             reset_at: None,
+            email_proved_at: None,
+            email_before: None,
+            email_changed_at: None,
             wrong_in_a_row: 0,
             guess_after: None,
             suspended_at: None,
@@ -183,6 +193,26 @@ impl Member {
     /// Whether an SMS with a code can reach the member, as far as is known.
     pub fn has_usable_phone(&self) -> bool {
         self.phone.is_some() && self.phone_textable && self.phone_owned_at.is_none()
+    }
+
+    /// Whether the member has to bind a number before logging in: 2FA is on by a mandate, or
+    /// support has reset it, and there is no usable number.
+    pub fn must_enrol(&self, mandatory: bool) -> bool {
+        let by_mandate = self.factor_by_mandate || (mandatory && !self.two_factor);
+        (by_mandate || self.reset_at.is_some()) && !self.has_usable_phone()
+    }
+
+    /// The address before the present one, if it has changed within `window`. It hears of what
+    /// happens to the factor, too, so that who has taken over an account cannot hide it.
+    pub fn email_before_in_clear(
+        &self,
+        window: Duration,
+        keys: &Keyring,
+        now: Timestamp,
+    ) -> Option<Zeroizing<String>> {
+        self.email_changed_at.filter(|at| now < *at + window)?;
+        let bytes = keys.open(&self.place("email"), self.email_before.as_deref()?).ok()?;
+        std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
     }
 
     /// Whether the member hears of changed numbers: only a primary admin with an address does.

@@ -266,6 +266,9 @@ pub struct EventRecord {
     /// Who made a change.
     #[serde(default)]
     pub actor: Option<MemberId>,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// The number before a change, masked.
     #[serde(default)]
     pub old_number: Option<String>,

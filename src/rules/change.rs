@@ -73,9 +73,18 @@ pub fn change(
     let mut effects: Vec<Effect> = Vec::new();
     let mut endings = Vec::new();
     let index = |member: &Member| member.phone.as_ref().map(|phone| phone.index.clone());
-    let moved = before.filter(|known| known.phone.is_some() && index(known) != index(&after));
+    // A first number is no change, unless 2FA is on already: then it is what codes go to from now on.
+    let had = |known: &Member| known.phone.is_some() || known.two_factor;
+    let moved = before.filter(|known| had(known) && index(known) != index(&after));
     if moved.is_some() {
         after.factor_changed_at = Some(now);
+    }
+    if let Some(known) = before.and_then(|known| known.email.as_ref())
+        && after.email.as_ref().is_none_or(|email| email.index != known.index)
+    {
+        after.email_before = Some(known.sealed.clone());
+        after.email_changed_at = Some(now);
+        after.email_proved_at = None;
     }
     after.factor_by_mandate &= after.two_factor;
     let after = after;
@@ -157,7 +166,10 @@ pub fn voided(challenge: &Challenge, member: &Member, mandatory: bool) -> Option
         Some(CancelReason::MemberDeactivated)
     } else if purpose.factor_must_be() == Some(true) && !member.two_factor && !mandatory {
         Some(CancelReason::FactorDisabled)
-    } else if purpose.factor_must_be() == Some(false) && member.two_factor {
+    } else if purpose.factor_must_be() == Some(false)
+        && member.two_factor
+        && !member.must_enrol(mandatory)
+    {
         Some(CancelReason::FactorEnabled)
     } else if !same_target {
         Some(CancelReason::TargetChanged)

@@ -54,7 +54,15 @@ fn enrolment(
     ctx: &mut Ctx<'_>,
 ) -> Decided<Write> {
     let member = &facts.issue.member;
-    if member.two_factor {
+    if member.must_enrol(facts.issue.account.mandatory) {
+        // not signed in yet, so the address speaks for the person.
+        let good = |at| ctx.now < at + rules.policy.challenge_life;
+        if member.email.is_none() {
+            return Decided::answer(Outcome::new(OutcomeKind::ContactAdmin));
+        } else if !member.email_proved_at.is_some_and(good) {
+            return Decided::answer(Outcome::new(OutcomeKind::EnrolmentRequired));
+        }
+    } else if member.two_factor {
         return Decided::answer(Outcome::new(OutcomeKind::AlreadyEnabled));
     }
     if !matches!(ask, Ask::StartEnrolment(_)) {

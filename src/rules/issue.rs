@@ -111,7 +111,7 @@ pub fn decide(
     if by_mandate && enrol_by.is_some() {
         return Decided::answer(Outcome { enrol_by, ..Outcome::new(OutcomeKind::NotRequired) });
     }
-    if (by_mandate || member.reset_at.is_some()) && !member.has_usable_phone() {
+    if member.must_enrol(account.mandatory) {
         return refuse(&demand, true, Outcome::new(to_enrol(member)));
     }
     open(&demand, facts, rules, ctx)

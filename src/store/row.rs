@@ -24,10 +24,11 @@ pub(super) const MEMBER: &str = "m.account, m.member, m.version, m.active, m.rol
     m.phone, m.phone_index, m.phone_prefix_index, m.phone_country, m.phone_textable, \
     m.phone_verified_at, m.email, m.email_index, m.email_verified, m.two_factor, m.email_backup, \
     m.notify_number_changes, m.wrong_in_a_row, m.guess_after, m.suspended_at, m.phone_owned_at, \
-    m.factor_by_mandate, m.grace_until, m.factor_changed_at, m.reset_at";
+    m.factor_by_mandate, m.grace_until, m.factor_changed_at, m.reset_at, m.email_proved_at, \
+    m.email_before, m.email_changed_at";
 
 /// How many columns [`MEMBER`] has: what a statement selects besides comes behind them.
-pub(super) const MEMBER_COLUMNS: usize = 26;
+pub(super) const MEMBER_COLUMNS: usize = 29;
 
 pub(super) const ACCOUNT: &str = "a.account, a.app, a.name, a.origin, a.country, a.countries, a.email_fallback, a.version, \
      a.sensitive_settings, a.require_for_sensitive_settings, a.mandatory, a.owned_numbers_version, \
@@ -118,6 +119,9 @@ pub(super) fn member(row: &Row) -> Result<Member, Fault> {
         grace_until: get(row, 23)?,
         factor_changed_at: get(row, 24)?,
         reset_at: get(row, 25)?,
+        email_proved_at: get(row, 26)?,
+        email_before: get(row, 27)?,
+        email_changed_at: get(row, 28)?,
     })
 }
 

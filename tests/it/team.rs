@@ -415,3 +415,203 @@ async fn r80_r82_r83_an_admin_turns_2fa_on_and_with_a_code_off_for_one_member() 
     assert_eq!(outcome(&post(&world, "acme/members/ada/admin/enable", by).await), "not_found");
     world.end().await;
 }
+
+/// Proves the address with the code of the newest mail.
+async fn prove_email(world: &World, member: &str, address: &str) {
+    let path = format!("acme/members/{member}/email");
+    let mailed = post(world, &path, json!({})).await;
+    assert_eq!(outcome(&mailed), "code_mailed", "{mailed}");
+    world.drain().await;
+    let place = format!("/mailboxes/{address}");
+    let code = world.code(&place, world.arrived(&place).await - 1).await;
+    let confirmed = post(world, &format!("{path}/confirm"), json!({ "guess": code })).await;
+    assert_eq!(outcome(&confirmed), "stored", "{confirmed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r75_r76_under_a_mandate_a_number_is_bound_by_the_address_and_only_then_a_login() {
+    let world = world().await;
+    let address = "bare@acme.example";
+    put(&world, "bare", json!({ "email": address, "email_verified": true })).await;
+    let review = reviewed(&world).await;
+    mandate(&world, &review, json!({ "acknowledged": ["bare"] })).await;
+    applied(&world).await;
+    assert_eq!(outcome(&world.login("acme", "bare", "l1").await), "enrolment_required");
+    let send = json!({ "phone": "+12025550177" });
+    let unproved = post(&world, "acme/members/bare/enrolment/send", send.clone()).await;
+    assert_eq!(outcome(&unproved), "enrolment_required", "R-76: also a confirmed address");
+    prove_email(&world, "bare", address).await;
+    assert_eq!(outcome(&world.login("acme", "bare", "l2").await), "enrolment_required", "R-36");
+    let open = post(&world, "acme/members/bare/enrolment/send", send.clone()).await;
+    assert_eq!((outcome(&open), &open["purpose"]), ("open", &json!("enrolment")), "{open}");
+    let code = world.code("/phones/+12025550177", 0).await;
+    let (status, _) = world.verify("acme", open["challenge"].as_str().unwrap(), &code).await;
+    assert_eq!(status, 200);
+    world.advance(A_MINUTE).await;
+    assert_eq!(world.login("acme", "bare", "l3").await["destination"], "•••77");
+    let again = post(&world, "acme/members/bare/enrolment/send", send).await;
+    assert_eq!(outcome(&again), "already_enabled", "it binds a first number and no other");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r102_r103_r104_r105_support_resets_a_lost_number_by_two_people_after_a_hold() {
+    let world = world().await;
+    let (phone, address) = ("+12025550141", "ada@acme.example");
+    put(
+        &world,
+        "ada",
+        json!({ "phone": phone, "two_factor": true, "email": "old@acme.example",
+        "email_verified": true }),
+    )
+    .await;
+    let moved = json!({ "version": 2, "email": address, "email_verified": true });
+    world.put_member("acme", "ada", moved).await;
+    let boss = json!({ "version": 2, "role": "primary_admin", "notify_number_changes": true });
+    world.put_member("acme", "boss", boss).await;
+    world.execute("UPDATE member SET suspended_at = stepup_now() WHERE member = 'ada'").await;
+    world
+        .execute(
+            "INSERT INTO wrong_guess SELECT 'acme', 'ada', stepup_now(), gen_random_uuid() \
+            FROM generate_series(1, 100)",
+        )
+        .await;
+    assert_eq!(outcome(&world.login("acme", "ada", "l1").await), "suspended");
+    let by = |reason: &str| json!({ "requested_by": "sue", "reason": reason });
+    let asked = post(&world, "acme/members/ada/resets", by("phone stolen")).await;
+    assert_eq!(outcome(&asked), "recorded", "{asked}");
+    let again = post(&world, "acme/members/ada/resets", by("once more")).await;
+    assert_eq!(again["reset"], asked["reset"], "one at a time");
+    let id = asked["reset"].as_str().unwrap();
+    let approve = |by: &str| json!({ "approved_by": by });
+    let path = format!("acme/resets/{id}/approve");
+    assert_eq!(outcome(&post(&world, &path, approve("sue")).await), "forbidden", "R-104");
+    let foreign = post(&world, &format!("globex/resets/{id}/approve"), approve("tom")).await;
+    assert_eq!(outcome(&foreign), "not_found");
+    let approved = post(&world, &path, approve("tom")).await;
+    assert!(approved["due_at"].is_string(), "{approved}");
+    // The member, at both addresses, and the subscribed admin hear of it in time.
+    world.drain().await;
+    for mailbox in [address, "old@acme.example", "boss@acme.example"] {
+        assert_eq!(world.arrived(&format!("/mailboxes/{mailbox}")).await, 1, "R-105: {mailbox}");
+    }
+    // Stopped by the member; then it takes two people again.
+    let stop = json!({ "actor": "ada" });
+    let cancelled = post(&world, &format!("acme/resets/{id}/cancel"), stop).await;
+    assert_eq!(outcome(&cancelled), "recorded");
+    world.advance(DAY).await;
+    assert_eq!(rows(&world, "member WHERE member = 'ada' AND phone IS NOT NULL").await, 1);
+    let asked = post(&world, "acme/members/ada/resets", by("really stolen")).await;
+    let id = asked["reset"].as_str().unwrap();
+    post(&world, &format!("acme/resets/{id}/approve"), approve("tom")).await;
+    world.advance(DAY).await;
+    assert_eq!(rows(&world, "reset WHERE state = 'done'").await, 1);
+    assert_eq!(
+        rows(&world, "member WHERE member = 'ada' AND phone IS NULL AND two_factor").await,
+        1
+    );
+    let row = "activity WHERE action = 'factor_reset' AND origin = 'support' AND actor = 'tom'";
+    assert_eq!(rows(&world, row).await, 1);
+    world.until("SELECT count(*) FROM trail WHERE kind = 'factor.reset'", 1, PATIENCE).await;
+
+    assert_eq!(outcome(&world.login("acme", "ada", "l2").await), "enrolment_required");
+    prove_email(&world, "ada", address).await;
+    let send = json!({ "phone": "+12025550142" });
+    let open = post(&world, "acme/members/ada/enrolment/send", send).await;
+    let code = world.code("/phones/+12025550142", 0).await;
+    let challenge = open["challenge"].as_str().unwrap_or_else(|| panic!("{open}"));
+    assert_eq!(world.verify("acme", challenge, &code).await.0, 200);
+    world.advance(A_MINUTE).await;
+    assert_eq!(outcome(&world.login("acme", "ada", "l3").await), "open", "suspended no longer");
+    let change = json!({ "change": "c1", "setting": "bank_account", "before": "DE-1",
+        "after": "DE-2", "summary": "payouts to DE-2" });
+    let held = post(&world, "acme/members/ada/settings", change.clone()).await;
+    assert_eq!(outcome(&held), "cooling_off", "R-105: {held}");
+    assert!(held["retry_after"].as_u64().is_some_and(|left| left > 2 * 86400), "{held}");
+    world.advance(DAY * 3).await;
+    assert_eq!(outcome(&post(&world, "acme/members/ada/settings", change).await), "open");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r86_a_role_that_is_taken_away_while_mails_are_queued_gets_none() {
+    let mut world =
+        world_of(&[vec!["ingress"], vec!["work", "support", "directory", "audit", "notification"]])
+            .await;
+    put(&world, "ada", json!({ "phone": "+12025550141", "two_factor": true })).await;
+    let boss = json!({ "version": 2, "role": "primary_admin", "notify_number_changes": true });
+    world.put_member("acme", "boss", boss).await;
+    let asked =
+        post(&world, "acme/members/ada/resets", json!({ "requested_by": "sue", "reason": "lost" }))
+            .await;
+    let path = format!("acme/resets/{}/approve", asked["reset"].as_str().unwrap());
+    post(&world, &path, json!({ "approved_by": "tom" })).await;
+    world.until("SELECT count(*) FROM notice WHERE admin = 'boss'", 1, PATIENCE).await;
+    world.put_member("acme", "boss", json!({ "version": 3, "role": "admin" })).await;
+    world.begin(vec!["work", "notice-delivery"]);
+    let skipped =
+        "SELECT count(*) FROM notice WHERE state = 'skipped' AND answer = 'not_subscribed'";
+    world.until(skipped, 1, PATIENCE).await;
+    assert_eq!(world.arrived("/mailboxes/boss@acme.example").await, 0);
+    world.end().await;
+}
+
+/// Members of the enable-for-all that is killed over and over.
+const MANY: i64 = 2000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r69_r109_twenty_kills_during_an_enable_for_all_leave_no_half_state() {
+    let rest = [
+        "work",
+        "code-generation",
+        "verification",
+        "team",
+        "sms-delivery",
+        "email-fallback",
+        "audit",
+        "notification",
+        "notice-delivery",
+        "timers",
+    ];
+    let mut world =
+        world_of(&[vec!["ingress"], vec!["work", "team-batch", "directory"], rest.to_vec()]).await;
+    world
+        .execute(&format!(
+            "INSERT INTO member (account, member, version, active, role, locale, phone, phone_index,
+                phone_country, phone_textable, email_verified, two_factor, email_backup,
+                notify_number_changes, changed_at)
+             SELECT 'acme', 'm' || lpad(g::text, 5, '0'), 1, true, 'member', 'en', '\\x00',
+                sha256(g::text::bytea), 'US', true, false, g % 10 = 0, false, false, stepup_now()
+             FROM generate_series(1, {MANY}) g"
+        ))
+        .await;
+    let review = reviewed(&world).await;
+    let enabled = mandate(&world, &review, json!({})).await;
+    assert_eq!(outcome(&enabled), "stored", "{enabled}");
+    for kill in 0..20 {
+        // 0 is the sim, 1 the ingress; the killed one moves to the end, the other takes its place.
+        let at = if kill == 0 { 2 } else { 3 };
+        world.kill(at);
+        if kill == 0 {
+            assert_eq!(rows(&world, "mandate WHERE done_at IS NULL").await, 1, "too late to kill");
+        }
+        let pause = 30 + 40 * (kill % 5);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    applied(&world).await;
+    let own = MANY / 10;
+    let bound = MANY - own;
+    assert_eq!(rows(&world, "member WHERE two_factor").await, MANY + 1);
+    assert_eq!(rows(&world, "member WHERE factor_by_mandate").await, bound, "R-71");
+    let row = "activity WHERE action = 'two_factor_enabled' AND origin = 'mandate'";
+    assert_eq!(rows(&world, row).await, bound, "R-69: a row each");
+    let distinct = format!("SELECT count(DISTINCT member) FROM {row}");
+    assert_eq!(world.count(&distinct).await, bound, "and no second one");
+    let told =
+        "SELECT count(*) FROM trail WHERE kind = 'factor.enabled' AND body->>'reason' = 'mandate'";
+    world.until(told, bound, PATIENCE).await;
+    world.until("SELECT count(*) FROM trail WHERE kind = 'mandate.applied'", 1, PATIENCE).await;
+    assert_eq!(rows(&world, &format!("mandate WHERE changed = {bound}")).await, 1);
+    assert_eq!(rows(&world, "delivery_attempt").await, 1, "R-70: the admin's own code alone");
+    world.end().await;
+}
