@@ -1,7 +1,7 @@
 # The index of this repository: `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench up down status env build lint fmt clean
+.PHONY: help demo test faults bench up down status env build lint fmt clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\): ## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -11,6 +11,11 @@ demo: ## see it work: logins by SMS, the email fallback, a lost SMS; all on this
 
 test: ## everything that must hold: formatting, lints, all tests (first run: about 5 minutes)
 	@scripts/test.sh
+
+faults: ## kill everything for FAULTS_SECONDS (1200): nothing may be lost; target/faults.json
+	@scripts/prerequisites.sh test
+	FAULTS_SECONDS=$${FAULTS_SECONDS:-1200} cargo test -p stepup-workers --features faults \
+		--test it faults:: -- --nocapture
 
 bench: ## how fast it is, against the broker's own limit (BENCH_SECONDS=5: the short form)
 	@scripts/bench.sh

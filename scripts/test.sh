@@ -38,9 +38,12 @@ cargo fmt --all --check
 
 step 'lints: cargo clippy'
 cargo clippy "${LOCKED[@]}" --workspace --all-targets -- -D warnings
+cargo clippy "${LOCKED[@]}" -p stepup -p stepup-workers --features stepup-workers/faults \
+    --all-targets -- -D warnings
 
 step 'compiling the tests'
 cargo test "${LOCKED[@]}" --workspace --no-run
+cargo test "${LOCKED[@]}" -p stepup-workers --features faults --test it --no-run
 
 wait "$servers" || {
     echo 'test: the servers could not be started; what is wrong stands above.' >&2
@@ -51,5 +54,8 @@ eval "$environment"
 
 step 'tests: cargo test'
 cargo test "${LOCKED[@]}" --workspace
+
+step 'faults: the short form (make faults is the long one)'
+cargo test "${LOCKED[@]}" -p stepup-workers --features faults --test it faults::
 
 step 'all of it passed'

@@ -7,6 +7,7 @@
 //! | 0     | [`domain`]  | nothing of ours                                      |
 //! | 0     | [`fault`]   | nothing of ours                                      |
 //! | 0     | [`observe`] | `fault`                                              |
+//! | 0     | [`sabotage`] | `fault`; empty but for the fault tests                |
 //! | 1     | [`message`] | `domain`                                             |
 //! | 2     | [`rules`]   | `domain`, `message`; nothing from here down awaits   |
 //! | 3     | [`store`]   | `domain`, `fault`, `message`, `observe`, `rules`     |
@@ -28,4 +29,5 @@ pub mod message;
 pub mod observe;
 pub mod rules;
 pub mod runtime;
+pub mod sabotage;
 pub mod store;

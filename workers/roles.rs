@@ -196,7 +196,10 @@ pub async fn run(roles: &[Role], with_ingress: bool) -> Result<(), String> {
     }
     health.set_started();
     tracing::info!("started");
-    while tasks.join_next().await.is_some() {}
+    while let Some(end) = tasks.join_next().await {
+        // The others would go on, and nobody would do its work.
+        end.map_err(|error| format!("a worker has panicked: {error}"))?;
+    }
     broker.close().await;
     store.close();
     tracing::info!("drained");

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::try_join;
 use stepup::broker::{Broker, Publication, Publisher, supervise, topology};
 use stepup::domain::Timestamp;
 use stepup::domain::id::{ChallengeId, derived};
@@ -12,11 +13,15 @@ use stepup::fault::Fault;
 use stepup::message::{Command, EmailCause, Outgoing};
 use stepup::observe;
 use stepup::rules::delivery::FALLBACK_SEND;
+use stepup::sabotage::{self, Bug, Point, planted, reach};
 use stepup::store::{self, Client, Due, Store};
 use tokio_util::sync::CancellationToken;
 
 /// How often the timers look. Half of it is the usual lateness.
 const TICK: Duration = Duration::from_millis(250);
+
+/// The name in the log.
+const NAME: &str = "timers";
 
 /// What was caused in this time is published again when the broker was emptied: a code lives ten
 /// minutes at most, and a notice is given up within three.
@@ -35,7 +40,8 @@ pub struct LookBack {
 /// Sweeps until `stop`. Declares what the broker lacks, and brings back what the database knows to
 /// be pending when the broker was emptied.
 pub async fn run(store: Store, broker: Broker, look_back: LookBack, stop: CancellationToken) {
-    supervise("timers", stop, async |stop: CancellationToken| {
+    sabotage::announce(NAME, sabotage::TIMERS);
+    supervise(NAME, stop, async |stop: CancellationToken| {
         let mut publisher = Publisher::open(&broker).await?;
         let mut looked: Option<Instant> = None;
         while !stop.is_cancelled() {
@@ -120,15 +126,29 @@ async fn sweep(store: &Store, publisher: &mut Publisher, due: Due) -> Result<boo
     let mut client = store.client().await?;
     let tx = client.begin().await?;
     let Some(found) = store::sweep(&tx, due).await? else { return Ok(false) };
-    if !found.due.is_empty() {
+    let tx = if planted(Bug::WatermarkFirst) {
+        tx.commit().await?;
+        client.begin().await?
+    } else {
+        tx
+    };
+    let due_rows = !found.due.is_empty();
+    if due_rows {
+        reach(NAME, Point::Received).await?;
         let messages: Vec<Outgoing> = found.due.iter().map(|(id, _)| command(due, *id)).collect();
         let publications: Vec<_> = messages.iter().map(Publication::Message).collect();
-        publisher.publish(&publications).await?;
+        try_join!(publisher.publish(&publications), reach(NAME, Point::Published))?;
+        reach(NAME, Point::Confirmed).await?;
         let oldest = found.due.iter().map(|(_, at)| found.now - *at).max();
         let late = oldest.and_then(|late| late.try_into().ok()).unwrap_or_default();
         observe::timers_published(due.label(), messages.len(), late);
     }
-    tx.commit().await?;
+    if !planted(Bug::TimerIds) {
+        tx.commit().await?;
+    }
+    if due_rows {
+        reach(NAME, Point::Committed).await?;
+    }
     Ok(found.reached < found.now)
 }
 
@@ -145,5 +165,8 @@ fn command(due: Due, due_row: uuid::Uuid) -> Outgoing {
         Due::Expiry => Command::Expire { challenge: id },
         Due::Reset => Command::CarryOutReset { reset: due_row },
     };
+    if planted(Bug::TimerIds) {
+        return command.outgoing(uuid::Uuid::from_u128(rand::random()));
+    }
     command.outgoing(derived(due_row, &format!("timer/{}", due.label())))
 }

@@ -21,7 +21,12 @@ use super::{
     properties::{APP, Headers, durable, now, short},
     supervise,
 };
-use crate::{fault::Fault, message::Outgoing, observe};
+use crate::{
+    fault::Fault,
+    message::Outgoing,
+    observe,
+    sabotage::{Bug, planted},
+};
 
 /// Requests whose confirm or answer is awaited at once in this process. More wait for a place; it
 /// bounds memory, and is more than the broker confirms in a tenth of a second.
@@ -116,6 +121,9 @@ impl Requester {
         match tokio::time::timeout(wait, reply).await {
             Ok(Ok(body)) => Ok(Answer::Replied(body)),
             // Too late, or the channel with its address is gone; it is stored all the same.
+            Ok(Err(_)) | Err(_) if planted(Bug::LostReplyRefused) => {
+                Ok(Answer::Replied(br#"{"outcome":"refused"}"#.to_vec()))
+            }
             Ok(Err(_)) | Err(_) => Ok(Answer::Accepted),
         }
     }

@@ -163,6 +163,8 @@ impl Config {
                 Err(_) => errors.push(format!("{name} is not UTF-8: write it as text")),
             }
         }
+        #[cfg(feature = "faults")]
+        errors.extend(sabotaged(&vars));
         let read_file = |path: &Path| std::fs::read(path).map_err(|error| error.to_string());
         let read = Self::read(&vars, &read_file, needs, std::io::stdout().is_terminal());
         match read {
@@ -295,6 +297,17 @@ impl Config {
             ca_file: self.ca_file.clone(),
         }
     }
+}
+
+/// Takes the orders of the fault tests.
+#[cfg(feature = "faults")]
+fn sabotaged(vars: &BTreeMap<String, String>) -> Vec<String> {
+    use crate::sabotage::{arm, plant};
+    let order = |name: &str, take: fn(&str) -> Result<(), String>| {
+        let text = vars.get(name).filter(|text| !text.is_empty())?;
+        take(text).err().map(|why| format!("{name} {why}"))
+    };
+    [order("STEPUP_FAULT", arm), order("STEPUP_BUG", plant)].into_iter().flatten().collect()
 }
 
 fn missing(name: &str) -> String {

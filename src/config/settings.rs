@@ -147,6 +147,11 @@ const FOREIGN: &[&str] = &[
     "STEPUP_OTHER_AMQP_URL",
     "STEPUP_RABBITMQ_BIN",
     "STEPUP_POSTGRES_BIN",
+    // For the fault tests: src/sabotage.
+    #[cfg(feature = "faults")]
+    "STEPUP_FAULT",
+    #[cfg(feature = "faults")]
+    "STEPUP_BUG",
 ];
 
 /// Whether Kubernetes sets this name in every container beside a Service called `stepup` or

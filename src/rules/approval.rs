@@ -133,3 +133,124 @@ pub fn redeem(
         reply: Some(reply(kind)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::code_generation::NumberFacts;
+    use super::super::tests_support::{NOW, account, ctx, member, rules};
+    use super::*;
+    use crate::domain::challenge::Challenge;
+    use crate::domain::member::Member;
+    use crate::message::Secret;
+    use time::Duration;
+
+    fn facts() -> issue::Facts {
+        issue::Facts {
+            id: ChallengeId(uuid::Uuid::from_u128(3)),
+            account: account(),
+            member: member(),
+            current: None,
+            wrong: Vec::new(),
+            number: NumberFacts::default(),
+            owned: false,
+        }
+    }
+
+    fn asked(after: &str, setting: &str, facts: &issue::Facts) -> Decided<Write> {
+        let ask = RequestSettingChange {
+            account: account().id,
+            member: member().id,
+            change: LoginId::parse("c1").unwrap(),
+            setting: SettingName::parse(setting).unwrap(),
+            before: Secret::new("DE1"),
+            after: Secret::new(after),
+            summary: Secret::new(format!("payouts to {after}")),
+        };
+        request(&Request { app: account().app, ask }, facts, &rules(), &mut ctx(NOW))
+    }
+
+    fn issued(decided: Decided<Write>) -> Challenge {
+        match decided.write {
+            Some(Write::Issue { new, .. }) => new.challenge,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn kind<W>(decided: &Decided<W>) -> OutcomeKind {
+        decided.reply.as_ref().unwrap().outcome
+    }
+
+    #[test]
+    fn r56_r61_the_challenge_holds_the_digest_and_the_summary_and_lives_five_minutes() {
+        let challenge = issued(asked("DE2", "bank_account", &facts()));
+        assert_eq!(challenge.expires_at - NOW, Duration::minutes(5));
+        assert_eq!(challenge.detail_in_clear(&rules().keys).unwrap().as_str(), "payouts to DE2");
+        assert_eq!(challenge.operation.len(), 64);
+        assert!(challenge.email_index.is_some(), "D-2: email may back it up");
+    }
+
+    #[test]
+    fn r57_which_settings_there_are_is_data() {
+        let unknown = asked("DE2", "payout_schedule", &facts());
+        assert_eq!(unknown.reply.unwrap().field, Some("setting"));
+        let mut more = facts();
+        more.account.sensitive_settings.push(SettingName::parse("payout_schedule").unwrap());
+        assert_eq!(kind(&asked("DE2", "payout_schedule", &more)), OutcomeKind::Open);
+    }
+
+    #[test]
+    fn r59_another_value_under_the_same_name_takes_a_code_of_its_own() {
+        let first = issued(asked("DE2", "bank_account", &facts()));
+        let again = issue::Facts { current: Some(first.clone()), ..facts() };
+        let same = asked("DE2", "bank_account", &again);
+        assert_eq!(same.reply.unwrap().challenge, Some(first.id));
+        let other = asked("DE3", "bank_account", &again);
+        assert!(matches!(other.write, Some(Write::Issue { ended: Some(_), .. })));
+    }
+
+    #[test]
+    fn d8_with_2fa_off_no_code_is_needed_unless_the_account_says_so() {
+        let mut off = issue::Facts { member: Member { two_factor: false, ..member() }, ..facts() };
+        assert_eq!(kind(&asked("DE2", "bank_account", &off)), OutcomeKind::NotRequired);
+        off.account.require_for_sensitive_settings = true;
+        assert_eq!(kind(&asked("DE2", "bank_account", &off)), OutcomeKind::FactorRequired);
+    }
+
+    fn approved() -> Facts {
+        let setting = SettingName::parse("bank_account").unwrap();
+        let values = ["DE1", "DE2", "payouts to DE2"];
+        Facts {
+            operation: Operation::of(&account().id, &setting, values, &rules().keys),
+            account: account(),
+            challenge: ChallengeId(uuid::Uuid::from_u128(3)),
+            member: member().id,
+            setting,
+            change: LoginId::parse("c1").unwrap(),
+            expires_at: NOW + Duration::minutes(2),
+            spent: None,
+        }
+    }
+
+    fn redeemed(before: &str, facts: &Facts, seconds: i64) -> Decided<Spent> {
+        let (account_id, challenge) = (account().id, facts.challenge);
+        let ask = RedeemApproval { account: account_id, challenge, before: Secret::new(before) };
+        let request = Request { app: account().app, ask };
+        redeem(&request, facts, &rules().keys, NOW + Duration::seconds(seconds))
+    }
+
+    #[test]
+    fn r58_r60_it_is_carried_out_once_in_time_and_only_while_nothing_has_changed() {
+        let right = redeemed("DE1", &approved(), 119);
+        assert_eq!(kind(&right), OutcomeKind::Redeemed);
+        assert!(!right.write.unwrap().stale);
+        assert_eq!(kind(&redeemed("DE1", &approved(), 120)), OutcomeKind::Expired);
+        let stale = redeemed("DE9", &approved(), 1);
+        assert_eq!(kind(&stale), OutcomeKind::Stale);
+        assert!(stale.write.unwrap().stale);
+        for (stale, kind_of) in [(false, OutcomeKind::AlreadyUsed), (true, OutcomeKind::Stale)] {
+            let again = redeemed("DE1", &Facts { spent: Some(stale), ..approved() }, 1);
+            assert_eq!(kind(&again), kind_of);
+            assert!(again.write.is_none());
+        }
+    }
+}

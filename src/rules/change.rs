@@ -76,7 +76,8 @@ pub fn change(
     // A first number is no change, unless 2FA is on already: then it is what codes go to from now on.
     let had = |known: &Member| known.phone.is_some() || known.two_factor;
     let moved = before.filter(|known| had(known) && index(known) != index(&after));
-    if moved.is_some() {
+    // A number that was no factor yet can be no stolen one.
+    if moved.is_some_and(|known| known.two_factor) {
         after.factor_changed_at = Some(now);
     }
     if let Some(known) = before.and_then(|known| known.email.as_ref())
@@ -88,7 +89,8 @@ pub fn change(
     }
     after.factor_by_mandate &= after.two_factor;
     let after = after;
-    for challenge in open {
+    // One whose time is over has been called expired to whoever asked, and is the timers' to end.
+    for challenge in open.iter().filter(|challenge| challenge.live(now)) {
         let Some(reason) = voided(challenge, &after, false) else { continue };
         endings.push(Ending::cancelled(challenge.id, reason, now));
         effects.push(ending_event(challenge, State::Cancelled, Some(reason)).into());

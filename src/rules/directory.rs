@@ -508,6 +508,14 @@ mod tests {
     }
 
     #[test]
+    fn a_challenge_whose_time_is_over_is_left_to_expire() {
+        let mut facts = facts();
+        facts.open[0].expires_at = NOW;
+        let (_, endings, activity) = written(decided(put(2, Some("+1 202 555 0177")), facts));
+        assert_eq!((endings.len(), activity.len()), (0, 1));
+    }
+
+    #[test]
     fn r51_r55_a_changed_number_is_unverified_voids_what_is_open_and_is_told() {
         let mut facts = facts();
         facts.member.as_mut().unwrap().phone_verified_at = Some(NOW);

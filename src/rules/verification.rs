@@ -52,7 +52,7 @@ pub struct Write {
     pub guess_after: Option<Timestamp>,
     /// The factor is suspended from now on.
     pub suspend: bool,
-    /// The number has proved itself: the code went by SMS alone.
+    /// The number has proved itself for the first time: the code went by SMS alone.
     pub phone_verified: bool,
     /// What the verification changes of the member.
     pub change: Option<Change>,
@@ -60,6 +60,13 @@ pub struct Write {
     pub approval: Option<Approval>,
     /// When it was judged.
     pub now: Timestamp,
+}
+
+impl Write {
+    /// Whether the member's row is other than it was judged.
+    pub const fn changes_member(&self) -> bool {
+        self.in_a_row.0 != self.in_a_row.1 || self.suspend || self.phone_verified
+    }
 }
 
 /// The rule. Without facts the challenge is not the app's, or nobody's.
@@ -172,7 +179,10 @@ fn right(
         in_a_row: (member.wrong_in_a_row, 0),
         guess_after: None,
         suspend: false,
-        phone_verified: !by_email && same_number && facts.claimed.contains(&Channel::Sms),
+        phone_verified: !by_email
+            && same_number
+            && facts.claimed.contains(&Channel::Sms)
+            && member.phone_verified_at.is_none(),
         change,
         approval,
         now,

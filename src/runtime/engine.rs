@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, try_join};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -17,6 +17,7 @@ use crate::domain::keys::Keyring;
 use crate::fault::Fault;
 use crate::message::{DeadReason, Effect, Message, Senders, decode};
 use crate::observe;
+use crate::sabotage::{self, Bug, Point, planted, reach};
 use crate::store::Store;
 
 /// What all engines of a process share.
@@ -49,6 +50,9 @@ pub struct Settings {
 /// Pauses between looks at a dependency that is away.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Failures in a row, with the database there all the while, after which a wave is walked.
+const WALKED_AFTER: u32 = 3;
+
 struct Engine<W: Worker> {
     desk: Arc<Desk<W>>,
     shared: Shared,
@@ -77,6 +81,7 @@ pub async fn run<W: Worker>(
 ) {
     let reasons: Vec<&'static str> = DeadReason::ALL.iter().map(|reason| reason.label()).collect();
     observe::worker_started(W::NAME, &reasons);
+    sabotage::announce(W::NAME, if W::OUTWARD { sabotage::OUTWARD } else { sabotage::INWARD });
     let origin = Origin { worker: W::NAME, queue: settings.queue, seal_to: shared.keys.public() };
     let desk = Arc::new(Desk { worker, store: shared.store.clone(), origin });
     let engine = Engine { desk, shared, settings };
@@ -113,6 +118,10 @@ impl<W: Worker> Engine<W> {
             };
             let Some(batch) = batch else { break };
             let Some(last) = batch.last().map(|delivery| delivery.tag) else { continue };
+            reach(W::NAME, Point::Received).await?;
+            if planted(Bug::AckBeforeCommit) {
+                consumer.ack_through(last).await?;
+            }
             let (started, size) = (Instant::now(), batch.len());
             let span = tracing::debug_span!("pass", worker = W::NAME, messages = size);
             async {
@@ -126,7 +135,11 @@ impl<W: Worker> Engine<W> {
                     outputs.clear();
                 }
                 self.publish(&mut publisher, &outputs).await?;
-                consumer.ack_through(last).await
+                reach(W::NAME, Point::Confirmed).await?;
+                if !planted(Bug::AckBeforeCommit) {
+                    consumer.ack_through(last).await?;
+                }
+                reach(W::NAME, Point::Acked).await
             }
             .instrument(span)
             .await?;
@@ -149,14 +162,14 @@ impl<W: Worker> Engine<W> {
 
     /// Settles a wave; if that fails, its messages one by one, so that a bad one spoils only itself.
     async fn settle(&self, wave: Vec<Item<W::Message>>) -> Vec<Output> {
-        match self.patiently(|| self.desk.settle_wave(&wave)).await {
+        match self.patiently(wave.len(), || self.desk.settle_wave(&wave)).await {
             Ok(output) => vec![output],
             Err(failure) if wave.len() > 1 => {
                 self.walked(wave.len(), &failure);
                 let mut outputs = Vec::with_capacity(wave.len());
                 for item in wave {
                     let alone = [item];
-                    match self.patiently(|| self.desk.settle_wave(&alone)).await {
+                    match self.patiently(1, || self.desk.settle_wave(&alone)).await {
                         Ok(output) => outputs.push(output),
                         Err(failure) => outputs.push(self.give_up(&alone[0], &failure)),
                     }
@@ -178,6 +191,9 @@ impl<W: Worker> Engine<W> {
     /// To the next rung, or aside; then whoever follows the events learns of it too.
     fn give_up(&self, item: &Item<W::Message>, failure: &Failure) -> Output {
         let mut output = Output::default();
+        if planted(Bug::FailedDropped) {
+            return output;
+        }
         let (incoming, origin) = (&item.delivery.incoming, &self.desk.origin);
         match failure {
             Failure::Fault(fault) => output.failed(incoming, fault, origin),
@@ -195,20 +211,29 @@ impl<W: Worker> Engine<W> {
 
     /// Does `work` again for as long as the database is away: that is no fault of the messages, so
     /// it counts no attempt and uses no rung. Whatever they hold stays unacked meanwhile.
-    async fn patiently<T, F>(&self, work: impl Fn() -> F) -> Result<T, Failure>
+    ///
+    /// A wave of several `messages` that fails again and again although the database is there takes
+    /// longer than a transaction may last, so it is given back, to be walked one by one.
+    async fn patiently<T, F>(&self, messages: usize, work: impl Fn() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
+        let mut failed_while_there = 0;
         loop {
             match work().await {
                 Err(Failure::Fault(Fault::Down(dependency, why))) => {
                     observe::paused(W::NAME, dependency, &why);
                     // A cut connection is often back at once.
                     tokio::time::sleep(PAUSE / 10).await;
+                    failed_while_there += 1;
                     while self.shared.store.ping().await.is_err() {
                         tokio::time::sleep(PAUSE).await;
+                        failed_while_there = 0;
                     }
                     observe::resumed(W::NAME, dependency);
+                    if messages > 1 && failed_while_there == WALKED_AFTER {
+                        return Err(Fault::Transient(why).into());
+                    }
                     if why.contains("stepup migrate") {
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -227,7 +252,9 @@ impl<W: Worker> Engine<W> {
         // An alarm of the broker is no fault of the messages: they stay here, unacked, since every
         // return to the queue would count against them.
         loop {
-            match publisher.publish(&publications).await {
+            let publishing = publisher.publish(&publications);
+            // Polled second: by then the frames are on their way.
+            match try_join!(publishing, reach(W::NAME, Point::Published)).map(drop) {
                 Err(Fault::Down(dependency, why)) if self.shared.broker.blocked() => {
                     observe::paused(W::NAME, dependency, &why);
                     while self.shared.broker.blocked() {
@@ -250,7 +277,7 @@ impl<W: Worker> Engine<W> {
         while let Some(called) = calls.join_next().await {
             if let Ok((item, Called::Verdict(verdict))) = called {
                 let called = [(item, verdict)];
-                let _ = self.patiently(|| self.desk.settle_calls(&called)).await;
+                let _ = self.patiently(called.len(), || self.desk.settle_calls(&called)).await;
             }
         }
         end?;
@@ -301,13 +328,14 @@ impl<W: Worker> Engine<W> {
         calls: &mut Calls<W>,
         batch: Vec<Delivery>,
     ) -> Result<(), Fault> {
+        reach(W::NAME, Point::Received).await?;
         let (started, size) = (Instant::now(), batch.len());
         let mut tags: Vec<u64> = batch.iter().map(|delivery| delivery.tag).collect();
         let mut outputs = vec![Output::default()];
         let items = self.read(batch, &mut outputs[0]);
         for wave in waves(items) {
             let claimed = Instant::now();
-            let walk = match self.patiently(|| self.desk.claim_wave(&wave)).await {
+            let walk = match self.patiently(wave.len(), || self.desk.claim_wave(&wave)).await {
                 Ok((output, verdicts)) => {
                     outputs.push(output);
                     self.call(calls, wave, verdicts, claimed, &mut tags);
@@ -322,7 +350,7 @@ impl<W: Worker> Engine<W> {
             self.walked(wave.len(), &walk);
             for item in wave {
                 let (alone, claimed) = (vec![item], Instant::now());
-                match self.patiently(|| self.desk.claim_wave(&alone)).await {
+                match self.patiently(1, || self.desk.claim_wave(&alone)).await {
                     Ok((output, verdicts)) => {
                         outputs.push(output);
                         self.call(calls, alone, verdicts, claimed, &mut tags);
@@ -355,8 +383,17 @@ impl<W: Worker> Engine<W> {
                 if claimed.elapsed() > fresh {
                     return (item, Called::Stale);
                 }
-                let called = AssertUnwindSafe(worker.act(verdict)).catch_unwind().await;
-                (item, called.map_or(Called::Panicked, Called::Verdict))
+                let acting = async {
+                    let call = async { Ok(worker.act(verdict).await) };
+                    let (verdict, ()) = try_join!(call, reach(W::NAME, Point::Calling))?;
+                    reach(W::NAME, Point::Called).await.map(|()| verdict)
+                };
+                let called = match AssertUnwindSafe(acting).catch_unwind().await {
+                    Ok(Ok(verdict)) => Called::Verdict(verdict),
+                    Ok(Err(_)) => Called::Stale,
+                    Err(_) => Called::Panicked,
+                };
+                (item, called)
             });
         }
     }
@@ -381,7 +418,7 @@ impl<W: Worker> Engine<W> {
                 Called::Panicked => outputs.push(self.give_up(&item, &Failure::Panicked)),
             }
         }
-        match self.patiently(|| self.desk.settle_calls(&settled)).await {
+        match self.patiently(settled.len(), || self.desk.settle_calls(&settled)).await {
             Ok(output) => outputs.push(output),
             Err(failure) if settled.len() == 1 => {
                 outputs.push(self.give_up(&settled[0].0, &failure));
@@ -390,7 +427,7 @@ impl<W: Worker> Engine<W> {
                 self.walked(settled.len(), &failure);
                 for one in settled {
                     let alone = [one];
-                    match self.patiently(|| self.desk.settle_calls(&alone)).await {
+                    match self.patiently(1, || self.desk.settle_calls(&alone)).await {
                         Ok(output) => outputs.push(output),
                         Err(failure) => outputs.push(self.give_up(&alone[0].0, &failure)),
                     }
@@ -398,6 +435,8 @@ impl<W: Worker> Engine<W> {
             }
         }
         self.publish(publisher, &outputs).await?;
-        consumer.ack(&tags).await
+        reach(W::NAME, Point::Confirmed).await?;
+        consumer.ack(&tags).await?;
+        reach(W::NAME, Point::Acked).await
     }
 }

@@ -2,6 +2,7 @@
 
 mod disposal;
 mod engine;
+mod faulty;
 mod lifecycle;
 mod pass;
 mod worker;

@@ -11,6 +11,7 @@ use rand::rngs::SysRng;
 use uuid::Uuid;
 
 use super::disposal::{Origin, Output};
+use super::faulty;
 use super::worker::Worker;
 use crate::broker::Delivery;
 use crate::domain::Timestamp;
@@ -18,6 +19,7 @@ use crate::fault::{Dependency, Fault};
 use crate::message::{DeadReason, Decoded, Message, Outgoing, Subject};
 use crate::observe;
 use crate::rules::{Ctx, Verdict};
+use crate::sabotage::{Bug, Point, planted, reach};
 use crate::store::{self, Entry, Known, Store, Tx};
 
 /// A pass that takes longer has lost its server without being told.
@@ -93,11 +95,13 @@ impl<W: Worker> Desk<W> {
             let judged: Vec<(&Item<W::Message>, &W::Verdict)> =
                 verdicts.iter().map(|(item, verdict)| (*item, verdict)).collect();
             let new = self.write(&tx, &judged, now, &mut output).await?;
-            if W::INBOX && new.len() < judged.len() {
+            if W::INBOX && new.len() < judged.len() && !planted(Bug::NoInbox) {
                 // Another process was faster with one of them; next time it is known.
                 return Err(Fault::Transient("handled elsewhere meanwhile".into()).into());
             }
+            reach(W::NAME, Point::InTransaction).await?;
             tx.commit().await?;
+            reach(W::NAME, Point::Committed).await?;
             self.count(&judged);
             Ok(output)
         })
@@ -124,7 +128,10 @@ impl<W: Worker> Desk<W> {
                 .filter(|verdict| verdict.wait().is_none())
                 .collect();
             self.worker.claim(&tx, &claimed).await?;
-            tx.commit().await?;
+            if !planted(Bug::CallBeforeClaim) {
+                tx.commit().await?;
+            }
+            reach(W::NAME, Point::Claimed).await?;
             let mut to_act = Vec::with_capacity(verdicts.len());
             for (item, verdict) in verdicts {
                 if let Some(rung) = verdict.wait() {
@@ -140,7 +147,7 @@ impl<W: Worker> Desk<W> {
     }
 
     /// Outward: writes what came of the calls. Where another process has settled a message
-    /// meanwhile, its messages stand; a late answer is still written.
+    /// meanwhile, its messages stand.
     pub(super) async fn settle_calls(
         &self,
         called: &[(Item<W::Message>, W::Verdict)],
@@ -165,7 +172,9 @@ impl<W: Worker> Desk<W> {
                     }
                 }
             }
+            reach(W::NAME, Point::InTransaction).await?;
             tx.commit().await?;
+            reach(W::NAME, Point::Committed).await?;
             self.count(&judged);
             Ok(output)
         })
@@ -194,7 +203,11 @@ impl<W: Worker> Desk<W> {
     }
 
     async fn known(&self, tx: &Tx<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Known>, Fault> {
-        if W::INBOX { store::known(tx, W::NAME, ids).await } else { Ok(HashMap::new()) }
+        if W::INBOX && !planted(Bug::NoInbox) {
+            store::known(tx, W::NAME, ids).await
+        } else {
+            Ok(HashMap::new())
+        }
     }
 
     async fn judge<'a>(
@@ -203,7 +216,7 @@ impl<W: Worker> Desk<W> {
         fresh: Vec<(&'a Item<W::Message>, W::Facts)>,
     ) -> Result<(Vec<(&'a Item<W::Message>, W::Verdict)>, Timestamp), Fault> {
         // After the locks: whoever waited for one is judged by the time it came free.
-        let now = tx.now().await?;
+        let now = faulty::clock(W::NAME, tx.now().await?);
         let mut rng = UnwrapErr(SysRng);
         let mut ctx = Ctx { now, rng: &mut rng };
         let mut verdict = |(item, facts): (&'a Item<W::Message>, W::Facts)| {
@@ -220,7 +233,8 @@ impl<W: Worker> Desk<W> {
         now: Timestamp,
         output: &mut Output,
     ) -> Result<HashSet<Uuid>, Fault> {
-        let verdicts: Vec<&W::Verdict> = judged.iter().map(|(_, verdict)| *verdict).collect();
+        let verdicts = judged.iter().map(|(_, verdict)| *verdict);
+        let verdicts: Vec<&W::Verdict> = verdicts.filter(|v| faulty::kept(v.label())).collect();
         let mut entries = Vec::with_capacity(judged.len());
         for (item, verdict) in judged {
             let caused = self.render(item, *verdict, now);
@@ -270,7 +284,7 @@ impl<W: Worker> Desk<W> {
             output.aside(incoming, DeadReason::IdReused, detail, &self.origin);
             return;
         }
-        output.messages.extend(known.caused);
+        output.messages.extend(faulty::repeated(known.caused));
         if let Some(body) = known.reply {
             output.reply(incoming, body);
         }

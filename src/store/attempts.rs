@@ -118,7 +118,7 @@ pub async fn claim(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Resul
         AS u(challenge, now, lease_until) JOIN challenge c ON c.id = u.challenge";
     const FALLBACK_AT: &str = "UPDATE challenge c SET fallback_at = u.fallback_at \
         FROM unnest($1::uuid[], $2::timestamptz[]) AS u(id, fallback_at) \
-        WHERE c.id = u.id AND c.fallback_at IS NULL";
+        WHERE c.id = u.id AND c.fallback_at IS NULL AND c.email_index IS NOT NULL";
     const COUNT: &str = "UPDATE challenge SET sends = sends + 1 WHERE id = ANY($1)";
     let calls: Vec<&&Dispatch> =
         dispatches.iter().filter(|d| matches!(d.step, Step::Call(_))).collect();
@@ -202,8 +202,8 @@ impl<'a> Settlement<'a> {
     }
 }
 
-/// Settles sends. A real answer that comes after the lease may still turn `unknown` into
-/// `accepted`; nothing else moves what was settled.
+/// Settles sends. What was settled stays: an answer that comes after the lease finds the send told as
+/// `unknown`, and whoever followed the events could not be told otherwise any more.
 ///
 /// # Errors
 /// As every statement.
@@ -214,7 +214,7 @@ pub async fn settle(tx: &Tx<'_>, dispatches: &[&Dispatch], now: Timestamp) -> Re
         FROM unnest($2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::text[], $7::text[]) \
         AS u(challenge, channel, send, state, answer, provider_ref) \
         WHERE d.challenge = u.challenge AND d.channel = u.channel AND d.send = u.send \
-        AND (d.state IN ('queued', 'calling') OR (d.state = 'unknown' AND u.state = 'accepted'))";
+        AND d.state IN ('queued', 'calling')";
     let settled: Vec<(&&Dispatch, Settlement<'_>)> =
         dispatches.iter().filter_map(|d| Settlement::of(&d.step).map(|s| (d, s))).collect();
     if settled.is_empty() {

@@ -131,8 +131,8 @@ async fn what_else(
 /// # Errors
 /// As every statement; `Transient` when one is not.
 pub async fn write(tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(), Fault> {
-    const COUNT: &str = "UPDATE challenge c SET wrong = c.wrong + u.more \
-        FROM unnest($1::uuid[], $2::smallint[], $3::smallint[]) AS u(id, judged, more) \
+    const COUNT: &str = "UPDATE challenge c SET wrong = c.wrong + 1 \
+        FROM unnest($1::uuid[], $2::smallint[]) AS u(id, judged) \
         WHERE c.id = u.id AND c.state = 'open' AND c.wrong = u.judged";
     const MEMBERS: &str = "UPDATE member m SET wrong_in_a_row = u.after, guess_after = u.guess_after, \
         suspended_at = CASE WHEN u.suspend THEN u.now ELSE m.suspended_at END, \
@@ -151,35 +151,42 @@ pub async fn write(tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(),
     if !writes.iter().all(|w| once.insert((&w.challenge.account, &w.challenge.member))) {
         return Err(Fault::Transient("two guesses of one member in a batch".into()));
     }
-    let ids: Vec<Uuid> = writes.iter().map(|w| w.challenge.id.0).collect();
-    let judged: Vec<i16> = writes.iter().map(|w| w.challenge.wrong).collect();
-    let more: Vec<i16> = writes.iter().map(|w| i16::from(w.wrong)).collect();
-    let accounts: Vec<&str> = writes.iter().map(|w| w.challenge.account.as_str()).collect();
-    let members: Vec<&str> = writes.iter().map(|w| w.challenge.member.as_str()).collect();
-    let before: Vec<i32> = writes.iter().map(|w| w.in_a_row.0).collect();
-    let after: Vec<i32> = writes.iter().map(|w| w.in_a_row.1).collect();
-    let guess_after: Vec<Option<Timestamp>> = writes.iter().map(|w| w.guess_after).collect();
-    let suspend: Vec<bool> = writes.iter().map(|w| w.suspend).collect();
-    let verified: Vec<bool> = writes.iter().map(|w| w.phone_verified).collect();
-    let judged_at: Vec<Timestamp> = writes.iter().map(|w| w.now).collect();
+    // What stays as it is needs no write: challenge and member are locked.
+    let wrong: Vec<&Write> = writes.iter().copied().filter(|w| w.wrong).collect();
+    let ids: Vec<Uuid> = wrong.iter().map(|w| w.challenge.id.0).collect();
+    let judged: Vec<i16> = wrong.iter().map(|w| w.challenge.wrong).collect();
+    let (of, names): (Vec<&str>, Vec<&str>) =
+        wrong.iter().map(|w| (w.challenge.account.as_str(), w.challenge.member.as_str())).unzip();
+    let at: Vec<Timestamp> = wrong.iter().map(|w| w.now).collect();
+    let count_params: [super::Param<'_>; 2] = [&ids, &judged];
+    let wrong_params: [super::Param<'_>; 4] = [&of, &names, &ids, &at];
+
+    let changed: Vec<&Write> = writes.iter().copied().filter(|w| w.changes_member()).collect();
+    let accounts: Vec<&str> = changed.iter().map(|w| w.challenge.account.as_str()).collect();
+    let members: Vec<&str> = changed.iter().map(|w| w.challenge.member.as_str()).collect();
+    let before: Vec<i32> = changed.iter().map(|w| w.in_a_row.0).collect();
+    let after: Vec<i32> = changed.iter().map(|w| w.in_a_row.1).collect();
+    let guess_after: Vec<Option<Timestamp>> = changed.iter().map(|w| w.guess_after).collect();
+    let suspend: Vec<bool> = changed.iter().map(|w| w.suspend).collect();
+    let verified: Vec<bool> = changed.iter().map(|w| w.phone_verified).collect();
+    let judged_at: Vec<Timestamp> = changed.iter().map(|w| w.now).collect();
     let member_params: [super::Param<'_>; 8] =
         [&accounts, &members, &before, &after, &guess_after, &suspend, &verified, &judged_at];
-    let (wrong_accounts, wrong_members): (Vec<&str>, Vec<&str>) = writes
-        .iter()
-        .filter(|w| w.wrong)
-        .map(|w| (w.challenge.account.as_str(), w.challenge.member.as_str()))
-        .unzip();
-    let (wrong_ids, wrong_at): (Vec<Uuid>, Vec<Timestamp>) =
-        writes.iter().filter(|w| w.wrong).map(|w| (w.challenge.id.0, w.now)).unzip();
-    let wrong_params: [super::Param<'_>; 4] =
-        [&wrong_accounts, &wrong_members, &wrong_ids, &wrong_at];
     let endings: Vec<_> = writes.iter().filter_map(|w| w.ending.as_ref()).collect();
-    let count_params: [super::Param<'_>; 3] = [&ids, &judged, &more];
-    try_join!(
-        tx.guarded(COUNT, &count_params, writes.len()),
-        tx.guarded(MEMBERS, &member_params, writes.len()),
-        tx.execute(WRONG, &wrong_params)
-    )?;
+    let count = async {
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        try_join!(tx.guarded(COUNT, &count_params, wrong.len()), tx.execute(WRONG, &wrong_params))
+            .map(drop)
+    };
+    let change = async {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        tx.guarded(MEMBERS, &member_params, changed.len()).await
+    };
+    try_join!(count, change)?;
     challenges::end(tx, &endings).await?;
     let changes: Vec<&Change> = writes.iter().filter_map(|w| w.change.as_ref()).collect();
     members::write_changes(tx, &changes, now).await?;

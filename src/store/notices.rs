@@ -148,7 +148,7 @@ pub async fn claim(tx: &Tx<'_>, postings: &[&Posting], lease: Duration) -> Resul
 pub async fn settle(tx: &Tx<'_>, postings: &[&Posting], now: Timestamp) -> Result<(), Fault> {
     const SQL: &str = "UPDATE notice SET state = $2, answer = $3, settled_at = $4, \
         lease_until = NULL WHERE id = $1 \
-        AND (state IN ('queued', 'calling') OR (state = 'unknown' AND $2 = 'accepted'))";
+        AND state IN ('queued', 'calling')";
     for posting in postings {
         let Some(notice) = &posting.notice else { continue };
         let (state, answer) = match &posting.step {

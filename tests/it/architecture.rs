@@ -7,13 +7,20 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, &[&str])] = &[
     ("fault.rs", &[]),
     ("observe.rs", &["fault"]),
+    ("sabotage", &["fault", "sabotage"]),
     ("domain", &["domain"]),
     ("message", &["domain", "message"]),
     ("rules", &["domain", "message", "rules"]),
     ("store", &["domain", "fault", "message", "observe", "rules", "store"]),
-    ("broker", &["broker", "fault", "message", "observe"]),
+    ("broker", &["broker", "fault", "message", "observe", "sabotage"]),
     ("gateway", &["gateway"]),
-    ("runtime", &["broker", "domain", "fault", "message", "observe", "rules", "runtime", "store"]),
+    (
+        "runtime",
+        &[
+            "broker", "domain", "fault", "message", "observe", "rules", "runtime", "sabotage",
+            "store",
+        ],
+    ),
     ("ingress", &["broker", "domain", "fault", "ingress", "message", "observe"]),
 ];
 const PURE: &[&str] = &["fault.rs", "domain", "message", "rules"];

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::RngExt;
+use reqwest::Method;
 use serde_json::{Value, json};
 use stepup::broker::dead;
 use stepup::domain::keys::Keyring;
@@ -78,6 +79,25 @@ async fn make_dead_letters(world: &World, guess: &str, phone: &str, email: &str,
     assert!(![guess, phone, email].iter().any(shows), "{refused:?}");
 }
 
+/// A change of a sensitive setting, approved, and a list of a company's numbers; what must not be
+/// found of them.
+async fn change_a_setting(world: &World, phone: &str, run: u32) -> (String, [String; 3]) {
+    let owned = format!("212{run}");
+    let list = json!({ "version": 1, "numbers": [format!("+1{owned}")] });
+    let path = "/v1/accounts/acme/owned-numbers";
+    assert_eq!(world.call(Method::PUT, path, list).await.0, 200);
+    let values = ["before", "after", "summary"].map(|what| format!("{what}-{run}"));
+    let change = json!({ "change": "c1", "setting": "bank_account", "before": values[0],
+        "after": values[1], "summary": values[2] });
+    let path = "/v1/accounts/acme/members/ada/settings";
+    let (_, opened) = world.call(Method::POST, path, change).await;
+    let code = world.code(&format!("/phones/{phone}"), 1).await;
+    let id = opened["challenge"].as_str().unwrap_or_else(|| panic!("{opened}"));
+    let (status, verified) = world.verify("acme", id, &code).await;
+    assert_eq!(status, 200, "{verified}");
+    (owned, values)
+}
+
 /// Each dead letter is a sealed whole, and holds the request as the app sealed it.
 async fn assert_dead_letters_are_sealed(world: &World, guess: &str, run: u32) {
     let keys = fs::read_to_string(world.folder.join("keys")).unwrap();
@@ -109,7 +129,7 @@ async fn r108_no_code_number_or_address_is_found_on_any_disk_and_the_scanner_fin
     let extra = [("STEPUP_CODE_DIGITS", "10"), ("STEPUP_LOG", "trace")];
     let roles = [
         vec!["ingress"],
-        vec!["work", "code-generation", "verification", "directory", "timers"],
+        vec!["work", "code-generation", "verification", "settings", "directory", "timers"],
         vec!["work", "sms-delivery", "email-fallback", "audit", "notification", "notice-delivery"],
     ];
     let world = World::start(&roles, &extra).await;
@@ -127,6 +147,7 @@ async fn r108_no_code_number_or_address_is_found_on_any_disk_and_the_scanner_fin
     assert_eq!(world.verify("acme", &id, &code).await.0, 200);
     let verified = "SELECT count(*) FROM trail WHERE kind = 'challenge.verified'";
     world.until(verified, 1, PATIENCE).await;
+    let (owned, values) = change_a_setting(&world, &phone, digits).await;
     make_dead_letters(&world, guess, &phone, &email, digits).await;
     assert_dead_letters_are_sealed(&world, guess, digits).await;
 
@@ -137,7 +158,8 @@ async fn r108_no_code_number_or_address_is_found_on_any_disk_and_the_scanner_fin
     }
     let places = [services(), world.folder.clone()];
     let planted = world.folder.join("planted");
-    for canary in [national.as_str(), email.as_str(), code.as_str(), guess] {
+    let canaries = [national.as_str(), email.as_str(), code.as_str(), guess, owned.as_str()];
+    for canary in canaries.into_iter().chain(values.iter().map(String::as_str)) {
         for place in &places {
             let found = holding(place, canary);
             assert!(found.is_empty(), "{canary} in {found:?}");

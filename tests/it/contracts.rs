@@ -11,11 +11,12 @@ use stepup::message::{
     Command, Decoded, EventKind, EventRecord, Exchange, Incoming, Message, Rejected, Request,
     Senders, VerifyChallenge, decode,
 };
-use stepup::rules::{code_generation, directory, settings, support, team};
+use stepup::rules::{self, code_generation, directory, settings, support};
 
 mod factor;
 mod live;
 mod stage;
+mod team;
 
 /// `request`, `challenge.issue`, and the JSON below.
 type Example = (String, String, Value);
@@ -96,7 +97,7 @@ fn every_example_reads_as_what_it_says_it_is() {
                 read::<settings::Ask>(key, "demo", &body).map(drop)
             }
             ("request", key) if key.starts_with("team") => {
-                read::<team::Ask>(key, "demo", &body).map(drop)
+                read::<rules::team::Ask>(key, "demo", &body).map(drop)
             }
             ("request", key) if key.starts_with("support") => {
                 read::<support::Ask>(key, "demo", &body).map(drop)

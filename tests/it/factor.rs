@@ -169,7 +169,8 @@ async fn r15_of_two_enrolments_in_parallel_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r48_r49_r51_r53_a_new_number_takes_both_codes_and_voids_what_went_to_the_old_one() {
+async fn r47_r48_r49_r50_r51_r53_a_new_number_takes_both_codes_and_voids_what_went_to_the_old_one()
+{
     let world = world().await;
     world.register("acme", "ada", PHONE, Some("ada@acme.example")).await;
     let boss = json!({ "version": 1, "role": "primary_admin", "email": "boss@acme.example",
@@ -229,7 +230,7 @@ async fn r52_a_queued_message_to_the_old_number_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r96_r97_r99_r100_r101_the_code_turns_it_off_unless_it_is_mandatory() {
+async fn r10_r96_r97_r98_r99_r100_r101_the_code_turns_it_off_unless_it_is_mandatory() {
     let world = world().await;
     world.register("acme", "ada", PHONE, None).await;
     let open = ask(&world, "disable", json!({})).await;
@@ -309,7 +310,7 @@ async fn r56_r58_r59_r61_a_code_approves_one_exact_change_which_is_carried_out_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r57_r60_d8_settings_are_data_a_change_meanwhile_is_stale_and_2fa_off_takes_no_code() {
+async fn r57_r60_r62_d8_settings_are_data_a_change_meanwhile_is_stale_and_2fa_off_takes_no_code() {
     let world = world().await;
     put(&world, "ada", json!({ "version": 1, "phone": PHONE, "two_factor": false })).await;
     assert_eq!(outcome(&ask(&world, "settings", change("c1", "DE2")).await), "not_required");
@@ -328,6 +329,11 @@ async fn r57_r60_d8_settings_are_data_a_change_meanwhile_is_stale_and_2fa_off_ta
         assert_eq!(outcome(&redeem(&world, &challenge(&open), "DE9").await), "stale");
     }
     assert_eq!(outcome(&redeem(&world, &challenge(&open), "DE1").await), "stale", "and stays so");
+    // turning 2FA off first leaves a row, and where the account says so it does not help.
+    put_account(&world, 4, json!({ "require_for_sensitive_settings": true })).await;
+    put(&world, "ada", json!({ "version": 3, "two_factor": false })).await;
+    assert_eq!(rows(&world, "two_factor_disabled").await, 1);
+    assert_eq!(outcome(&ask(&world, "settings", change("c9", "DE2")).await), "factor_required");
     world.end().await;
 }
 
@@ -370,6 +376,43 @@ async fn r12_r13_email_backup_is_off_by_default_and_needs_2fa_and_a_confirmed_ad
     assert_eq!(rows(&world, "email_backup_enabled").await, 1);
     assert_eq!(outcome(&set_backup(&world, false).await), "stored");
     assert_eq!(rows(&world, "email_backup_disabled").await, 1);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r11_enabling_and_its_row_are_both_or_neither() {
+    let world = world().await;
+    put(&world, "ada", json!({ "version": 1, "phone": PHONE })).await;
+    let open = ask(&world, "enrolment/send", json!({})).await;
+    let code = world.code(&format!("/phones/{PHONE}"), 0).await;
+    let no_rows = "ALTER TABLE activity ADD CONSTRAINT none CHECK (action = 'none') NOT VALID";
+    world.execute(no_rows).await;
+    let (_, refused) = world.verify("acme", &challenge(&open), &code).await;
+    assert_eq!(outcome(&refused), "refused", "set aside, with a reason");
+    assert!(has(&world, "NOT two_factor AND phone_verified_at IS NULL").await);
+    assert_eq!(world.count("SELECT count(*) FROM challenge WHERE state = 'open'").await, 1);
+    world.execute("ALTER TABLE activity DROP CONSTRAINT none").await;
+    assert_eq!(world.verify("acme", &challenge(&open), &code).await.0, 200);
+    assert!(has(&world, "two_factor").await);
+    assert_eq!(rows(&world, "two_factor_enabled").await, 1);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r54_two_members_may_share_a_number_and_its_limits() {
+    let world = world().await;
+    for member in ["ada", "bob"] {
+        put(&world, member, json!({ "version": 1, "phone": PHONE })).await;
+    }
+    let ada = ask(&world, "enrolment/send", json!({})).await;
+    world.code(&format!("/phones/{PHONE}"), 0).await;
+    let path = "/v1/accounts/acme/members/bob/enrolment/send";
+    let (_, bob) = world.call(Method::POST, path, json!({})).await;
+    assert!(bob["retry_after"].as_i64().unwrap() > 60, "the number's timer holds for both: {bob}");
+    prove(&world, &ada, PHONE, 0).await;
+    world.advance(A_MINUTE).await;
+    prove(&world, &bob, PHONE, 1).await;
+    assert_eq!(world.count("SELECT count(*) FROM member WHERE two_factor").await, 2);
     world.end().await;
 }
 

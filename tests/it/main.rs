@@ -17,9 +17,10 @@ mod contracts;
 mod emptied;
 mod examples;
 mod factor;
+#[cfg(feature = "faults")]
+mod faults;
 mod flows;
 mod hostile;
-mod kills;
 mod operate;
 mod rules_named;
 mod runtime;

@@ -1,4 +1,4 @@
-//! Every rule of a login has a test that names it: `r21_…`, or `…_r31_…` where one test proves more.
+//! Every rule of a login, of a member's own factor and of sensitive settings has a test that names it: `r21_…`, or `…_r31_…` where one test proves more.
 //! It lies as low as it can be proved: in src/rules, else in store/ or runtime/, else in flows/.
 
 use std::collections::BTreeSet;
@@ -7,6 +7,23 @@ use std::path::{Path, PathBuf};
 
 /// The rules, by number, in a few words.
 const RULES: &[(&str, &str)] = &[
+    ("d2", "email backs up logins and settings, never the proof of a phone"),
+    ("d8", "with 2FA off a sensitive setting takes no code, unless the account refuses"),
+    ("r1", "nothing changes until the phone is verified"),
+    ("r2", "the masked number is shown first"),
+    ("r3", "no code is sent until it is asked for"),
+    ("r4", "the number may be changed on the way"),
+    ("r5", "the number must take SMS, as far as metadata can tell"),
+    ("r6", "no company's own number, however it is written"),
+    ("r7", "of no tenant, and it is not told whose"),
+    ("r8", "a number that becomes a company's is flagged, told, and voids what is open"),
+    ("r9", "the right code turns 2FA on and marks the phone verified"),
+    ("r10", "no other code does"),
+    ("r11", "enabling and its row: both or neither"),
+    ("r12", "email as a backup is off by default"),
+    ("r13", "it needs a confirmed address, proved by a thing of its own"),
+    ("r14", "enabling when enabled sends nothing and writes nothing"),
+    ("r15", "of two enrolments one wins"),
     ("d1", "after the timer the email is sent, or only offered, as the account says"),
     ("r16", "a resend waits for the timer: 60, 60, 120, 300 s; five sends"),
     ("r17", "the timer counts for the challenge and for the number"),
@@ -39,10 +56,32 @@ const RULES: &[(&str, &str)] = &[
     ("r44", "deactivated meanwhile: the challenge is void, nothing is sent after"),
     ("r45", "a pending login has one challenge; two browsers have two"),
     ("r46", "a refusal tells a stranger nothing"),
+    ("r47", "a member can change the number"),
+    ("r48", "it takes effect once the new one is verified"),
+    ("r49", "with 2FA on the current number is proved first"),
+    ("r50", "a row, and a mail to subscribed primary admins"),
+    ("r51", "what is open to the old number is void"),
+    ("r52", "what is queued to it is dropped"),
+    ("r53", "changed back, old codes stay invalid"),
+    ("r54", "two members may share a number and its limits"),
+    ("r55", "an admin's change leaves it unverified, and is told"),
+    ("r56", "a sensitive setting takes a code"),
+    ("r57", "which ones there are is data"),
+    ("r58", "carried out after the code, once, exactly as asked for"),
+    ("r59", "one code per change"),
+    ("r60", "changed meanwhile: stale"),
+    ("r61", "the message names the purpose"),
+    ("r62", "turning 2FA off first leaves a trace"),
     ("r84", "primary admins may hear of changed numbers"),
     ("r86", "who ceases to be one hears no more, queued mails included"),
     ("r87", "one mail per change and admin, without codes and full numbers"),
     ("r88", "a mail that fails does not hold the change"),
+    ("r96", "turning 2FA off takes a code"),
+    ("r97", "given up, it stays on"),
+    ("r98", "afterwards the password alone, and a row"),
+    ("r99", "what is open is closed"),
+    ("r100", "refused while mandatory"),
+    ("r101", "turning it on again verifies afresh"),
     ("r106", "no answer before the request is durable"),
     ("r107", "state first, message second"),
     ("r108", "nothing in clear on any disk"),
@@ -65,10 +104,10 @@ fn tests(text: &str) -> Vec<&str> {
     for line in text.lines().map(str::trim) {
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             is_test = true;
-        } else if let Some(rest) = line.strip_prefix("async fn ").or(line.strip_prefix("fn ")) {
-            if std::mem::take(&mut is_test) {
-                names.extend(rest.split('(').next());
-            }
+        } else if let Some(rest) = line.strip_prefix("async fn ").or(line.strip_prefix("fn "))
+            && std::mem::take(&mut is_test)
+        {
+            names.extend(rest.split('(').next());
         }
     }
     names
