@@ -38,6 +38,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_histogram!("stepup_timer_late_seconds", Unit::Seconds, "How late a due row was seen");
     describe_counter!("stepup_brought_back_total", "Messages published again to an emptied broker");
     describe_counter!("stepup_rows_deleted_total", "Rows past their retention");
+    describe_counter!(
+        "stepup_activity_chained_total",
+        "Rows of the Activity report that the chain has taken up"
+    );
+    describe_counter!("stepup_checkpoints_total", "Checkpoints of the chain that were signed");
     describe_counter!("stepup_http_requests_total", "Requests to the ingress, by outcome");
     describe_histogram!("stepup_http_seconds", Unit::Seconds, "Requests to the ingress");
     describe_gauge!("stepup_http_connections", "Connections to the ingress");
@@ -212,6 +217,16 @@ pub fn brought_back(messages: usize) {
 /// Rows past their retention were deleted.
 pub fn rows_deleted(table: &'static str, rows: u64) {
     counter!("stepup_rows_deleted_total", "table" => table).increment(rows);
+}
+
+/// The chain has taken up rows of the Activity report.
+pub fn activity_chained(rows: usize) {
+    counter!("stepup_activity_chained_total").increment(rows as u64);
+}
+
+/// Checkpoints were signed.
+pub fn checkpoints_signed(checkpoints: usize) {
+    counter!("stepup_checkpoints_total").increment(checkpoints as u64);
 }
 
 /// A session with the broker ended.

@@ -1,6 +1,8 @@
 //! The roster: one file per worker. Workers do not import workers; they meet only in messages.
 
 pub mod audit;
+pub mod audit_command;
+pub mod chain;
 pub mod code_generation;
 pub mod demo;
 pub mod directory;

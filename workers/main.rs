@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use stepup::config;
 use stepup_workers::keys::Change;
-use stepup_workers::{demo, keys, load, operate, roles, sim};
+use stepup_workers::{audit_command, demo, keys, load, operate, roles, sim};
 
 /// Self-hosted two-factor authentication as queue-driven workers.
 #[derive(Parser)]
@@ -52,6 +52,17 @@ enum Command {
     DeadLetters {
         #[command(subcommand)]
         command: operate::DeadLetters,
+    },
+    /// Show whether the Activity report is still what was written.
+    Audit {
+        #[command(subcommand)]
+        command: audit_command::Audit,
+    },
+    /// Print the JSON Schemas of all messages; with --http the OpenAPI document of the ingress.
+    Schemas {
+        /// The OpenAPI document, as the ingress serves it at /openapi.json.
+        #[arg(long)]
+        http: bool,
     },
     /// A stand-in carrier and mailbox, for the demo and for tests.
     Sim,
@@ -115,7 +126,7 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error.to_string()),
     };
     match runtime.block_on(run(Cli::parse().command)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(why) => failed(&why),
     }
 }
@@ -126,8 +137,9 @@ fn failed(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn run(command: Command) -> Result<(), String> {
+async fn run(command: Command) -> Result<ExitCode, String> {
     match command {
+        Command::Audit { command } => return audit_command::run(command).await,
         Command::All => roles::run(roles::Role::ALL, true).await,
         Command::Ingress => roles::run(&[], true).await,
         Command::Work { roles } => roles::run(&roles, false).await,
@@ -145,6 +157,7 @@ async fn run(command: Command) -> Result<(), String> {
             KeysCommand::App { name, broker_user } => keys::app(&name, broker_user.as_deref())?,
         }),
         Command::DeadLetters { command } => operate::dead_letters(command).await,
+        Command::Schemas { http } => print(&operate::schemas(http)),
         Command::Sim => {
             let stop = roles::stop_signal().map_err(|error| error.to_string())?;
             sim::run(sim::Settings::from_env()?, stop).await
@@ -152,6 +165,7 @@ async fn run(command: Command) -> Result<(), String> {
         Command::Demo => demo::run().await,
         Command::Load(order) => load::run(*order).await,
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stdout, reason = "a command's answer goes to the one who typed it")]

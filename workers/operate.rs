@@ -43,7 +43,7 @@ pub enum DeadLetters {
 }
 
 #[expect(clippy::print_stdout, reason = "a command's answer goes to the one who typed it")]
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     println!("{text}");
 }
 
@@ -101,6 +101,12 @@ pub async fn topology(check: bool) -> Result<(), String> {
 pub fn check_config() -> Result<(), String> {
     print(&configured(&[])?.describe());
     Ok(())
+}
+
+/// The schemas of messages, or the description of the ingress.
+pub fn schemas(http: bool) -> String {
+    let document = if http { stepup::ingress::openapi() } else { stepup::message::schemas() };
+    format!("{document:#}")
 }
 
 /// Reads or handles dead letters.

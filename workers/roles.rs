@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use stepup::broker::{Broker, Requester, topology};
 use stepup::config::{Config, LogFormat, Need};
+use stepup::domain::activity::{Filter, Page};
 use stepup::domain::id::{AccountId, AppName};
 use stepup::fault::Fault;
 use stepup::gateway::sms_webhook::{SmsWebhook, SmsWebhookSettings};
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::audit::Audit;
+use crate::chain::Attesting;
 use crate::code_generation::CodeGeneration;
 use crate::directory::Directory;
 use crate::email_fallback::EmailFallback;
@@ -34,7 +36,7 @@ use crate::team_batch::TeamBatch;
 use crate::timers::LookBack;
 use crate::unroutable::Unroutable;
 use crate::verification::Verification;
-use crate::{janitor, timers};
+use crate::{chain, janitor, timers};
 
 /// A worker that can be run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -57,7 +59,7 @@ pub enum Role {
     SmsDelivery,
     /// Hands codes to the mail server.
     EmailFallback,
-    /// Writes the trail.
+    /// Writes the trail, and chains the Activity report.
     Audit,
     /// Finds out who is to be told.
     Notification,
@@ -227,6 +229,15 @@ impl Views for Reads {
     ) -> Result<Option<serde_json::Value>, Fault> {
         store::review_view(&self.0, app, account.as_str(), id, after).await
     }
+
+    async fn activity(
+        &self,
+        app: &AppName,
+        account: &AccountId,
+        filter: &Filter,
+    ) -> Result<Option<Page>, Fault> {
+        store::activity_page(&self.0, app, account, filter).await
+    }
 }
 
 async fn start_ingress(
@@ -301,6 +312,9 @@ fn start(
         }
         Role::Audit => {
             run.worker(Arc::new(Audit), "audit.bulk");
+            let (every, file) = (config.checkpoint_every, config.checkpoint_file.clone());
+            let attesting = Attesting { keys, every, file };
+            tasks.spawn(chain::run(store.clone(), attesting, stop.clone()));
         }
         Role::Notification => run.worker(Arc::new(Notification), "notification.notices"),
         Role::NoticeDelivery => {

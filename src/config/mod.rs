@@ -124,6 +124,10 @@ pub struct Config {
     pub mail_from: String,
     /// Authorities to trust for TLS besides the system's, PEM.
     pub ca_file: Option<PathBuf>,
+    /// Where checkpoints of the Activity report go besides the database.
+    pub checkpoint_file: Option<PathBuf>,
+    /// How often.
+    pub checkpoint_every: Duration,
     /// What is logged, as `tracing` directives.
     pub log: String,
     /// How it is written.
@@ -212,6 +216,10 @@ impl Config {
                 .unwrap_or_default(),
             mail_from: s.read("STEPUP_MAIL_FROM", values::mail_from).unwrap_or_default(),
             ca_file: s.read("STEPUP_CA_FILE", |path| ca_file(path, read_file)),
+            checkpoint_file: s.read("STEPUP_CHECKPOINT_FILE", |path| Ok(PathBuf::from(path))),
+            checkpoint_every: s
+                .read("STEPUP_CHECKPOINT_SECONDS", values::some_seconds)
+                .unwrap_or_default(),
             log: s.read("STEPUP_LOG", values::log).unwrap_or_default(),
             log_format: s.read("STEPUP_LOG_FORMAT", values::log_format).unwrap_or(usual_format),
             policy: Arc::new(policy(s)),

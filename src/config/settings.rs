@@ -75,6 +75,13 @@ pub const SETTINGS: &[Setting] = &[
         .place(),
     Setting::new("STEPUP_MAIL_FROM", "the sender of mail: Name <name@example.org>"),
     Setting::new("STEPUP_CA_FILE", "path of a PEM file with authorities to trust for TLS"),
+    Setting::new(
+        "STEPUP_CHECKPOINT_FILE",
+        "path of a file that checkpoints of the Activity report are appended to, best on another \
+         machine's disk; without it they are only in the database",
+    ),
+    Setting::new("STEPUP_CHECKPOINT_SECONDS", "between checkpoints of an account's Activity report")
+        .or("60"),
     Setting::new("STEPUP_LOG", "what is logged: a level, or targets with levels (tracing directives)")
         .or("info"),
     Setting::new("STEPUP_LOG_FORMAT", "json or text; without it, text on a terminal and json elsewhere"),

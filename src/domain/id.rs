@@ -60,6 +60,10 @@ macro_rules! text_id {
                 Self::parse(&text).map_err(serde::de::Error::custom)
             }
         }
+
+        super::schema::schema!($name, "Id", {
+            "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"
+        });
     };
 }
 
@@ -88,6 +92,8 @@ text_id! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChallengeId(pub Uuid);
+
+super::schema::schema!(ChallengeId, "ChallengeId", { "type": "string", "format": "uuid" });
 
 impl fmt::Display for ChallengeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -21,6 +21,35 @@ words! {
     }
 }
 
+words! {
+    /// What is found of a member's contacts.
+    Contacts {
+        /// Nothing stands in the way.
+        Ok = "ok",
+        /// No number.
+        NoPhone = "no_phone",
+        /// A number that no code has proved: the next login does.
+        UnverifiedPhone = "unverified_phone",
+        /// A number that takes no SMS, or in a country that codes may not go to.
+        UnsupportedType = "unsupported_type",
+        /// A number that belongs to a company.
+        CompanyOwned = "company_owned",
+        /// No address.
+        NoEmail = "no_email",
+        /// An address that is not confirmed.
+        UnverifiedEmail = "unverified_email",
+        /// A number that another member of the account has, too.
+        Duplicate = "duplicate",
+    }
+}
+
+impl Contacts {
+    /// Whether a member of whom this is found cannot get a code at all.
+    pub const fn blocks(self) -> bool {
+        matches!(self, Self::NoPhone | Self::UnsupportedType | Self::CompanyOwned)
+    }
+}
+
 /// A contact as stored: sealed, with what equality and limits need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contact {

@@ -2,8 +2,10 @@
 //! their own: both are arguments.
 
 pub mod account;
+pub mod activity;
 pub mod approval;
 pub mod challenge;
+pub mod checkpoint;
 pub mod code;
 pub mod email;
 pub mod email_proof;
@@ -12,6 +14,7 @@ pub mod keys;
 pub mod member;
 pub mod phone;
 pub mod policy;
+pub mod schema;
 
 /// A moment. Decisions take it from the database's clock, never from a worker's.
 pub type Timestamp = time::OffsetDateTime;

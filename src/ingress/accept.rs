@@ -3,7 +3,11 @@
 //! Readers of messages are tolerant; this door is not: whoever writes `locate` for `locale` learns
 //! it here. What the values mean is judged by the workers.
 
+use std::net::IpAddr;
+
 use axum::http::{HeaderMap, StatusCode, header};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -17,6 +21,7 @@ use crate::domain::id::{
 use crate::domain::keys::PublicKey;
 use crate::domain::member::Role;
 use crate::domain::phone::Country;
+use crate::domain::schema::schema;
 use crate::message::{Exchange, LoginPurpose, Outgoing};
 
 /// The longest `Idempotency-Key`, in characters.
@@ -27,21 +32,30 @@ pub const GUESS_MAX: usize = 32;
 
 /// A member of a request: what it is called, what it must be, and how that is checked.
 pub struct Field {
-    name: &'static str,
-    required: bool,
+    pub(super) name: &'static str,
+    pub(super) required: bool,
     sealed: bool,
     must_be: &'static str,
     fits: fn(&Value) -> bool,
+    pub(super) schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
-const ID: &str = "a text of 1 to 128 of A-Z a-z 0-9 _ -, beginning with a letter or digit";
+pub(super) const ID: &str =
+    "a text of 1 to 128 of A-Z a-z 0-9 _ -, beginning with a letter or digit";
 
 impl Field {
-    const fn required<T: DeserializeOwned>(name: &'static str, must_be: &'static str) -> Self {
-        Self { name, required: true, sealed: false, must_be, fits: reads_as::<T> }
+    const fn required<T>(name: &'static str, must_be: &'static str) -> Self
+    where
+        T: DeserializeOwned + JsonSchema,
+    {
+        let (fits, schema) = (reads_as::<T>, T::json_schema);
+        Self { name, required: true, sealed: false, must_be, fits, schema }
     }
 
-    const fn optional<T: DeserializeOwned>(name: &'static str, must_be: &'static str) -> Self {
+    const fn optional<T>(name: &'static str, must_be: &'static str) -> Self
+    where
+        T: DeserializeOwned + JsonSchema,
+    {
         Self { required: false, ..Self::required::<T>(name, must_be) }
     }
 
@@ -67,14 +81,57 @@ fn reads_as<T: DeserializeOwned>(value: &Value) -> bool {
     T::deserialize(value).is_ok()
 }
 
-fn is_guess(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| (1..=GUESS_MAX).contains(&text.chars().count()))
+/// What a person typed, before it is sealed.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Guess;
+
+impl TryFrom<String> for Guess {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let fits = (1..=GUESS_MAX).contains(&text.chars().count());
+        fits.then_some(Self).ok_or("is not 1 to 32 characters")
+    }
 }
 
-/// Sealed, this many are still one message.
-fn are_numbers(value: &Value) -> bool {
-    value.as_array().is_some_and(|list| list.len() <= 500 && list.iter().all(Value::is_string))
+schema!(Guess, "Guess", { "type": "string", "minLength": 1, "maxLength": GUESS_MAX });
+
+/// A version of the directory.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Version(#[expect(dead_code, reason = "only its form is checked here")] i64);
+
+schema!(Version, "Version", { "type": "integer", "minimum": i64::MIN, "maximum": i64::MAX });
+
+/// An address of a person's machine.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Ip(#[expect(dead_code, reason = "only its form is checked here")] IpAddr);
+
+schema!(Ip, "Ip", {
+    "anyOf": [{ "type": "string", "format": "ipv4" }, { "type": "string", "format": "ipv6" }]
+});
+
+/// Numbers in clear, before each is sealed: sealed, this many are still one message.
+#[derive(Deserialize)]
+#[serde(try_from = "Vec<String>")]
+struct Numbers;
+
+/// The longest list of numbers.
+const NUMBERS_MAX: usize = 500;
+
+impl TryFrom<Vec<String>> for Numbers {
+    type Error = &'static str;
+
+    fn try_from(list: Vec<String>) -> Result<Self, Self::Error> {
+        (list.len() <= NUMBERS_MAX).then_some(Self).ok_or("are more than 500")
+    }
 }
+
+schema!(Numbers, "Numbers", {
+    "type": "array", "items": { "type": "string" }, "maxItems": NUMBERS_MAX
+});
 
 /// What can be asked over HTTP: a routing key and the members of its body.
 pub struct Endpoint {
@@ -83,19 +140,16 @@ pub struct Endpoint {
     /// Whether it opens a challenge, whose id then is the request's.
     opens: bool,
     /// Members taken from the path.
-    path: &'static [Field],
+    pub(super) path: &'static [Field],
     /// Members taken from the body.
-    body: &'static [Field],
+    pub(super) body: &'static [Field],
 }
 
 const ACCOUNT: Field = Field::required::<AccountId>("account", ID);
 const MEMBER: Field = Field::required::<MemberId>("member", ID);
 const CHALLENGE: Field = Field::required::<ChallengeId>("challenge", "a UUID");
-const GUESS: Field = Field {
-    fits: is_guess,
-    ..Field::required::<String>("guess", "a text of 1 to 32 characters").sealed()
-};
-const VERSION: Field = Field::required::<i64>("version", "a whole number of at most 64 bits");
+const GUESS: Field = Field::required::<Guess>("guess", "a text of 1 to 32 characters").sealed();
+const VERSION: Field = Field::required::<Version>("version", "a whole number of at most 64 bits");
 
 /// `POST /v1/logins`.
 pub const ISSUE: Endpoint = Endpoint {
@@ -314,6 +368,8 @@ pub const PUT_MEMBER: Endpoint = Endpoint {
         Field::optional::<Option<bool>>("email_backup", "true, false or null"),
         Field::optional::<bool>("notify_number_changes", "true or false"),
         Field::optional::<Option<MemberId>>("actor", ID),
+        Field::optional::<Option<Ip>>("ip", "an IPv4 or IPv6 address, or null"),
+        Field::optional::<Option<String>>("user_agent", "a text or null"),
     ],
 };
 
@@ -322,13 +378,7 @@ pub const PUT_OWNED_NUMBERS: Endpoint = Endpoint {
     key: "directory.owned_numbers",
     opens: false,
     path: &[ACCOUNT],
-    body: &[
-        VERSION,
-        Field {
-            fits: are_numbers,
-            ..Field::required::<Vec<String>>("numbers", "a list of up to 500 texts").sealed()
-        },
-    ],
+    body: &[VERSION, Field::required::<Numbers>("numbers", "a list of up to 500 texts").sealed()],
 };
 
 /// A message to publish, and where its outcome can be read.
@@ -555,7 +605,7 @@ mod tests {
                 "version": 3, "active": true, "role": "admin", "locale": "de",
                 "phone": "+12025550123", "email": "ada@example.com", "email_verified": true,
                 "two_factor": true, "email_backup": true, "notify_number_changes": true,
-                "actor": "bob",
+                "actor": "bob", "ip": "2001:db8::1", "user_agent": "Mozilla/5.0",
             }),
         }
     }

@@ -5,9 +5,11 @@
 //! `docs/http.md` describes every endpoint. TLS is the matter of the proxy in front.
 
 mod accept;
+mod activity;
 mod answer;
 mod auth;
 mod connections;
+mod openapi;
 mod problem;
 
 use std::panic::AssertUnwindSafe;
@@ -32,9 +34,11 @@ pub use accept::{GUESS_MAX, IDEMPOTENCY_KEY_MAX};
 pub use answer::STATUSES;
 pub use auth::ApiKey;
 pub use connections::Limits;
+pub use openapi::document as openapi;
 pub use problem::Problem;
 
 use crate::broker::{Answer, Requester};
+use crate::domain::activity::{Filter, Page};
 use crate::domain::id::{AccountId, AppName, MemberId};
 use crate::domain::keys::PublicKey;
 use crate::fault::Fault;
@@ -52,6 +56,8 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(6);
 
 const REVIEW: &str = "/v1/accounts/{account}/reviews/{review}";
 const CHALLENGE: &str = "/v1/challenges/{challenge}";
+const ACTIVITY: &str = "/v1/accounts/{account}/activity";
+const OPENAPI: &str = "/openapi.json";
 
 /// What can be asked, and where. The names in a path are the names of the message's fields.
 const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 24] = [
@@ -109,6 +115,9 @@ const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 24] = [
     ("/v1/accounts/{account}/resets/{reset}/cancel", MethodFilter::POST, &accept::CANCEL_RESET),
 ];
 
+/// What can be read.
+const VIEWS: [&str; 4] = [CHALLENGE, REVIEW, ACTIVITY, OPENAPI];
+
 /// Publishes requests and waits for outcomes.
 pub trait Asks: Send + Sync + 'static {
     /// Publishes `outgoing` for `app` with confirm, then waits up to `wait` for its outcome.
@@ -162,6 +171,18 @@ pub trait Views: Send + Sync + 'static {
         id: Uuid,
         after: &str,
     ) -> impl Future<Output = Result<Option<Value>, Fault>> + Send;
+
+    /// A page of the account's Activity report; `None` if the account is unknown or belongs to
+    /// another app.
+    ///
+    /// # Errors
+    /// When it cannot be read now.
+    fn activity(
+        &self,
+        app: &AppName,
+        account: &AccountId,
+        filter: &Filter,
+    ) -> impl Future<Output = Result<Option<Page>, Fault>> + Send;
 }
 
 /// What the endpoints work with. Clones share it.
@@ -212,6 +233,8 @@ pub fn router<A: Asks, V: Views>(state: State<A, V>) -> Router {
         })
         .route(CHALLENGE, get(view::<A, V>))
         .route(REVIEW, get(review::<A, V>))
+        .route(ACTIVITY, get(report::<A, V>))
+        .route(OPENAPI, get(openapi::serve))
         .method_not_allowed_fallback(not_allowed)
         .fallback(|| async { Problem::not_found() })
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -256,8 +279,13 @@ fn route(path: &str) -> &'static str {
             && declared.split('/').zip(path.split('/')).all(|(d, p)| d.starts_with('{') || d == p)
     };
     // A label on metrics must come from a closed set.
-    let mut paths = ENDPOINTS.into_iter().map(|(path, ..)| path).chain([CHALLENGE, REVIEW]);
+    let mut paths = ENDPOINTS.into_iter().map(|(path, ..)| path).chain(VIEWS);
     paths.find(|declared| same(declared)).unwrap_or("other")
+}
+
+/// The name of a method of [`ENDPOINTS`] as OpenAPI has it.
+fn lower_case(method: MethodFilter) -> &'static str {
+    if method == MethodFilter::PUT { "put" } else { "post" }
 }
 
 fn asking<A: Asks, V: Views>(
@@ -337,6 +365,23 @@ async fn review<A: Asks, V: Views>(
     let after = after.as_ref().map_or("", MemberId::as_str);
     let found = parts.views.review(&app, &account, id, after).await.map_err(Problem::fault)?;
     found.map(Json).ok_or_else(Problem::not_found)
+}
+
+async fn report<A: Asks, V: Views>(
+    extract::State(State(parts)): extract::State<State<A, V>>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let app = auth::authenticate(&headers, &parts.api_keys)?;
+    // Whatever is no account looks like one that is not known.
+    let account = path.ok().and_then(|Path(text)| AccountId::parse(&text).ok());
+    let account = account.ok_or_else(Problem::not_found)?;
+    let query = uri.query().unwrap_or_default();
+    let (filter, format) = activity::asked(query, &headers)?;
+    let found = parts.views.activity(&app, &account, &filter).await.map_err(Problem::fault)?;
+    let page = found.ok_or_else(Problem::not_found)?;
+    Ok(activity::page(uri.path(), query, &page, format))
 }
 
 #[cfg(test)]

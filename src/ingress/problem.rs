@@ -9,6 +9,34 @@ use crate::fault::Fault;
 /// Seconds after which a request that met a fault is worth repeating.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
+/// What the door itself refuses: the kind, its status, and what it means. In the order of
+/// docs/http.md.
+pub const DOOR_PROBLEMS: &[(&str, StatusCode, &str)] = &[
+    ("malformed", StatusCode::BAD_REQUEST, "the body is not JSON, or broke off"),
+    (
+        "idempotency_key",
+        StatusCode::BAD_REQUEST,
+        "Idempotency-Key is not one header of 1 to 255 visible ASCII characters",
+    ),
+    ("unauthorized", StatusCode::UNAUTHORIZED, "no API key, or a wrong one"),
+    ("not_found", StatusCode::NOT_FOUND, "no such path, or not for this app"),
+    ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "see the header Allow"),
+    ("too_large", StatusCode::PAYLOAD_TOO_LARGE, "the body is over 16 KiB"),
+    (
+        "unsupported_media_type",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "the body is not announced as application/json",
+    ),
+    ("invalid", StatusCode::UNPROCESSABLE_ENTITY, "a field or parameter is missing or wrong"),
+    ("internal", StatusCode::INTERNAL_SERVER_ERROR, "a fault of stepup: tell the operator"),
+    ("bad_outcome", StatusCode::BAD_GATEWAY, "ingress and workers are of different versions"),
+    (
+        "unavailable",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "not answered: repeat with the same Idempotency-Key",
+    ),
+];
+
 /// A problem. Its type is `urn:stepup:<kind>` and never changes its meaning; the kind is its
 /// `outcome`, too, so that callers find that member in every answer.
 #[derive(Debug)]

@@ -49,6 +49,16 @@ impl Views for OneChallenge {
         let own = account.as_str() == "acme" && id == KNOWN && app.as_str() == "crm";
         Ok(own.then(|| json!({ "review": id, "after": after })))
     }
+
+    async fn activity(
+        &self,
+        app: &AppName,
+        account: &AccountId,
+        filter: &Filter,
+    ) -> Result<Option<Page>, Fault> {
+        let own = account.as_str() == "acme" && app.as_str() == "crm";
+        Ok(own.then(|| Page { rows: Vec::new(), next: filter.before.map(|before| before - 1) }))
+    }
 }
 
 struct Door {
@@ -389,6 +399,44 @@ async fn r65_the_review_of_a_foreign_account_is_that_of_none() {
     problem(of("acme", "?page=2").send().await.unwrap(), 422, "invalid").await;
 }
 
+#[tokio::test]
+async fn the_report_of_a_foreign_account_is_that_of_none() {
+    let door = replying(OutcomeKind::Stored).await;
+    let report =
+        |account: &str| door.request(Method::GET, &format!("/v1/accounts/{account}/activity"));
+    let own = report("acme").send().await.unwrap();
+    assert_eq!(own.status(), 200);
+    assert_eq!(own.json::<Value>().await.unwrap(), json!({ "activity": [], "next_cursor": null }));
+    let path = format!("{}/v1/accounts/acme/activity", door.base);
+    let foreign = client().get(&path).bearer_auth("shop-key").send().await.unwrap();
+    let none = problem(report("umbrella").send().await.unwrap(), 404, "not_found").await;
+    assert_eq!(problem(foreign, 404, "not_found").await, none);
+    let strange = report("a.b").send().await.unwrap();
+    assert_eq!(problem(strange, 404, "not_found").await, none);
+    problem(client().get(&path).send().await.unwrap(), 401, "unauthorized").await;
+}
+
+#[tokio::test]
+async fn the_report_is_csv_for_who_wants_it_and_a_wrong_filter_is_named() {
+    let door = replying(OutcomeKind::Stored).await;
+    let report =
+        |query: &str| door.request(Method::GET, &format!("/v1/accounts/acme/activity{query}"));
+    for csv in [report("?format=csv"), report("").header("accept", "text/csv")] {
+        let csv = csv.send().await.unwrap();
+        assert!(csv.headers()["content-type"].to_str().unwrap().starts_with("text/csv"));
+        assert!(csv.text().await.unwrap().starts_with("seq,at,account,member,"));
+    }
+    let page = report("?cursor=AAAAAAAAAAk").send().await.unwrap();
+    assert_eq!(
+        page.headers()["link"],
+        "</v1/accounts/acme/activity?cursor=AAAAAAAAAAg>; rel=\"next\""
+    );
+    assert_eq!(page.json::<Value>().await.unwrap()["next_cursor"], "AAAAAAAAAAg");
+    let wrong = problem(report("?limit=s3cret").send().await.unwrap(), 422, "invalid").await;
+    assert_eq!(wrong["field"], "limit");
+    assert!(!wrong.to_string().contains("s3cret"));
+}
+
 #[test]
 fn labels_on_metrics_hold_no_ids() {
     for (path, label) in [
@@ -396,6 +444,7 @@ fn labels_on_metrics_hold_no_ids() {
         ("/v1/challenges/7", CHALLENGE),
         ("/v1/challenges/7/verify", "/v1/challenges/{challenge}/verify"),
         ("/v1/accounts/acme/members/ada", "/v1/accounts/{account}/members/{member}"),
+        ("/v1/accounts/acme/activity", ACTIVITY),
         ("/v1/accounts/acme/members", "other"),
         ("/v1/challenges/7/verify/8", "other"),
         ("/", "other"),

@@ -1,6 +1,7 @@
 //! What workers ask of each other. A command carries ids; what else it takes is read from the
 //! database in the transaction in which it is decided.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -22,7 +23,7 @@ words! {
 }
 
 /// A command.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type")]
 pub enum Command {
     /// `sms.send`: hand one send of a code to the SMS provider.

@@ -1,5 +1,6 @@
 //! What happened. Past tense, one flat body: a subscriber reads the fields it knows.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -9,6 +10,7 @@ use super::envelope::{Exchange, Outgoing};
 use crate::domain::Timestamp;
 use crate::domain::challenge::{Channel, Purpose, words};
 use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName};
+use crate::domain::schema::Moment;
 
 words! {
     /// The kinds of events: the routing key without the account.
@@ -111,7 +113,7 @@ impl EventKind {
 }
 
 /// An event before it has an id and a time. Fields that do not apply are left out.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Event {
     /// What happened.
     #[serde(rename = "type")]
@@ -154,9 +156,11 @@ pub struct Event {
     pub attempts_left: Option<i16>,
     /// When the challenge's life ends.
     #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
     pub expires_at: Option<Timestamp>,
     /// From when on a resend is granted.
     #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
     pub resend_available_at: Option<Timestamp>,
     /// Who made a change, if not the member.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,6 +188,7 @@ pub struct Event {
     pub members: Option<i64>,
     /// When it will be carried out.
     #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
     pub due_at: Option<Timestamp>,
 }
 
@@ -221,14 +226,6 @@ impl Event {
     /// The message that carries it, to `<account>.<noun>.<verb>`; to `_.<noun>.<verb>` where no
     /// account of the app is concerned, since `_` is no account id.
     pub fn outgoing(&self, id: Uuid, now: Timestamp) -> Outgoing {
-        #[derive(Serialize)]
-        struct Stamped<'a> {
-            id: Uuid,
-            #[serde(with = "time::serde::rfc3339")]
-            at: Timestamp,
-            #[serde(flatten)]
-            event: &'a Event,
-        }
         // A struct of texts and numbers always serialises.
         let body = serde_json::to_string(&Stamped { id, at: now, event: self }).unwrap_or_default();
         let account = self.account.as_ref().map_or("_", AccountId::as_str);
@@ -241,6 +238,20 @@ impl Event {
             traceparent: None,
         }
     }
+}
+
+/// An event as it travels.
+#[derive(Serialize, JsonSchema)]
+pub struct Stamped<'a> {
+    /// Its id; a second one with the same id is a repeat.
+    id: Uuid,
+    /// When it was decided.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "Moment")]
+    at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    event: &'a Event,
 }
 
 /// An event as its readers see it: the fields the trail and the notices go by, and the whole body.

@@ -9,11 +9,13 @@ mod envelope;
 mod event;
 mod outcome;
 mod request;
+mod schema;
+mod view;
 
 pub use command::{Command, EmailCause};
 pub use decode::{Decoded, Message, Rejected, Senders, Subject, decode};
 pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, Rung};
-pub use event::{Event, EventKind, EventRecord};
+pub use event::{Event, EventKind, EventRecord, Stamped};
 pub use outcome::{Outcome, OutcomeKind};
 pub use request::{
     ApproveReset, CancelChallenge, CancelReset, ChangeNumber, ConfirmEmail, DisableFactor,
@@ -22,6 +24,8 @@ pub use request::{
     RequestSettingChange, ResendChallenge, ReviewContacts, Secret, SendEnrolment, SetEmailBackup,
     StartEnrolment, VerifyChallenge,
 };
+pub use schema::{REQUEST_SCHEMAS, described, reader, schemas, writer};
+pub use view::{ChallengeView, DeliveryView, ReviewState, ReviewView, ReviewedMember};
 
 use crate::domain::Timestamp;
 use crate::domain::id::derived;

@@ -1,11 +1,13 @@
 //! The answer to a request: what goes to `reply_to`, and over HTTP into the body.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
 use crate::domain::challenge::{Channel, Purpose, State, words};
 use crate::domain::id::ChallengeId;
+use crate::domain::schema::Moment;
 
 words! {
     /// What became of a request. Refusals say no more than they must.
@@ -106,7 +108,7 @@ words! {
 }
 
 /// An outcome. Fields that do not apply are left out.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Outcome {
     /// What became of the request.
     pub outcome: OutcomeKind,
@@ -127,9 +129,11 @@ pub struct Outcome {
     pub destination: Option<String>,
     /// When the challenge's life ends.
     #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
     pub expires_at: Option<Timestamp>,
     /// From when on a resend is granted.
     #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
     pub resend_available_at: Option<Timestamp>,
     /// Seconds until it is worth trying again.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,9 +158,11 @@ pub struct Outcome {
     pub reset: Option<Uuid>,
     /// When the reset will be carried out.
     #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
     pub due_at: Option<Timestamp>,
     /// Until when the account's mandate is not enforced for this member.
     #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
     pub enrol_by: Option<Timestamp>,
     /// The field that cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]

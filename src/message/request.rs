@@ -1,7 +1,9 @@
 //! What apps may ask.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -13,6 +15,7 @@ use crate::domain::challenge::Channel;
 use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName};
 use crate::domain::member::Role;
 use crate::domain::phone::Country;
+use crate::domain::schema::{IpText, Moment, schema};
 
 /// Every request key, and the fields of its body that travel sealed.
 const REQUESTS: &[(&str, &[&str])] = &[
@@ -69,6 +72,12 @@ impl Secret {
     }
 }
 
+schema!(Secret, "Sealed", {
+    "type": "string",
+    "pattern": "^[a-z0-9-]{1,16}\\.[A-Za-z0-9+/]+={0,2}$",
+    "description": "a libsodium sealed box to stepup's public key: `<kid>.<base64>`"
+});
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
@@ -85,7 +94,7 @@ pub struct Request<T> {
 }
 
 /// `challenge.issue`: a member has given the right password; a code is to prove the rest.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct IssueChallenge {
     /// The account.
     pub account: AccountId,
@@ -99,7 +108,7 @@ pub struct IssueChallenge {
 }
 
 /// The one purpose of [`IssueChallenge`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum LoginPurpose {
     /// `login`.
     #[default]
@@ -109,7 +118,7 @@ pub enum LoginPurpose {
 
 /// `enrolment.start`: a member wants to turn 2FA on. Answers where the code would go; sends
 /// nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct StartEnrolment {
     /// The account.
     pub account: AccountId,
@@ -121,7 +130,7 @@ pub struct StartEnrolment {
 }
 
 /// `enrolment.send`: now send the code. Once it verifies, 2FA is on.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct SendEnrolment {
     /// The account.
     pub account: AccountId,
@@ -134,7 +143,7 @@ pub struct SendEnrolment {
 
 /// `number.change`: a member has another number. With 2FA on the code goes to the current number
 /// first; the verified challenge is then the proof with which the code goes to the new one.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ChangeNumber {
     /// The account.
     pub account: AccountId,
@@ -148,7 +157,7 @@ pub struct ChangeNumber {
 }
 
 /// `factor.disable`: a member wants to turn 2FA off.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct DisableFactor {
     /// The account.
     pub account: AccountId,
@@ -157,7 +166,7 @@ pub struct DisableFactor {
 }
 
 /// `email_backup.set`: whether email may back up the SMS.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct SetEmailBackup {
     /// The account.
     pub account: AccountId,
@@ -168,7 +177,7 @@ pub struct SetEmailBackup {
 }
 
 /// `email.prove`: mail a code to the member's address, to confirm it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ProveEmail {
     /// The account.
     pub account: AccountId,
@@ -177,7 +186,7 @@ pub struct ProveEmail {
 }
 
 /// `email.confirm`: the code from that mail.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ConfirmEmail {
     /// The account.
     pub account: AccountId,
@@ -188,7 +197,7 @@ pub struct ConfirmEmail {
 }
 
 /// `settings.change.request`: a member changes a sensitive setting; a code is to approve it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct RequestSettingChange {
     /// The account.
     pub account: AccountId,
@@ -207,7 +216,7 @@ pub struct RequestSettingChange {
 }
 
 /// `settings.change.redeem`: the app is about to carry an approved change out. Granted once.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct RedeemApproval {
     /// The account.
     pub account: AccountId,
@@ -218,7 +227,7 @@ pub struct RedeemApproval {
 }
 
 /// `team.review`: look at the contacts of all members, before 2FA becomes mandatory.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ReviewContacts {
     /// The account.
     pub account: AccountId,
@@ -228,7 +237,7 @@ pub struct ReviewContacts {
 
 /// `team.mandate.enable`: 2FA becomes mandatory for all members. Without a proof, a
 /// code goes to the admin; the verified challenge is then the proof.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct EnableMandate {
     /// The account.
     pub account: AccountId,
@@ -243,6 +252,7 @@ pub struct EnableMandate {
     pub acknowledged: Vec<MemberId>,
     /// Until when it is not enforced.
     #[serde(default, with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
     pub grace_until: Option<Timestamp>,
     /// The admin's verified challenge.
     #[serde(default)]
@@ -250,7 +260,7 @@ pub struct EnableMandate {
 }
 
 /// `team.mandate.disable`: 2FA is each member's own choice again.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct DisableMandate {
     /// The account.
     pub account: AccountId,
@@ -262,7 +272,7 @@ pub struct DisableMandate {
 }
 
 /// `team.member.enable`: an admin turns 2FA on for one member, who verifies at the next login.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct EnableMember {
     /// The account.
     pub account: AccountId,
@@ -272,11 +282,12 @@ pub struct EnableMember {
     pub actor: MemberId,
     /// Until when a mandate is not enforced for this member.
     #[serde(default, with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
     pub grace_until: Option<Timestamp>,
 }
 
 /// `team.member.disable`: an admin turns 2FA off for one member, with the admin's own code.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct DisableMember {
     /// The account.
     pub account: AccountId,
@@ -290,7 +301,7 @@ pub struct DisableMember {
 }
 
 /// `support.reset.request`: a member has lost the number; support asks for a new enrolment.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct RequestReset {
     /// The account.
     pub account: AccountId,
@@ -303,7 +314,7 @@ pub struct RequestReset {
 }
 
 /// `support.reset.approve`: a second person agrees.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ApproveReset {
     /// The account.
     pub account: AccountId,
@@ -314,7 +325,7 @@ pub struct ApproveReset {
 }
 
 /// `support.reset.cancel`: the member or an admin stops it in time.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct CancelReset {
     /// The account.
     pub account: AccountId,
@@ -325,7 +336,7 @@ pub struct CancelReset {
 }
 
 /// `challenge.resend`: the same code once more.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ResendChallenge {
     /// The account.
     pub account: AccountId,
@@ -341,7 +352,7 @@ fn by_sms() -> Channel {
 }
 
 /// `challenge.verify`: what the person typed.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct VerifyChallenge {
     /// The account.
     pub account: AccountId,
@@ -352,7 +363,7 @@ pub struct VerifyChallenge {
 }
 
 /// `challenge.cancel`: the login was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct CancelChallenge {
     /// The account.
     pub account: AccountId,
@@ -361,7 +372,7 @@ pub struct CancelChallenge {
 }
 
 /// `directory.account`: the whole of what we need to know of an account. The highest version wins.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct PutAccount {
     /// The account.
     pub account: AccountId,
@@ -395,7 +406,7 @@ fn automatic() -> EmailFallback {
 
 /// `directory.owned_numbers`: the whole list of the account's own numbers: its lines, its trackers,
 /// its virtual numbers. No code goes to any of them, in any account.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct PutOwnedNumbers {
     /// The account.
     pub account: AccountId,
@@ -406,7 +417,7 @@ pub struct PutOwnedNumbers {
 }
 
 /// `directory.member`: the whole of what we need to know of a member. The highest version wins.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct PutMember {
     /// The account.
     pub account: AccountId,
@@ -445,6 +456,13 @@ pub struct PutMember {
     /// Who made the change, if not the member.
     #[serde(default)]
     pub actor: Option<MemberId>,
+    /// The address the person acted from, for the Activity report.
+    #[serde(default)]
+    #[schemars(with = "Option<IpText>")]
+    pub ip: Option<IpAddr>,
+    /// The browser the person used, for the Activity report.
+    #[serde(default)]
+    pub user_agent: Option<String>,
 }
 
 fn yes() -> bool {

@@ -5,6 +5,7 @@ use super::Ctx;
 use super::change::{self, By, Change};
 use super::code_generation::Rules;
 use super::verification::Facts;
+use crate::domain::activity::Client;
 use crate::domain::approval::Approval;
 use crate::domain::challenge::{CancelReason, Purpose};
 use crate::domain::id::AppName;
@@ -51,7 +52,13 @@ pub fn apply(
         }
         Purpose::Disable => after.two_factor = false,
     }
-    let by = By { app, actor: None, origin: None, challenge: Some(challenge.id) };
+    let by = By {
+        app,
+        actor: None,
+        origin: None,
+        challenge: Some(challenge.id),
+        client: Client::default(),
+    };
     let before = Some(&facts.member);
     let (change, effects) = change::change(before, after, &facts.open, &by, &rules.keys, ctx.now);
     Ok(Applied { change: Some(change), approval: None, effects })

@@ -5,6 +5,7 @@
 use super::Ending;
 use super::code_generation::ending_event;
 use crate::domain::Timestamp;
+use crate::domain::activity::Client;
 use crate::domain::challenge::{CancelReason, Challenge, State};
 use crate::domain::id::{AccountId, AppName, ChallengeId, MemberId};
 use crate::domain::keys::Keyring;
@@ -43,6 +44,8 @@ pub struct Activity {
     pub new_number: Option<String>,
     /// The challenge that proved it, if one did.
     pub challenge: Option<ChallengeId>,
+    /// From where, if the app has told.
+    pub client: Client,
     /// When.
     pub at: Timestamp,
 }
@@ -58,6 +61,8 @@ pub struct By<'a> {
     pub origin: Option<&'static str>,
     /// The challenge that proved it.
     pub challenge: Option<ChallengeId>,
+    /// From where, if the app has told.
+    pub client: Client,
 }
 
 /// The change from `before` to `after`, and what everybody is told of it. `open` are the member's
@@ -110,6 +115,7 @@ pub fn change(
             old_number: numbers.0,
             new_number: numbers.1,
             challenge: by.challenge,
+            client: by.client.clone(),
             at: now,
         });
     };

@@ -11,6 +11,7 @@ use super::code_generation::ending_event;
 use super::role::{Operation, may};
 use super::{Ctx, Decided, Ending};
 use crate::domain::account::{Account, SENSITIVE_SETTINGS};
+use crate::domain::activity::Client;
 use crate::domain::challenge::{CancelReason, Challenge, State};
 use crate::domain::email::EmailAddress;
 use crate::domain::id::{AccountId, AppName, SettingName};
@@ -231,7 +232,7 @@ fn put_owned_numbers(
             continue;
         }
         let after = Member { phone_owned_at: owned.then_some(now), ..member.clone() };
-        let by = By { app, actor: None, origin: None, challenge: None };
+        let by = By { app, actor: None, origin: None, challenge: None, client: Client::default() };
         let others: Vec<Challenge> =
             open.iter().filter(|c| !c.purpose.binds_number()).cloned().collect();
         let (change, told) = change::change(Some(member), after, &others, &by, keys, now);
@@ -372,7 +373,9 @@ fn put(
     now: Timestamp,
 ) -> Decided<Write> {
     let ask = &request.ask;
-    let by = By { app: &request.app, actor: ask.actor.as_ref(), origin: None, challenge: None };
+    let client = Client::told(ask.ip, ask.user_agent.as_deref());
+    let by =
+        By { app: &request.app, actor: ask.actor.as_ref(), origin: None, challenge: None, client };
     let (change, followed) =
         change::change(facts.member.as_ref(), member, &facts.open, &by, keys, now);
     let mut effects = vec![Effect::from(Event {

@@ -6,6 +6,7 @@ use super::limits::full_until;
 use super::notice::{EventRecordRef, Notice, NoticeKind};
 use super::{Ctx, Decided, seconds_until};
 use crate::domain::Timestamp;
+use crate::domain::activity::Client;
 use crate::domain::challenge::{AttemptState, Channel};
 use crate::domain::code::Code;
 use crate::domain::email_proof::EmailProof;
@@ -142,7 +143,13 @@ pub fn confirm(
         let write = Write::Wrong { proof: Box::new(proof.clone()), at: now };
         return Decided { write: Some(write), ..Decided::answer(reply) };
     }
-    let by = By { app: &request.app, actor: None, origin: None, challenge: None };
+    let by = By {
+        app: &request.app,
+        actor: None,
+        origin: None,
+        challenge: None,
+        client: Client::default(),
+    };
     let email_proved_at = if facts.enrols { Some(now) } else { member.email_proved_at };
     let after = Member { email_verified: true, email_proved_at, ..member.clone() };
     let (change, effects) = change::change(Some(member), after, &[], &by, &rules.keys, now);

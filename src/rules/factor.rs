@@ -8,6 +8,7 @@ use super::issue::{self, Demand};
 use super::settings::{Ask, MemberFacts, demand, operation};
 use super::{Ctx, Decided};
 use crate::domain::Timestamp;
+use crate::domain::activity::Client;
 use crate::domain::challenge::{Challenge, Purpose, State};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
@@ -171,7 +172,13 @@ pub fn set_email_backup(
     if member.email_backup == on {
         return Decided::answer(stored);
     }
-    let by = By { app: &request.app, actor: None, origin: None, challenge: None };
+    let by = By {
+        app: &request.app,
+        actor: None,
+        origin: None,
+        challenge: None,
+        client: Client::default(),
+    };
     let after = Member { email_backup: on, ..member.clone() };
     // A challenge keeps what was so on its day: none ends with this.
     let (change, effects) = change::change(Some(member), after, &[], &by, keys, now);

@@ -8,6 +8,7 @@ use super::Decided;
 use super::change::{self, By, Change};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
+use crate::domain::activity::Client;
 use crate::domain::challenge::Challenge;
 use crate::domain::id::MemberId;
 use crate::domain::keys::Keyring;
@@ -88,6 +89,7 @@ pub fn apply(
             actor: Some(&facts.actor),
             origin: Some("mandate"),
             challenge: None,
+            client: Client::default(),
         };
         let (change, followed) = change::change(Some(member), after, open, &by, keys, now);
         changes.push(change);

@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod approval;
+pub mod audit;
 pub mod change;
 pub mod code_generation;
 pub mod delivery;

@@ -6,42 +6,13 @@ use uuid::Uuid;
 use super::Decided;
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
-use crate::domain::challenge::words;
 use crate::domain::id::{AccountId, MemberId};
+pub use crate::domain::member::Contacts;
 use crate::domain::member::Member;
 use crate::message::{Command, Event, EventKind};
 
 /// Members looked at in one pass.
 pub const BATCH: usize = 500;
-
-words! {
-    /// What is found of a member's contacts.
-    Contacts {
-        /// Nothing stands in the way.
-        Ok = "ok",
-        /// No number.
-        NoPhone = "no_phone",
-        /// A number that no code has proved: the next login does.
-        UnverifiedPhone = "unverified_phone",
-        /// A number that takes no SMS, or in a country that codes may not go to.
-        UnsupportedType = "unsupported_type",
-        /// A number that belongs to a company.
-        CompanyOwned = "company_owned",
-        /// No address.
-        NoEmail = "no_email",
-        /// An address that is not confirmed.
-        UnverifiedEmail = "unverified_email",
-        /// A number that another member of the account has, too.
-        Duplicate = "duplicate",
-    }
-}
-
-impl Contacts {
-    /// Whether a member of whom this is found cannot get a code at all.
-    pub const fn blocks(self) -> bool {
-        matches!(self, Self::NoPhone | Self::UnsupportedType | Self::CompanyOwned)
-    }
-}
 
 /// What is found of a member; never empty.
 pub fn verdicts(member: &Member, account: &Account, shared: bool) -> Vec<Contacts> {

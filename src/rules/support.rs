@@ -10,6 +10,7 @@ use super::role::{Operation, may};
 use super::{Decided, factor};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
+use crate::domain::activity::Client;
 use crate::domain::challenge::{Challenge, words};
 use crate::domain::id::{AccountId, AppName, MemberId};
 use crate::domain::keys::Keyring;
@@ -282,6 +283,7 @@ fn carried_out(reset: &Reset, facts: &Facts, keys: &Keyring, now: Timestamp) -> 
         actor: Some(approver),
         origin: Some("support"),
         challenge: None,
+        client: Client::default(),
     };
     let (mut change, mut effects) =
         change::change(Some(&facts.member), after, &facts.open, &by, keys, now);
@@ -294,6 +296,7 @@ fn carried_out(reset: &Reset, facts: &Facts, keys: &Keyring, now: Timestamp) -> 
         old_number: None,
         new_number: None,
         challenge: None,
+        client: Client::default(),
         at: now,
     });
     let event = Event {
@@ -382,6 +385,7 @@ mod tests {
         let carry = Ask::CarryOut(Uuid::from_u128(1));
         let mut known = facts(Some(reset(ResetState::Approved)));
         known.member.suspended_at = Some(NOW);
+        known.open[0].expires_at = NOW + rules().policy.reset_hold * 2;
         let due = NOW + rules().policy.reset_hold;
         let early = decided(&carry, known.clone(), due - time::Duration::SECOND);
         assert!(early.write.is_none());

@@ -14,6 +14,7 @@ use super::settings::{Found, Wanted};
 use super::{Ctx, Decided, factor};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
+use crate::domain::activity::Client;
 use crate::domain::challenge::{Challenge, Purpose};
 use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId};
 use crate::domain::keys::Keyring;
@@ -370,6 +371,7 @@ fn mandated(
         old_number: None,
         new_number: None,
         challenge: ask.proof(),
+        client: Client::default(),
         at: now,
     };
     let event = Event {
@@ -423,7 +425,13 @@ fn switch(
     now: Timestamp,
 ) -> Decided<Write> {
     let Some(subject) = &facts.subject else { return answer(OutcomeKind::NotFound) };
-    let by = By { app: ask.app(), actor: Some(ask.actor()), origin: None, challenge: ask.proof() };
+    let by = By {
+        app: ask.app(),
+        actor: Some(ask.actor()),
+        origin: None,
+        challenge: ask.proof(),
+        client: Client::default(),
+    };
     let after = turn(subject);
     let (change, effects) =
         change::change(Some(subject), after, &facts.open, &by, &rules.keys, now);

@@ -430,6 +430,8 @@ impl Tables {
             email: Some(Some(Secret::new("ada@acme.example"))),
             email_verified: Some(true),
             two_factor: Some(two_factor),
+            ip: None,
+            user_agent: None,
             email_backup: Some(backup),
             notify_number_changes: false,
             actor: None,

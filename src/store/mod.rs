@@ -7,6 +7,7 @@ mod accounts;
 mod activity;
 mod approvals;
 mod attempts;
+mod chain;
 mod challenges;
 mod email_proofs;
 mod guesses;
@@ -26,9 +27,13 @@ mod trail;
 mod views;
 
 pub use accounts::put as put_accounts;
-pub use activity::append as append_activity;
+pub use activity::{append as append_activity, page as activity_page};
 pub use approvals::{approval_facts, spend as spend_approvals};
 pub use attempts::{Claim, Settlement, claim, delivery_facts, settle};
+pub use chain::{
+    CHAIN_ROWS, account_after, attest, checkpoints, extend as extend_chain, links, not_chained,
+    unattested,
+};
 pub use challenges::{
     ChallengeKey, IssueKey, challenge_facts, end, grant, insert, issue_facts, lock_challenges,
 };
@@ -61,7 +66,7 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{IsolationLevel, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::domain::Timestamp;
@@ -175,6 +180,16 @@ impl Client {
     /// `Down` when the connection is gone.
     pub async fn begin(&mut self) -> Result<Tx<'_>, Fault> {
         self.0.transaction().await.map(Tx).map_err(|error| fault(&error))
+    }
+
+    /// Begins a transaction that only reads, and sees the database as it is now to its end.
+    ///
+    /// # Errors
+    /// `Down` when the connection is gone.
+    pub async fn begin_snapshot(&mut self) -> Result<Tx<'_>, Fault> {
+        let builder = self.0.build_transaction().read_only(true);
+        let begun = builder.isolation_level(IsolationLevel::RepeatableRead).start().await;
+        begun.map(Tx).map_err(|error| fault(&error))
     }
 }
 

@@ -1,13 +1,15 @@
 //! What the ingress reads: a challenge as its app may see it.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Store, Tx, row};
 use crate::domain::Timestamp;
-use crate::domain::challenge::State;
-use crate::domain::id::AppName;
+use crate::domain::challenge::{AttemptState, Channel, State};
+use crate::domain::id::{AccountId, AppName, MemberId};
+use crate::domain::member::Contacts;
 use crate::fault::Fault;
+use crate::message::{ChallengeView, DeliveryView, ReviewState, ReviewView, ReviewedMember};
 
 /// Events shown of one challenge at most; one has a dozen.
 pub const CHALLENGE_VIEW_EVENTS_MAX: i64 = 200;
@@ -52,42 +54,34 @@ async fn by_id(tx: &Tx<'_>, app: &AppName, id: Uuid) -> Result<Option<Value>, Fa
     let Some(found) = rows.first() else { return Ok(None) };
     let challenge = row::challenge(found)?;
     let now: Timestamp = row::get(found, 24)?;
-    let mut deliveries = Vec::new();
-    for d in tx.rows(DELIVERIES, &[&id]).await? {
-        deliveries.push(json!({
-            "channel": row::get::<&str>(&d, 0)?,
-            "send": row::get::<i16>(&d, 1)?,
-            "state": row::get::<&str>(&d, 2)?,
-            "reason": row::get::<Option<&str>>(&d, 3)?,
-            "settled_at": stamp(row::get(&d, 4)?),
-        }));
-    }
+    let deliveries = tx.rows(DELIVERIES, &[&id]).await?;
+    let deliveries = deliveries.iter().map(delivery).collect::<Result<_, _>>()?;
     let events = tx.rows(TIMELINE, &[&id, &CHALLENGE_VIEW_EVENTS_MAX]).await?;
-    let timeline: Vec<Value> =
-        events.iter().map(|event| row::get(event, 0)).collect::<Result<_, _>>()?;
-    let mut view = Map::new();
-    let mut set = |name: &str, value: Value| view.insert(name.to_owned(), value);
-    set("challenge", json!(challenge.id));
-    set("account", json!(challenge.account));
-    set("member", json!(challenge.member));
-    set("login", json!(challenge.login));
-    set("purpose", json!(challenge.purpose));
-    set("setting", json!(challenge.setting));
+    let timeline = events.iter().map(|event| row::get(event, 0)).collect::<Result<_, _>>()?;
     // Past its time it takes no code, whether the timer has come round or not.
     let late = challenge.state == State::Open && now >= challenge.expires_at;
-    set("state", json!(if late { State::Expired } else { challenge.state }));
-    set("reason", json!(challenge.reason));
-    set("created_at", stamp(Some(challenge.created_at)));
-    set("expires_at", stamp(Some(challenge.expires_at)));
-    set("ended_at", stamp(row::get(found, 22)?));
-    set("send_at", stamp(row::get(found, 23)?));
-    set("resend_available_at", stamp(Some(challenge.resend_at)));
-    set("fallback_at", stamp(challenge.fallback_at.filter(|_| challenge.email_index.is_some())));
-    set("sends", json!(challenge.sends));
-    set("wrong_codes", json!(challenge.wrong));
-    set("deliveries", Value::Array(deliveries));
-    set("timeline", Value::Array(timeline));
-    Ok(Some(Value::Object(view)))
+    let view = ChallengeView {
+        challenge: challenge.id,
+        account: challenge.account,
+        member: challenge.member,
+        login: challenge.login,
+        purpose: challenge.purpose,
+        setting: challenge.setting,
+        state: if late { State::Expired } else { challenge.state },
+        reason: challenge.reason,
+        created_at: challenge.created_at,
+        expires_at: challenge.expires_at,
+        ended_at: row::get(found, 22)?,
+        send_at: row::get(found, 23)?,
+        resend_available_at: challenge.resend_at,
+        fallback_at: challenge.fallback_at.filter(|_| challenge.email_index.is_some()),
+        sends: challenge.sends,
+        wrong_codes: challenge.wrong,
+        deliveries,
+        timeline,
+    };
+    // A struct of texts and numbers always serialises.
+    Ok(Some(serde_json::to_value(view).unwrap_or_default()))
 }
 
 /// Members shown at once of a review.
@@ -106,7 +100,7 @@ pub async fn review(
     after: &str,
 ) -> Result<Option<Value>, Fault> {
     const REVIEW: &str = "SELECT r.actor, r.checked, r.created_at, r.expires_at, r.done_at, \
-        stepup_now() FROM review r JOIN account a ON a.account = r.account \
+        stepup_now(), r.account FROM review r JOIN account a ON a.account = r.account \
         WHERE r.id = $1 AND r.account = $2 AND a.app = $3";
     const COUNTS: &str = "SELECT v, count(*) FROM review_member, unnest(verdicts) v \
         WHERE review = $1 GROUP BY v";
@@ -120,38 +114,46 @@ pub async fn review(
         (row::get(found, 4)?, row::get(found, 3)?);
     let late = row::get::<Timestamp>(found, 5)? >= expires_at;
     let state = match done_at {
-        None => "running",
-        Some(_) if late || super::team::outdated(&tx, id, account).await? => "stale",
-        Some(_) => "done",
+        None => ReviewState::Running,
+        Some(_) if late || super::team::outdated(&tx, id, account).await? => ReviewState::Stale,
+        Some(_) => ReviewState::Done,
     };
-    let mut counts = Map::new();
-    for count in tx.rows(COUNTS, &[&id]).await? {
-        counts.insert(row::get(&count, 0)?, json!(row::get::<i64>(&count, 1)?));
-    }
+    let counts = tx.rows(COUNTS, &[&id]).await?;
+    let counts = counts.iter().map(|c| Ok((row::get(c, 0)?, row::get(c, 1)?)));
     let page = tx.rows(PAGE, &[&id, &after, &REVIEW_PAGE_MAX]).await?;
-    let mut members = Vec::with_capacity(page.len());
-    for member in &page {
-        let (name, verdicts): (&str, Vec<&str>) = (row::get(member, 0)?, row::get(member, 1)?);
-        members.push(json!({ "member": name, "verdicts": verdicts }));
-    }
+    let members: Vec<ReviewedMember> = page.iter().map(reviewed).collect::<Result<_, Fault>>()?;
     let full = page.len() as i64 == REVIEW_PAGE_MAX;
-    let last: Option<&str> = page.last().map(|member| row::get(member, 0)).transpose()?;
-    Ok(Some(json!({
-        "review": id,
-        "account": account,
-        "actor": row::get::<&str>(found, 0)?,
-        "state": state,
-        "checked": row::get::<i64>(found, 1)?,
-        "created_at": stamp(row::get(found, 2)?),
-        "expires_at": stamp(Some(expires_at)),
-        "done_at": stamp(done_at),
-        "counts": counts,
-        "members": members,
-        "next_after": last.filter(|_| full),
-    })))
+    let view = ReviewView {
+        review: id,
+        account: row::id(found, 6, AccountId::parse)?,
+        actor: row::id(found, 0, MemberId::parse)?,
+        state,
+        checked: row::get(found, 1)?,
+        created_at: row::get(found, 2)?,
+        expires_at,
+        done_at,
+        counts: counts.collect::<Result<_, Fault>>()?,
+        next_after: members.last().filter(|_| full).map(|last| last.member.clone()),
+        members,
+    };
+    // A struct of texts and numbers always serialises.
+    Ok(Some(serde_json::to_value(view).unwrap_or_default()))
 }
 
-fn stamp(at: Option<Timestamp>) -> Value {
-    let text = at.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
-    text.map_or(Value::Null, Value::String)
+fn reviewed(found: &tokio_postgres::Row) -> Result<ReviewedMember, Fault> {
+    let verdicts: Vec<&str> = row::get(found, 1)?;
+    let verdicts: Option<_> = verdicts.into_iter().map(Contacts::parse).collect();
+    let verdicts = verdicts.ok_or_else(|| row::foreign("word"))?;
+    Ok(ReviewedMember { member: row::id(found, 0, MemberId::parse)?, verdicts })
+}
+
+fn delivery(found: &tokio_postgres::Row) -> Result<DeliveryView, Fault> {
+    let reason: Option<&str> = row::get(found, 3)?;
+    Ok(DeliveryView {
+        channel: row::word(found, 0, Channel::parse)?,
+        send: row::get(found, 1)?,
+        state: row::word(found, 2, AttemptState::parse)?,
+        reason: reason.map(str::to_owned),
+        settled_at: row::get(found, 4)?,
+    })
 }

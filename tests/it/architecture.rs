@@ -125,6 +125,7 @@ fn each_dependency_is_spoken_to_from_one_place() {
 fn workers_do_not_import_workers() {
     const ROSTER: &[&str] = &[
         "audit",
+        "chain",
         "code_generation",
         "directory",
         "email_fallback",

@@ -19,7 +19,7 @@ mod stage;
 mod team;
 
 /// `request`, `challenge.issue`, and the JSON below.
-type Example = (String, String, Value);
+pub type Example = (String, String, Value);
 
 fn document() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -41,7 +41,7 @@ fn answers() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// Every example, in the document's order.
-fn examples() -> Vec<Example> {
+pub fn examples() -> Vec<Example> {
     let text = document();
     let mut found = Vec::new();
     for part in text.split("<!-- ").skip(1) {
@@ -55,9 +55,8 @@ fn examples() -> Vec<Example> {
     found
 }
 
-fn read<M: Message>(key: &str, user: &str, body: &Value) -> Result<Decoded<M>, Rejected> {
-    let keys = Keyring::for_tests();
-    let mut body = body.clone();
+/// An example as it travels: what is written as `SEALED:text` is sealed.
+pub fn sealed(mut body: Value, keys: &Keyring) -> Value {
     let seal = |value: &mut Value| {
         if let Some(clear) = value.as_str().and_then(|text| text.strip_prefix("SEALED:")) {
             *value = Value::String(keys.public().seal(clear.as_bytes()));
@@ -69,6 +68,12 @@ fn read<M: Message>(key: &str, user: &str, body: &Value) -> Result<Decoded<M>, R
             one => seal(one),
         }
     }
+    body
+}
+
+fn read<M: Message>(key: &str, user: &str, body: &Value) -> Result<Decoded<M>, Rejected> {
+    let keys = Keyring::for_tests();
+    let body = sealed(body.clone(), &keys);
     let apps = BTreeMap::from([("demo".to_owned(), AppName::parse("demo").unwrap())]);
     let senders = Senders { own_user: "stepup".into(), apps };
     let incoming = Incoming {

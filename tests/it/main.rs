@@ -24,6 +24,7 @@ mod hostile;
 mod operate;
 mod rules_named;
 mod runtime;
+mod schemas;
 mod store;
 mod support;
 mod team;

@@ -1,6 +1,7 @@
 //! Logins against the whole product, over HTTP, by the default configuration. Nobody waits for a
 //! timer: the clock is moved.
 
+mod activity;
 mod directory;
 mod email;
 mod guesses;

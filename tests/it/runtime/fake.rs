@@ -173,6 +173,7 @@ fn row(name: &str, at: Timestamp) -> Activity {
         old_number: None,
         new_number: None,
         challenge: None,
+        client: Default::default(),
         at,
     }
 }

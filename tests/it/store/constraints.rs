@@ -17,7 +17,9 @@ const ROWS: &str = "
     INSERT INTO trail VALUES ('00000000-0000-0000-0000-000000000002', 'challenge.issued', 'acme',
         'ada', NULL, now(), '{}');
     INSERT INTO activity (account, member, actor, action, origin, at)
-    VALUES ('acme', 'ada', 'ada', 'two_factor_enabled', 'self', now());";
+    VALUES ('acme', 'ada', 'ada', 'two_factor_enabled', 'self', now());
+    INSERT INTO activity_chain VALUES ('acme', 1, 1, sha256('1'));
+    INSERT INTO activity_checkpoint VALUES ('acme', 1, '{}');";
 
 async fn database() -> (Database, Client) {
     let database = Database::create(&random_name()).await;
@@ -93,11 +95,31 @@ async fn r108_a_finished_challenge_holds_no_deliverable_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn r93_trail_and_activity_are_append_only() {
     let (_database, client) = database().await;
-    for table in ["trail", "activity"] {
-        for sql in [format!("UPDATE {table} SET account = 'x'"), format!("DELETE FROM {table}")] {
-            assert_eq!(refusal(&client, &sql).await, SqlState::INSUFFICIENT_PRIVILEGE, "{sql}");
+    // Superusers pass every privilege: first as one, for the triggers, then as a plain owner.
+    let owner = random_name();
+    let hand_over = format!("CREATE ROLE {owner}; GRANT CREATE ON SCHEMA public TO {owner}");
+    client.batch_execute(&hand_over).await.unwrap();
+    for table in ["trail", "activity", "activity_chain", "activity_checkpoint"] {
+        let changes = [
+            format!("UPDATE {table} SET account = 'x'"),
+            format!("DELETE FROM {table}"),
+            format!("TRUNCATE {table}"),
+        ];
+        for sql in &changes {
+            assert_eq!(refusal(&client, sql).await, SqlState::INSUFFICIENT_PRIVILEGE, "{sql}");
         }
+        let give = format!("ALTER TABLE {table} OWNER TO {owner}");
+        client.batch_execute(&format!("{give}; SET ROLE {owner}")).await.unwrap();
+        let free = format!("ALTER TABLE {table} DISABLE TRIGGER USER");
+        client.batch_execute(&free).await.unwrap();
+        for sql in &changes {
+            assert_eq!(refusal(&client, sql).await, SqlState::INSUFFICIENT_PRIVILEGE, "{sql}");
+        }
+        let back = format!("RESET ROLE; ALTER TABLE {table} ENABLE TRIGGER USER");
+        client.batch_execute(&back).await.unwrap();
     }
+    client.batch_execute(&format!("REASSIGN OWNED BY {owner} TO CURRENT_USER")).await.unwrap();
+    client.batch_execute(&format!("DROP OWNED BY {owner}; DROP ROLE {owner}")).await.unwrap();
     // The same event again is no second row.
     let again = "INSERT INTO trail SELECT * FROM trail";
     assert_eq!(refusal(&client, again).await, SqlState::UNIQUE_VIOLATION);

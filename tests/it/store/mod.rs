@@ -1,5 +1,7 @@
 //! The store ring: what only PostgreSQL can prove. Each test has a database of its own.
 
+mod activity;
+mod chain;
 mod constraints;
 mod desk;
 mod plans;
