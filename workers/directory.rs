@@ -13,7 +13,7 @@ use std::sync::Arc;
 use stepup::domain::Timestamp;
 use stepup::domain::keys::Keyring;
 use stepup::fault::Fault;
-use stepup::message::Decoded;
+use stepup::message::{Decoded, Request};
 use stepup::rules::directory::{self, Ask, Facts, Write};
 use stepup::rules::{Ctx, Decided};
 use stepup::runtime::Worker;
@@ -51,6 +51,20 @@ impl Worker for Directory {
             return Err(Fault::Transient("an account and its member in one batch".into()));
         }
         let mut facts = store::directory_facts(tx, &keys).await?;
+        let actor = |(at, decoded): (usize, &&Decoded<Ask>)| match &decoded.message {
+            Ask::Member(Request { ask, .. }) => {
+                let actor = ask.actor.as_ref().filter(|actor| **actor != ask.member)?;
+                Some((at, (keys[at].0, actor.as_str().to_owned())))
+            }
+            Ask::Account(_) | Ask::OwnedNumbers(_) => None,
+        };
+        let (places, asked): (Vec<usize>, Vec<(&str, String)>) =
+            batch.iter().enumerate().filter_map(actor).unzip();
+        let asked: Vec<(&str, &str)> =
+            asked.iter().map(|(account, actor)| (*account, actor.as_str())).collect();
+        for (at, actor) in places.into_iter().zip(store::actors(tx, &asked).await?) {
+            facts[at].actor = actor;
+        }
         let named: Vec<Vec<u8>> = batch
             .iter()
             .zip(&facts)

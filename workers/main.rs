@@ -22,8 +22,9 @@ enum Command {
     All,
     /// Run the HTTP ingress.
     Ingress,
-    /// Run these workers: code-generation, verification, settings, directory, sms-delivery,
-    /// email-fallback, audit, notification, notice-delivery, timers, janitor.
+    /// Run these workers: code-generation, verification, settings, team, team-batch, support,
+    /// directory, sms-delivery, email-fallback, audit, notification, notice-delivery, timers,
+    /// janitor.
     Work {
         /// Which.
         #[arg(required = true)]

@@ -2,7 +2,7 @@
 //!
 //! |          |                                                                             |
 //! |----------|-----------------------------------------------------------------------------|
-//! | consumes | `member.phone_changed` `member.number_owned`                                |
+//! | consumes | `member.phone_changed` `member.number_owned` `factor.enabled` `factor.disabled` `factor.reset` `reset.approved` |
 //! | reads    | `member`                                                                    |
 //! | writes   | `notice`                                                                    |
 //! | causes   | `notice.send`                                                               |

@@ -30,6 +30,9 @@ use crate::email_fallback::EmailFallback;
 use crate::notice_delivery::NoticeDelivery;
 use crate::notification::Notification;
 use crate::sms_delivery::SmsDelivery;
+use crate::support::Support;
+use crate::team::Team;
+use crate::team_batch::TeamBatch;
 use crate::timers::LookBack;
 use crate::unroutable::Unroutable;
 use crate::verification::Verification;
@@ -44,6 +47,12 @@ pub enum Role {
     Verification,
     /// Takes what members ask to change.
     Settings,
+    /// Takes what admins ask for their team.
+    Team,
+    /// Goes through all members of an account.
+    TeamBatch,
+    /// Resets factors.
+    Support,
     /// Keeps accounts and members.
     Directory,
     /// Hands codes to the SMS provider.
@@ -68,6 +77,9 @@ impl Role {
         Self::CodeGeneration,
         Self::Verification,
         Self::Settings,
+        Self::Team,
+        Self::TeamBatch,
+        Self::Support,
         Self::Directory,
         Self::SmsDelivery,
         Self::EmailFallback,
@@ -82,10 +94,15 @@ impl Role {
         match self {
             Self::SmsDelivery => &[Need::Sms],
             Self::EmailFallback | Self::NoticeDelivery => &[Need::Mail],
-            Self::CodeGeneration | Self::Verification | Self::Settings | Self::Directory => {
-                &[Need::Apps]
+            Self::CodeGeneration
+            | Self::Verification
+            | Self::Settings
+            | Self::Team
+            | Self::Support
+            | Self::Directory => &[Need::Apps],
+            Self::TeamBatch | Self::Audit | Self::Notification | Self::Timers | Self::Janitor => {
+                &[]
             }
-            Self::Audit | Self::Notification | Self::Timers | Self::Janitor => &[],
         }
     }
 }
@@ -203,6 +220,16 @@ impl Views for Reads {
         store::challenge_view(&self.0, app, id).await
     }
 
+    async fn review(
+        &self,
+        app: &AppName,
+        account: &AccountId,
+        id: uuid::Uuid,
+        after: &str,
+    ) -> Result<Option<serde_json::Value>, Fault> {
+        store::review_view(&self.0, app, account.as_str(), id, after).await
+    }
+
     async fn activity(
         &self,
         app: &AppName,
@@ -268,6 +295,9 @@ fn start(
         Role::Settings => {
             run.worker(Arc::new(crate::settings::Settings { rules }), "settings.settings");
         }
+        Role::Team => run.worker(Arc::new(Team { rules }), "team.settings"),
+        Role::TeamBatch => run.worker(Arc::new(TeamBatch { keys }), "team_batch.bulk"),
+        Role::Support => run.worker(Arc::new(Support { rules }), "support.settings"),
         Role::Directory => {
             run.worker(Arc::new(Directory { keys }), "directory.settings");
             run.worker(Arc::new(Unroutable), "unroutable.bulk");

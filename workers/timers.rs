@@ -152,8 +152,8 @@ async fn sweep(store: &Store, publisher: &mut Publisher, due: Due) -> Result<boo
     Ok(found.reached < found.now)
 }
 
-fn command(due: Due, challenge: uuid::Uuid) -> Outgoing {
-    let id = ChallengeId(challenge);
+fn command(due: Due, due_row: uuid::Uuid) -> Outgoing {
+    let id = ChallengeId(due_row);
     let command = match due {
         Due::Send => Command::SendSms { challenge: id, send: 1, tries: 0 },
         Due::Fallback => Command::SendEmail {
@@ -163,9 +163,10 @@ fn command(due: Due, challenge: uuid::Uuid) -> Outgoing {
             cause: EmailCause::Fallback,
         },
         Due::Expiry => Command::Expire { challenge: id },
+        Due::Reset => Command::CarryOutReset { reset: due_row },
     };
     if planted(Bug::TimerIds) {
         return command.outgoing(uuid::Uuid::from_u128(rand::random()));
     }
-    command.outgoing(derived(challenge, &format!("timer/{}", due.label())))
+    command.outgoing(derived(due_row, &format!("timer/{}", due.label())))
 }

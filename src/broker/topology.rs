@@ -42,7 +42,7 @@ pub struct WorkQueue {
 }
 
 /// Who gets what. Each queue is also bound to `home` with its full name.
-pub const WORK_QUEUES: [WorkQueue; 11] = [
+pub const WORK_QUEUES: [WorkQueue; 14] = [
     WorkQueue {
         name: "code_generation.login",
         routes: &[(
@@ -82,6 +82,33 @@ pub const WORK_QUEUES: [WorkQueue; 11] = [
             ],
         )],
     },
+    WorkQueue {
+        name: "team.settings",
+        routes: &[(
+            Exchange::Requests,
+            &[
+                "team.review",
+                "team.mandate.enable",
+                "team.mandate.disable",
+                "team.member.enable",
+                "team.member.disable",
+            ],
+        )],
+    },
+    WorkQueue {
+        name: "team_batch.bulk",
+        routes: &[(Exchange::Commands, &["review.check", "mandate.apply"])],
+    },
+    WorkQueue {
+        name: "support.settings",
+        routes: &[
+            (
+                Exchange::Requests,
+                &["support.reset.request", "support.reset.approve", "support.reset.cancel"],
+            ),
+            (Exchange::Commands, &["reset.carry_out"]),
+        ],
+    },
     WorkQueue { name: "sms_delivery.login", routes: &[(Exchange::Commands, &["sms.send"])] },
     WorkQueue { name: "email_fallback.login", routes: &[(Exchange::Commands, &["email.send"])] },
     WorkQueue {
@@ -91,7 +118,17 @@ pub const WORK_QUEUES: [WorkQueue; 11] = [
     WorkQueue { name: "audit.bulk", routes: &[(Exchange::Events, &["#"])] },
     WorkQueue {
         name: "notification.notices",
-        routes: &[(Exchange::Events, &["*.member.phone_changed", "*.member.number_owned"])],
+        routes: &[(
+            Exchange::Events,
+            &[
+                "*.member.phone_changed",
+                "*.member.number_owned",
+                "*.factor.enabled",
+                "*.factor.disabled",
+                "*.factor.reset",
+                "*.reset.approved",
+            ],
+        )],
     },
     WorkQueue { name: UNROUTABLE, routes: &[] },
 ];

@@ -381,6 +381,9 @@ fn policy(s: &mut Source) -> Policy {
     let challenge_life = time("STEPUP_CHALLENGE_SECONDS", usual.challenge_life);
     let setting_life = time("STEPUP_SETTING_SECONDS", usual.setting_life);
     let approval_life = time("STEPUP_APPROVAL_SECONDS", usual.approval_life);
+    let review_life = time("STEPUP_REVIEW_SECONDS", usual.review_life);
+    let reset_hold = time("STEPUP_RESET_HOLD_SECONDS", usual.reset_hold);
+    let cooling_off = time("STEPUP_COOLING_OFF_SECONDS", usual.cooling_off);
     let guess_wait = time("STEPUP_GUESS_WAIT_SECONDS", usual.guess_wait);
     let guess_wait_max = time("STEPUP_GUESS_WAIT_MAX_SECONDS", usual.guess_wait_max);
     let fallback_after = time("STEPUP_FALLBACK_SECONDS", usual.fallback_after);
@@ -394,6 +397,9 @@ fn policy(s: &mut Source) -> Policy {
         challenge_life,
         setting_life,
         approval_life,
+        review_life,
+        reset_hold,
+        cooling_off,
         wrong_per_challenge: s
             .read("STEPUP_WRONG_PER_CHALLENGE", values::number(0..=i16::MAX))
             .unwrap_or(usual.wrong_per_challenge),

@@ -90,6 +90,15 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("STEPUP_SETTING_SECONDS", "life of a challenge that approves a change of a setting")
         .or("300"),
     Setting::new("STEPUP_APPROVAL_SECONDS", "how long an approved change may be carried out").or("120"),
+    Setting::new("STEPUP_REVIEW_SECONDS", "how long a mandate may name a review of contacts")
+        .or("3600"),
+    Setting::new("STEPUP_RESET_HOLD_SECONDS", "before an approved reset of a factor is carried out")
+        .or("86400"),
+    Setting::new(
+        "STEPUP_COOLING_OFF_SECONDS",
+        "how long sensitive settings are held after a change of number or a reset",
+    )
+    .or("259200"),
     Setting::new("STEPUP_WRONG_PER_CHALLENGE", "wrong codes that end a challenge").or("5"),
     Setting::new("STEPUP_WRONG_IN_A_ROW", "wrong codes in a row after which a member waits").or("5"),
     Setting::new("STEPUP_GUESS_WAIT_SECONDS", "the first such wait; it doubles each time").or("30"),

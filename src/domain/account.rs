@@ -1,5 +1,6 @@
 //! The account: a company, and what it has decided about codes.
 
+use super::Timestamp;
 use super::challenge::words;
 use super::id::{AccountId, AppName, SettingName};
 use super::phone::Country;
@@ -40,6 +41,8 @@ pub struct Account {
     pub require_for_sensitive_settings: bool,
     /// Whether 2FA is mandatory for all members: then none can turn it off.
     pub mandatory: bool,
+    /// Until when a mandate is not enforced yet.
+    pub grace_until: Option<Timestamp>,
     /// The version of the list of its own numbers; 0 before the first.
     pub owned_numbers_version: i64,
 }

@@ -77,6 +77,8 @@ words! {
         Disable = "disable",
         /// One exact change of a sensitive setting.
         Setting = "setting",
+        /// A change to the 2FA of others: that the admin who makes it is the one who asks.
+        Team = "team",
     }
 }
 
@@ -95,7 +97,11 @@ impl Purpose {
     /// Whether 2FA has to be on while the challenge is open, or off; `None` where either will do.
     pub const fn factor_must_be(self) -> Option<bool> {
         match self {
-            Self::Login | Self::NumberChangeCurrent | Self::Disable | Self::Setting => Some(true),
+            Self::Login
+            | Self::NumberChangeCurrent
+            | Self::Disable
+            | Self::Setting
+            | Self::Team => Some(true),
             Self::Enrolment => Some(false),
             Self::NumberChangeNew => None,
         }

@@ -6,6 +6,7 @@ use super::id::{AccountId, MemberId};
 use super::keys::{Keyring, Place};
 use super::phone::{Country, PhoneNumber};
 use super::{Chance, Timestamp};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 words! {
@@ -17,6 +18,35 @@ words! {
         Admin = "admin",
         /// Anybody else.
         Member = "member",
+    }
+}
+
+words! {
+    /// What is found of a member's contacts.
+    Contacts {
+        /// Nothing stands in the way.
+        Ok = "ok",
+        /// No number.
+        NoPhone = "no_phone",
+        /// A number that no code has proved: the next login does.
+        UnverifiedPhone = "unverified_phone",
+        /// A number that takes no SMS, or in a country that codes may not go to.
+        UnsupportedType = "unsupported_type",
+        /// A number that belongs to a company.
+        CompanyOwned = "company_owned",
+        /// No address.
+        NoEmail = "no_email",
+        /// An address that is not confirmed.
+        UnverifiedEmail = "unverified_email",
+        /// A number that another member of the account has, too.
+        Duplicate = "duplicate",
+    }
+}
+
+impl Contacts {
+    /// Whether a member of whom this is found cannot get a code at all.
+    pub const fn blocks(self) -> bool {
+        matches!(self, Self::NoPhone | Self::UnsupportedType | Self::CompanyOwned)
     }
 }
 
@@ -66,6 +96,20 @@ pub struct Member {
     pub email_backup: bool,
     /// Whether a primary admin wants to hear of changed numbers.
     pub notify_number_changes: bool,
+    /// Whether 2FA was turned on by the account's mandate, and so goes with it.
+    pub factor_by_mandate: bool,
+    /// Until when the mandate is not enforced for this member.
+    pub grace_until: Option<Timestamp>,
+    /// When the number last changed, or support reset the factor.
+    pub factor_changed_at: Option<Timestamp>,
+    /// When support reset the factor, until the member has enrolled again.
+    pub reset_at: Option<Timestamp>,
+    /// When the address was last proved in order to bind a number.
+    pub email_proved_at: Option<Timestamp>,
+    /// The address before the present one, sealed: it hears of changes for a while.
+    pub email_before: Option<Vec<u8>>,
+    /// Since when the address is another.
+    pub email_changed_at: Option<Timestamp>,
     /// Wrong codes in a row.
     pub wrong_in_a_row: i32,
     /// No guess is compared before this moment.
@@ -95,6 +139,13 @@ impl Member {
             two_factor: false,
             email_backup: false,
             notify_number_changes: false,
+            factor_by_mandate: false,
+            grace_until: None,
+            factor_changed_at: None,
+            reset_at: None,
+            email_proved_at: None,
+            email_before: None,
+            email_changed_at: None,
             wrong_in_a_row: 0,
             guess_after: None,
             suspended_at: None,
@@ -121,6 +172,9 @@ impl Member {
         self.phone_country = number.map(PhoneNumber::country);
         self.phone_textable = number.is_some_and(PhoneNumber::textable);
         (self.phone_verified_at, self.phone_owned_at) = (None, None);
+        if self.phone.is_some() {
+            self.reset_at = None;
+        }
     }
 
     /// Sets or removes the address. One that differs from the address before is unconfirmed.
@@ -162,6 +216,31 @@ impl Member {
 
     fn clear(&self, contact: &Contact, kind: &str, keys: &Keyring) -> Option<Zeroizing<String>> {
         let bytes = keys.open(&self.place(kind), &contact.sealed).ok()?;
+        std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
+    }
+
+    /// Whether an SMS with a code can reach the member, as far as is known.
+    pub fn has_usable_phone(&self) -> bool {
+        self.phone.is_some() && self.phone_textable && self.phone_owned_at.is_none()
+    }
+
+    /// Whether the member has to bind a number before logging in: 2FA is on by a mandate, or
+    /// support has reset it, and there is no usable number.
+    pub fn must_enrol(&self, mandatory: bool) -> bool {
+        let by_mandate = self.factor_by_mandate || (mandatory && !self.two_factor);
+        (by_mandate || self.reset_at.is_some()) && !self.has_usable_phone()
+    }
+
+    /// The address before the present one, if it has changed within `window`. It hears of what
+    /// happens to the factor, too, so that who has taken over an account cannot hide it.
+    pub fn email_before_in_clear(
+        &self,
+        window: Duration,
+        keys: &Keyring,
+        now: Timestamp,
+    ) -> Option<Zeroizing<String>> {
+        self.email_changed_at.filter(|at| now < *at + window)?;
+        let bytes = keys.open(&self.place("email"), self.email_before.as_deref()?).ok()?;
         std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
     }
 

@@ -29,6 +29,12 @@ pub struct Policy {
     pub setting_life: Duration,
     /// How long an approved change may be carried out.
     pub approval_life: Duration,
+    /// How long a review of contacts may be named by a mandate.
+    pub review_life: Duration,
+    /// How long an approved reset of a factor waits, so that it can be cancelled.
+    pub reset_hold: Duration,
+    /// How long sensitive settings are held after a change of number or a reset.
+    pub cooling_off: Duration,
     /// Wrong codes a challenge bears.
     pub wrong_per_challenge: i16,
     /// Wrong codes in a row that a member may enter before having to wait.
@@ -68,6 +74,9 @@ impl Default for Policy {
             challenge_life: seconds(600),
             setting_life: seconds(300),
             approval_life: seconds(120),
+            review_life: seconds(3600),
+            reset_hold: seconds(24 * 3600),
+            cooling_off: seconds(72 * 3600),
             wrong_per_challenge: 5,
             wrong_in_a_row: 5,
             guess_wait: seconds(30),
@@ -117,6 +126,10 @@ impl Policy {
             "STEPUP_APPROVAL_SECONDS must be 1 to 600",
         );
         require(
+            self.reset_hold >= self.transaction_max * 2,
+            "STEPUP_RESET_HOLD_SECONDS must be at least twice STEPUP_TRANSACTION_SECONDS",
+        );
+        require(
             (1..=100).contains(&self.wrong_per_challenge),
             "STEPUP_WRONG_PER_CHALLENGE must be 1 to 100",
         );
@@ -154,7 +167,7 @@ impl Policy {
     /// The life of a challenge for this purpose.
     pub const fn life(&self, purpose: Purpose) -> Duration {
         match purpose {
-            Purpose::Setting => self.setting_life,
+            Purpose::Setting | Purpose::Team => self.setting_life,
             Purpose::Login
             | Purpose::Enrolment
             | Purpose::NumberChangeCurrent

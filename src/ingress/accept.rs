@@ -217,6 +217,82 @@ pub const SET_EMAIL_BACKUP: Endpoint = Endpoint {
     body: &[Field::required::<bool>("on", "true or false")],
 };
 
+const ACTOR: Field = Field::required::<MemberId>("actor", ID);
+const REVIEW: Field = Field::required::<Uuid>("review", "a UUID");
+const RESET: Field = Field::required::<Uuid>("reset", "a UUID");
+const PROOF: Field = Field::optional::<Option<ChallengeId>>("proof", "a UUID or null");
+const UNTIL: Field = Field {
+    fits: is_moment,
+    ..Field::optional::<Option<String>>("grace_until", "a time (RFC 3339) or null")
+};
+
+fn is_moment(value: &Value) -> bool {
+    let rfc3339 = &time::format_description::well_known::Rfc3339;
+    let moment = |text: &str| time::OffsetDateTime::parse(text, rfc3339).is_ok();
+    value.is_null() || value.as_str().is_some_and(moment)
+}
+
+/// `POST /v1/accounts/{account}/reviews`.
+pub const REVIEW_CONTACTS: Endpoint =
+    Endpoint { key: "team.review", opens: false, path: &[ACCOUNT], body: &[ACTOR] };
+
+/// `POST /v1/accounts/{account}/mandate`.
+pub const ENABLE_MANDATE: Endpoint = Endpoint {
+    key: "team.mandate.enable",
+    opens: true,
+    path: &[ACCOUNT],
+    body: &[
+        ACTOR,
+        REVIEW,
+        Field::required::<bool>("confirmed", "true"),
+        Field::optional::<Vec<MemberId>>("acknowledged", "a list of members"),
+        UNTIL,
+        PROOF,
+    ],
+};
+
+/// `POST /v1/accounts/{account}/mandate/disable`.
+pub const DISABLE_MANDATE: Endpoint =
+    Endpoint { key: "team.mandate.disable", opens: true, path: &[ACCOUNT], body: &[ACTOR, PROOF] };
+
+/// `POST /v1/accounts/{account}/members/{member}/admin/enable`.
+pub const ENABLE_MEMBER: Endpoint = Endpoint {
+    key: "team.member.enable",
+    opens: false,
+    path: &[ACCOUNT, MEMBER],
+    body: &[ACTOR, UNTIL],
+};
+
+/// `POST /v1/accounts/{account}/members/{member}/admin/disable`.
+pub const DISABLE_MEMBER: Endpoint = Endpoint {
+    key: "team.member.disable",
+    opens: true,
+    path: &[ACCOUNT, MEMBER],
+    body: &[ACTOR, PROOF],
+};
+
+/// `POST /v1/accounts/{account}/members/{member}/resets`.
+pub const REQUEST_RESET: Endpoint = Endpoint {
+    key: "support.reset.request",
+    opens: false,
+    path: &[ACCOUNT, MEMBER],
+    body: &[
+        Field::required::<MemberId>("requested_by", ID),
+        Field::required::<String>("reason", "a text of 1 to 500 characters"),
+    ],
+};
+
+/// `POST /v1/accounts/{account}/resets/{reset}/approve`.
+pub const APPROVE_RESET: Endpoint = Endpoint {
+    key: "support.reset.approve",
+    opens: false,
+    path: &[ACCOUNT, RESET],
+    body: &[Field::required::<MemberId>("approved_by", ID)],
+};
+
+/// `POST /v1/accounts/{account}/resets/{reset}/cancel`.
+pub const CANCEL_RESET: Endpoint =
+    Endpoint { key: "support.reset.cancel", opens: false, path: &[ACCOUNT, RESET], body: &[ACTOR] };
 /// `POST /v1/accounts/{account}/members/{member}/email`.
 pub const PROVE_EMAIL: Endpoint =
     Endpoint { key: "email.prove", opens: false, path: &[ACCOUNT, MEMBER], body: &[] };
@@ -382,8 +458,8 @@ pub fn accept(
     for field in endpoint.path {
         let checked = field.check(members.get(field.name));
         // Whatever is no challenge looks like one that is not known.
-        checked
-            .map_err(|why| if field.name == "challenge" { Problem::not_found() } else { why })?;
+        let of_ours = matches!(field.name, "challenge" | "reset");
+        checked.map_err(|why| if of_ours { Problem::not_found() } else { why })?;
     }
     for field in endpoint.body.iter().filter(|field| field.sealed) {
         let sealed = |clear: &mut Value| {
@@ -440,9 +516,9 @@ mod tests {
     use super::*;
     use crate::domain::keys::Keyring;
     use crate::message::{
-        CancelChallenge, ChangeNumber, Incoming, IssueChallenge, Message, PutAccount, PutMember,
-        PutOwnedNumbers, RedeemApproval, Request, RequestSettingChange, ResendChallenge,
-        SendEnrolment, Senders, VerifyChallenge, decode,
+        ApproveReset, CancelChallenge, ChangeNumber, DisableMember, EnableMandate, Incoming,
+        IssueChallenge, Message, PutAccount, PutMember, PutOwnedNumbers, RedeemApproval, Request,
+        RequestSettingChange, ResendChallenge, SendEnrolment, Senders, VerifyChallenge, decode,
     };
     use axum::http::{HeaderName, HeaderValue};
     use serde_json::json;
@@ -512,6 +588,19 @@ mod tests {
                 "summary": "payouts to DE2",
             }),
             "settings.change.redeem" => json!({ "account": "acme", "before": "DE-1" }),
+            "team.review" | "support.reset.cancel" => json!({ "actor": "boss" }),
+            "team.mandate.enable" => json!({
+                "actor": "boss", "review": SOME, "confirmed": true, "acknowledged": ["ada"],
+                "grace_until": "2026-02-01T00:00:00Z", "proof": SOME,
+            }),
+            "team.mandate.disable" | "team.member.disable" => {
+                json!({ "actor": "boss", "proof": SOME })
+            }
+            "team.member.enable" => {
+                json!({ "actor": "boss", "grace_until": "2026-02-01T00:00:00Z" })
+            }
+            "support.reset.request" => json!({ "requested_by": "sue", "reason": "phone stolen" }),
+            "support.reset.approve" => json!({ "approved_by": "tom" }),
             _ => json!({
                 "version": 3, "active": true, "role": "admin", "locale": "de",
                 "phone": "+12025550123", "email": "ada@example.com", "email_verified": true,
@@ -521,7 +610,7 @@ mod tests {
         }
     }
 
-    const ALL: [(&Endpoint, &[&str]); 16] = [
+    const ALL: [(&Endpoint, &[&str]); 24] = [
         (&ISSUE, &[]),
         (&VERIFY, &[SOME]),
         (&RESEND, &[SOME]),
@@ -535,6 +624,14 @@ mod tests {
         (&SET_EMAIL_BACKUP, &["acme", "ada"]),
         (&REQUEST_CHANGE, &["acme", "ada"]),
         (&REDEEM, &[SOME]),
+        (&REVIEW_CONTACTS, &["acme"]),
+        (&ENABLE_MANDATE, &["acme"]),
+        (&DISABLE_MANDATE, &["acme"]),
+        (&ENABLE_MEMBER, &["acme", "ada"]),
+        (&DISABLE_MEMBER, &["acme", "ada"]),
+        (&REQUEST_RESET, &["acme", "ada"]),
+        (&APPROVE_RESET, &["acme", SOME]),
+        (&CANCEL_RESET, &["acme", SOME]),
         (&PUT_OWNED_NUMBERS, &["acme"]),
         (&PROVE_EMAIL, &["acme", "ada"]),
         (&CONFIRM_EMAIL, &["acme", "ada"]),
@@ -558,8 +655,13 @@ mod tests {
         assert_eq!(read::<ChangeNumber>(&take(8)).proof.unwrap().0.to_string(), SOME);
         assert_eq!(read::<RequestSettingChange>(&take(11)).after.expose(), "DE-2");
         assert_eq!(read::<RedeemApproval>(&take(12)).before.expose(), "DE-1");
-        assert_eq!(read::<PutOwnedNumbers>(&take(13)).numbers[0].expose(), "+12025550123");
-        for at in [7, 8, 9, 11] {
+        let mandate: EnableMandate = read(&take(14));
+        assert_eq!((mandate.actor.as_str(), mandate.acknowledged.len()), ("boss", 1));
+        assert!(mandate.grace_until.is_some() && mandate.confirmed);
+        assert_eq!(read::<DisableMember>(&take(17)).member.as_str(), "ada");
+        assert_eq!(read::<ApproveReset>(&take(19)).reset.to_string(), SOME);
+        assert_eq!(read::<PutOwnedNumbers>(&take(21)).numbers[0].expose(), "+12025550123");
+        for at in [7, 8, 9, 11, 14, 15, 17] {
             assert_eq!(take(at).challenge, Some(take(at).request));
         }
     }

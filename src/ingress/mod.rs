@@ -39,7 +39,7 @@ pub use problem::Problem;
 
 use crate::broker::{Answer, Requester};
 use crate::domain::activity::{Filter, Page};
-use crate::domain::id::{AccountId, AppName};
+use crate::domain::id::{AccountId, AppName, MemberId};
 use crate::domain::keys::PublicKey;
 use crate::fault::Fault;
 use crate::message::Outgoing;
@@ -54,12 +54,13 @@ pub const BODY_MAX: usize = 16 * 1024;
 /// is over before a stopping process has drained.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(6);
 
+const REVIEW: &str = "/v1/accounts/{account}/reviews/{review}";
 const CHALLENGE: &str = "/v1/challenges/{challenge}";
 const ACTIVITY: &str = "/v1/accounts/{account}/activity";
 const OPENAPI: &str = "/openapi.json";
 
 /// What can be asked, and where. The names in a path are the names of the message's fields.
-const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 16] = [
+const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 24] = [
     ("/v1/logins", MethodFilter::POST, &accept::ISSUE),
     ("/v1/challenges/{challenge}/verify", MethodFilter::POST, &accept::VERIFY),
     ("/v1/challenges/{challenge}/resend", MethodFilter::POST, &accept::RESEND),
@@ -96,10 +97,26 @@ const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 16] = [
         MethodFilter::POST,
         &accept::REQUEST_CHANGE,
     ),
+    ("/v1/accounts/{account}/reviews", MethodFilter::POST, &accept::REVIEW_CONTACTS),
+    ("/v1/accounts/{account}/mandate", MethodFilter::POST, &accept::ENABLE_MANDATE),
+    ("/v1/accounts/{account}/mandate/disable", MethodFilter::POST, &accept::DISABLE_MANDATE),
+    (
+        "/v1/accounts/{account}/members/{member}/admin/enable",
+        MethodFilter::POST,
+        &accept::ENABLE_MEMBER,
+    ),
+    (
+        "/v1/accounts/{account}/members/{member}/admin/disable",
+        MethodFilter::POST,
+        &accept::DISABLE_MEMBER,
+    ),
+    ("/v1/accounts/{account}/members/{member}/resets", MethodFilter::POST, &accept::REQUEST_RESET),
+    ("/v1/accounts/{account}/resets/{reset}/approve", MethodFilter::POST, &accept::APPROVE_RESET),
+    ("/v1/accounts/{account}/resets/{reset}/cancel", MethodFilter::POST, &accept::CANCEL_RESET),
 ];
 
 /// What can be read.
-const VIEWS: [&str; 3] = [CHALLENGE, ACTIVITY, OPENAPI];
+const VIEWS: [&str; 4] = [CHALLENGE, REVIEW, ACTIVITY, OPENAPI];
 
 /// Publishes requests and waits for outcomes.
 pub trait Asks: Send + Sync + 'static {
@@ -140,6 +157,19 @@ pub trait Views: Send + Sync + 'static {
         &self,
         app: &AppName,
         id: Uuid,
+    ) -> impl Future<Output = Result<Option<Value>, Fault>> + Send;
+
+    /// The review `id` of an account, with the members behind `after`, as JSON; `None` if it is
+    /// unknown or belongs to another app.
+    ///
+    /// # Errors
+    /// When it cannot be read now.
+    fn review(
+        &self,
+        app: &AppName,
+        account: &AccountId,
+        id: Uuid,
+        after: &str,
     ) -> impl Future<Output = Result<Option<Value>, Fault>> + Send;
 
     /// A page of the account's Activity report; `None` if the account is unknown or belongs to
@@ -202,6 +232,7 @@ pub fn router<A: Asks, V: Views>(state: State<A, V>) -> Router {
             router.route(path, asking(method, endpoint))
         })
         .route(CHALLENGE, get(view::<A, V>))
+        .route(REVIEW, get(review::<A, V>))
         .route(ACTIVITY, get(report::<A, V>))
         .route(OPENAPI, get(openapi::serve))
         .method_not_allowed_fallback(not_allowed)
@@ -310,6 +341,29 @@ async fn view<A: Asks, V: Views>(
     let id = path.ok().and_then(|Path(text)| Uuid::try_parse(&text).ok());
     let id = id.ok_or_else(Problem::not_found)?;
     let found = parts.views.challenge(&app, id).await.map_err(Problem::fault)?;
+    found.map(Json).ok_or_else(Problem::not_found)
+}
+
+async fn review<A: Asks, V: Views>(
+    extract::State(State(parts)): extract::State<State<A, V>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    let app = auth::authenticate(&headers, &parts.api_keys)?;
+    let Path((account, id)) = path.map_err(|_| Problem::not_found())?;
+    let account = AccountId::parse(&account).map_err(|_| Problem::not_found())?;
+    let id = Uuid::try_parse(&id).map_err(|_| Problem::not_found())?;
+    let after = match uri.query().map(|query| query.strip_prefix("after=")) {
+        None => None,
+        Some(after) => {
+            Some(after.and_then(|name| MemberId::parse(name).ok()).ok_or_else(|| {
+                Problem::field("after", "the query may be `after`, the last member of a page")
+            })?)
+        }
+    };
+    let after = after.as_ref().map_or("", MemberId::as_str);
+    let found = parts.views.review(&app, &account, id, after).await.map_err(Problem::fault)?;
     found.map(Json).ok_or_else(Problem::not_found)
 }
 

@@ -13,7 +13,9 @@ use super::answer::STATUSES;
 use super::problem::DOOR_PROBLEMS;
 use super::{ENDPOINTS, activity, lower_case};
 use crate::domain::activity::Row;
-use crate::message::{ChallengeView, Outcome, OutcomeKind, REQUEST_SCHEMAS, reader, writer};
+use crate::message::{
+    ChallengeView, Outcome, OutcomeKind, REQUEST_SCHEMAS, ReviewView, reader, writer,
+};
 
 /// Made once.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
@@ -32,6 +34,7 @@ pub fn document() -> Value {
     }
     for (path, operation) in [
         (super::CHALLENGE, challenge_view()),
+        (super::REVIEW, review()),
         (super::ACTIVITY, report()),
         (super::OPENAPI, itself()),
     ] {
@@ -147,6 +150,24 @@ fn challenge_view() -> Value {
         "operationId": "challenge.view",
         "description": "What is known of a challenge.",
         "parameters": [in_path("challenge", json!({ "type": "string", "format": "uuid" }))],
+        "responses": responses,
+    })
+}
+
+fn review() -> Value {
+    let view: Value = writer().into_root_schema_for::<ReviewView>().into();
+    let id = json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$" });
+    let mut responses =
+        json!({ "200": json_response("The review, with a page of members.", view) });
+    refer(&mut responses, [401, 404, 405, 422, 500, 503]);
+    json!({
+        "operationId": "team.review.view",
+        "description": "What a review of contacts has found so far.",
+        "parameters": [
+            in_path("account", id.clone()),
+            in_path("review", json!({ "type": "string", "format": "uuid" })),
+            { "name": "after", "in": "query", "schema": id },
+        ],
         "responses": responses,
     })
 }

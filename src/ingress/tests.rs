@@ -39,6 +39,17 @@ impl Views for OneChallenge {
         }
     }
 
+    async fn review(
+        &self,
+        app: &AppName,
+        account: &AccountId,
+        id: Uuid,
+        after: &str,
+    ) -> Result<Option<Value>, Fault> {
+        let own = account.as_str() == "acme" && id == KNOWN && app.as_str() == "crm";
+        Ok(own.then(|| json!({ "review": id, "after": after })))
+    }
+
     async fn activity(
         &self,
         app: &AppName,
@@ -370,6 +381,22 @@ async fn a_head_that_does_not_come_and_a_stop_end_a_connection() {
     door.stop.cancel();
     let stopped = tokio::time::timeout(Duration::from_secs(2), door.serving).await;
     stopped.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn r65_the_review_of_a_foreign_account_is_that_of_none() {
+    let door = replying(OutcomeKind::Stored).await;
+    let of = |account: &str, query: &str| {
+        door.request(Method::GET, &format!("/v1/accounts/{account}/reviews/{KNOWN}{query}"))
+    };
+    let own = of("acme", "?after=ada").send().await.unwrap();
+    assert_eq!(own.json::<Value>().await.unwrap()["after"], "ada");
+    let none = problem(of("umbrella", "").send().await.unwrap(), 404, "not_found").await;
+    let foreign = client()
+        .get(format!("{}/v1/accounts/acme/reviews/{KNOWN}", door.base))
+        .bearer_auth("shop-key");
+    assert_eq!(problem(foreign.send().await.unwrap(), 404, "not_found").await, none);
+    problem(of("acme", "?page=2").send().await.unwrap(), 422, "invalid").await;
 }
 
 #[tokio::test]

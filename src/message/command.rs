@@ -62,6 +62,28 @@ pub enum Command {
         /// Which.
         challenge: ChallengeId,
     },
+    /// `review.check`: look at the contacts of the next members of an account.
+    #[serde(rename = "review.check")]
+    CheckContacts {
+        /// The review.
+        review: Uuid,
+        /// How many batches went before.
+        batch: i32,
+    },
+    /// `mandate.apply`: carry a mandate, or its end, to the next members of an account.
+    #[serde(rename = "mandate.apply")]
+    ApplyMandate {
+        /// The mandate.
+        mandate: Uuid,
+        /// How many batches went before.
+        batch: i32,
+    },
+    /// `reset.carry_out`: the hold of an approved reset is over.
+    #[serde(rename = "reset.carry_out")]
+    CarryOutReset {
+        /// The reset.
+        reset: Uuid,
+    },
     /// `notice.send`: mail a notice to an admin.
     #[serde(rename = "notice.send")]
     SendNotice {
@@ -81,6 +103,9 @@ impl Command {
             Self::SendEmail { .. } => "email.send",
             Self::Expire { .. } => "challenge.expire",
             Self::Abandon { .. } => "challenge.abandon",
+            Self::CheckContacts { .. } => "review.check",
+            Self::ApplyMandate { .. } => "mandate.apply",
+            Self::CarryOutReset { .. } => "reset.carry_out",
             Self::SendNotice { .. } => "notice.send",
         }
     }
@@ -115,6 +140,9 @@ impl Message for Command {
             | Self::SendEmail { challenge, .. }
             | Self::Expire { challenge }
             | Self::Abandon { challenge } => Subject::of(challenge.0),
+            Self::CheckContacts { review, .. } => Subject::of(review),
+            Self::ApplyMandate { mandate, .. } => Subject::of(mandate),
+            Self::CarryOutReset { reset } => Subject::of(reset),
             Self::SendNotice { notice, .. } => Subject::of(notice),
         }
     }
@@ -133,6 +161,9 @@ mod tests {
             Command::Expire { challenge },
             Command::Abandon { challenge },
             Command::SendNotice { notice: Uuid::from_u128(9), tries: 0 },
+            Command::CheckContacts { review: Uuid::from_u128(9), batch: 3 },
+            Command::ApplyMandate { mandate: Uuid::from_u128(9), batch: 0 },
+            Command::CarryOutReset { reset: Uuid::from_u128(9) },
         ] {
             let sent = command.outgoing(Uuid::nil());
             let body = serde_json::from_str(&sent.body).unwrap();

@@ -45,6 +45,22 @@ words! {
         FactorEnabled = "factor.enabled",
         /// 2FA was turned off.
         FactorDisabled = "factor.disabled",
+        /// Support has reset a member's factor: the member enrols again.
+        FactorReset = "factor.reset",
+        /// A review of contacts is done.
+        ReviewFinished = "review.finished",
+        /// An account has made 2FA mandatory.
+        MandateEnabled = "mandate.enabled",
+        /// An account has ended its mandate.
+        MandateDisabled = "mandate.disabled",
+        /// A mandate, or its end, has come to every member.
+        MandateApplied = "mandate.applied",
+        /// Support has asked for the reset of a member's factor.
+        ResetRequested = "reset.requested",
+        /// A second person has approved it: it is carried out when its hold is over.
+        ResetApproved = "reset.approved",
+        /// It was cancelled in time.
+        ResetCancelled = "reset.cancelled",
         /// An approved change of a setting is carried out: the app has asked for the go-ahead.
         SettingRedeemed = "setting.redeemed",
         /// An approved change of a setting is not carried out: the setting had changed meanwhile.
@@ -161,6 +177,19 @@ pub struct Event {
     /// The notice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notice: Option<Uuid>,
+    /// The review of contacts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<Uuid>,
+    /// The reset of a factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset: Option<Uuid>,
+    /// How many members it came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<i64>,
+    /// When it will be carried out.
+    #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
+    pub due_at: Option<Timestamp>,
 }
 
 impl Event {
@@ -187,6 +216,10 @@ impl Event {
             new_number: None,
             version: None,
             notice: None,
+            review: None,
+            reset: None,
+            members: None,
+            due_at: None,
         }
     }
 
@@ -244,6 +277,9 @@ pub struct EventRecord {
     /// Who made a change.
     #[serde(default)]
     pub actor: Option<MemberId>,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// The number before a change, masked.
     #[serde(default)]
     pub old_number: Option<String>,

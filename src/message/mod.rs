@@ -18,13 +18,14 @@ pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, Rung};
 pub use event::{Event, EventKind, EventRecord, Stamped};
 pub use outcome::{Outcome, OutcomeKind};
 pub use request::{
-    CancelChallenge, ChangeNumber, ConfirmEmail, DisableFactor, IssueChallenge, LoginPurpose,
-    ProveEmail, PutAccount, PutMember, PutOwnedNumbers, RedeemApproval, Request,
-    RequestSettingChange, ResendChallenge, Secret, SendEnrolment, SetEmailBackup, StartEnrolment,
-    VerifyChallenge,
+    ApproveReset, CancelChallenge, CancelReset, ChangeNumber, ConfirmEmail, DisableFactor,
+    DisableMandate, DisableMember, EnableMandate, EnableMember, IssueChallenge, LoginPurpose,
+    ProveEmail, PutAccount, PutMember, PutOwnedNumbers, RedeemApproval, Request, RequestReset,
+    RequestSettingChange, ResendChallenge, ReviewContacts, Secret, SendEnrolment, SetEmailBackup,
+    StartEnrolment, VerifyChallenge,
 };
 pub use schema::{REQUEST_SCHEMAS, described, reader, schemas, writer};
-pub use view::{ChallengeView, DeliveryView};
+pub use view::{ChallengeView, DeliveryView, ReviewState, ReviewView, ReviewedMember};
 
 use crate::domain::Timestamp;
 use crate::domain::id::derived;

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::domain::Timestamp;
 use crate::domain::challenge::{Channel, Purpose, State, words};
@@ -25,6 +26,22 @@ words! {
         NotEnabled = "not_enabled",
         /// The account has made 2FA mandatory: it cannot be turned off.
         MandatoryByAccount = "mandatory_by_account",
+        /// The member must bind a number before logging in: begin the enrolment, by the address.
+        EnrolmentRequired = "enrolment_required",
+        /// The member must bind a number, and has no address to begin with: an admin must help.
+        ContactAdmin = "contact_admin",
+        /// The actor may not do this in this account.
+        Forbidden = "forbidden",
+        /// The review of contacts has begun.
+        Reviewing = "reviewing",
+        /// Members without a usable number are not acknowledged by name.
+        NotAcknowledged = "not_acknowledged",
+        /// No primary admin of the account has a usable number.
+        NoAdminPhone = "no_admin_phone",
+        /// Sensitive settings are held after a change of number or a reset; see `retry_after`.
+        CoolingOff = "cooling_off",
+        /// The reset was asked for, or approved, or cancelled.
+        Recorded = "recorded",
         /// The account lets only members with 2FA on change this setting.
         FactorRequired = "factor_required",
         /// The change may be carried out, now and once.
@@ -133,6 +150,20 @@ pub struct Outcome {
     /// What the app carries an approved change out by: a JWT signed with our Ed25519 key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,
+    /// The review of contacts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<Uuid>,
+    /// The reset of a factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset: Option<Uuid>,
+    /// When the reset will be carried out.
+    #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
+    pub due_at: Option<Timestamp>,
+    /// Until when the account's mandate is not enforced for this member.
+    #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
+    pub enrol_by: Option<Timestamp>,
     /// The field that cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<&'static str>,
@@ -158,6 +189,10 @@ impl Outcome {
             amr: None,
             operation: None,
             approval: None,
+            review: None,
+            reset: None,
+            due_at: None,
+            enrol_by: None,
             field: None,
             detail: None,
         }

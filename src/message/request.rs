@@ -5,15 +5,17 @@ use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::decode::{Message, Rejected, Subject, parse};
+use crate::domain::Timestamp;
 use crate::domain::account::EmailFallback;
 use crate::domain::challenge::Channel;
 use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName};
 use crate::domain::member::Role;
 use crate::domain::phone::Country;
-use crate::domain::schema::{IpText, schema};
+use crate::domain::schema::{IpText, Moment, schema};
 
 /// Every request key, and the fields of its body that travel sealed.
 const REQUESTS: &[(&str, &[&str])] = &[
@@ -30,6 +32,14 @@ const REQUESTS: &[(&str, &[&str])] = &[
     ("email.confirm", &["guess"]),
     ("settings.change.request", &["before", "after", "summary"]),
     ("settings.change.redeem", &["before"]),
+    ("team.review", &[]),
+    ("team.mandate.enable", &[]),
+    ("team.mandate.disable", &[]),
+    ("team.member.enable", &[]),
+    ("team.member.disable", &[]),
+    ("support.reset.request", &[]),
+    ("support.reset.approve", &[]),
+    ("support.reset.cancel", &[]),
     ("directory.account", &[]),
     ("directory.owned_numbers", &["numbers"]),
     ("directory.member", &["phone", "email"]),
@@ -214,6 +224,115 @@ pub struct RedeemApproval {
     pub challenge: ChallengeId,
     /// The value as it is now, in the form it was requested with; sealed on its way.
     pub before: Secret,
+}
+
+/// `team.review`: look at the contacts of all members, before 2FA becomes mandatory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct ReviewContacts {
+    /// The account.
+    pub account: AccountId,
+    /// The admin who asks.
+    pub actor: MemberId,
+}
+
+/// `team.mandate.enable`: 2FA becomes mandatory for all members. Without a proof, a
+/// code goes to the admin; the verified challenge is then the proof.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct EnableMandate {
+    /// The account.
+    pub account: AccountId,
+    /// The admin who asks.
+    pub actor: MemberId,
+    /// The review that it rests on.
+    pub review: Uuid,
+    /// Whether the admin has confirmed it in a step of its own.
+    pub confirmed: bool,
+    /// Members without a usable number who will have to enrol before they can log in (D-5).
+    #[serde(default)]
+    pub acknowledged: Vec<MemberId>,
+    /// Until when it is not enforced.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
+    pub grace_until: Option<Timestamp>,
+    /// The admin's verified challenge.
+    #[serde(default)]
+    pub proof: Option<ChallengeId>,
+}
+
+/// `team.mandate.disable`: 2FA is each member's own choice again.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct DisableMandate {
+    /// The account.
+    pub account: AccountId,
+    /// The primary admin who asks.
+    pub actor: MemberId,
+    /// The admin's verified challenge.
+    #[serde(default)]
+    pub proof: Option<ChallengeId>,
+}
+
+/// `team.member.enable`: an admin turns 2FA on for one member, who verifies at the next login.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct EnableMember {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// The admin who asks.
+    pub actor: MemberId,
+    /// Until when a mandate is not enforced for this member.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
+    pub grace_until: Option<Timestamp>,
+}
+
+/// `team.member.disable`: an admin turns 2FA off for one member, with the admin's own code.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct DisableMember {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// The admin who asks.
+    pub actor: MemberId,
+    /// The admin's verified challenge.
+    #[serde(default)]
+    pub proof: Option<ChallengeId>,
+}
+
+/// `support.reset.request`: a member has lost the number; support asks for a new enrolment.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct RequestReset {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// Who asks: the app's name of a person at support.
+    pub requested_by: MemberId,
+    /// Why, in words for the record.
+    pub reason: String,
+}
+
+/// `support.reset.approve`: a second person agrees.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct ApproveReset {
+    /// The account.
+    pub account: AccountId,
+    /// The reset.
+    pub reset: Uuid,
+    /// Who approves: another than the one who asked.
+    pub approved_by: MemberId,
+}
+
+/// `support.reset.cancel`: the member or an admin stops it in time.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct CancelReset {
+    /// The account.
+    pub account: AccountId,
+    /// The reset.
+    pub reset: Uuid,
+    /// Who cancels: the member, or an admin.
+    pub actor: MemberId,
 }
 
 /// `challenge.resend`: the same code once more.
@@ -401,6 +520,14 @@ request!(ProveEmail, ask => (&ask.account, &ask.member));
 request!(ConfirmEmail, ask => (&ask.account, &ask.member));
 request!(RequestSettingChange, ask => (&ask.account, &ask.member));
 request!(RedeemApproval, ask => ask.challenge.0);
+request!(ReviewContacts, ask => &ask.account);
+request!(EnableMandate, ask => &ask.account);
+request!(DisableMandate, ask => &ask.account);
+request!(EnableMember, ask => &ask.account);
+request!(DisableMember, ask => &ask.account);
+request!(RequestReset, ask => &ask.account);
+request!(ApproveReset, ask => &ask.account);
+request!(CancelReset, ask => &ask.account);
 request!(PutAccount, ask => &ask.account);
 request!(PutOwnedNumbers, ask => &ask.account);
 request!(PutMember, ask => (&ask.account, &ask.member));

@@ -5,9 +5,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CancelChallenge, ChangeNumber, Command, ConfirmEmail, DisableFactor, IssueChallenge, Outcome,
-    ProveEmail, PutAccount, PutMember, PutOwnedNumbers, RedeemApproval, RequestSettingChange,
-    ResendChallenge, SendEnrolment, SetEmailBackup, Stamped, StartEnrolment, VerifyChallenge,
+    ApproveReset, CancelChallenge, CancelReset, ChangeNumber, Command, ConfirmEmail, DisableFactor,
+    DisableMandate, DisableMember, EnableMandate, EnableMember, IssueChallenge, Outcome,
+    ProveEmail, PutAccount, PutMember, PutOwnedNumbers, RedeemApproval, RequestReset,
+    RequestSettingChange, ResendChallenge, ReviewContacts, SendEnrolment, SetEmailBackup, Stamped,
+    StartEnrolment, VerifyChallenge,
 };
 
 /// Makes the schema of one message.
@@ -28,6 +30,14 @@ pub const REQUEST_SCHEMAS: &[(&str, MakeSchema)] = &[
     ("email.confirm", described::<ConfirmEmail>),
     ("settings.change.request", described::<RequestSettingChange>),
     ("settings.change.redeem", described::<RedeemApproval>),
+    ("team.review", described::<ReviewContacts>),
+    ("team.mandate.enable", described::<EnableMandate>),
+    ("team.mandate.disable", described::<DisableMandate>),
+    ("team.member.enable", described::<EnableMember>),
+    ("team.member.disable", described::<DisableMember>),
+    ("support.reset.request", described::<RequestReset>),
+    ("support.reset.approve", described::<ApproveReset>),
+    ("support.reset.cancel", described::<CancelReset>),
     ("directory.account", described::<PutAccount>),
     ("directory.owned_numbers", described::<PutOwnedNumbers>),
     ("directory.member", described::<PutMember>),

@@ -1,13 +1,71 @@
 //! What an app may read of a challenge.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::domain::Timestamp;
-use crate::domain::challenge::{AttemptState, CancelReason, Channel, Purpose, State};
+use crate::domain::challenge::{AttemptState, CancelReason, Channel, Purpose, State, words};
 use crate::domain::id::{AccountId, ChallengeId, LoginId, MemberId, SettingName};
+use crate::domain::member::Contacts;
 use crate::domain::schema::Moment;
+
+words! {
+    /// Where a review of contacts stands.
+    ReviewState {
+        /// Members are being looked at.
+        Running = "running",
+        /// It may be named.
+        Done = "done",
+        /// It no longer holds: begin another.
+        Stale = "stale",
+    }
+}
+
+/// A review of contacts, and a page of its members.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ReviewView {
+    /// The review.
+    pub review: Uuid,
+    /// The account.
+    pub account: AccountId,
+    /// Who asked for it.
+    pub actor: MemberId,
+    /// Where it stands.
+    pub state: ReviewState,
+    /// Members looked at so far.
+    pub checked: i64,
+    /// When it began.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "Moment")]
+    pub created_at: Timestamp,
+    /// Until when it may be named.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "Moment")]
+    pub expires_at: Timestamp,
+    /// When it was done.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
+    pub done_at: Option<Timestamp>,
+    /// How many members each verdict is about.
+    pub counts: BTreeMap<String, i64>,
+    /// A page of members, in the order of their ids.
+    pub members: Vec<ReviewedMember>,
+    /// What to ask for as `after` to go on, if there is more.
+    pub next_after: Option<MemberId>,
+}
+
+/// What was found of a member's contacts.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct ReviewedMember {
+    /// The member.
+    pub member: MemberId,
+    /// What was found; `ok` stands alone.
+    pub verdicts: Vec<Contacts>,
+}
 
 /// A challenge, its deliveries and its timeline.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]

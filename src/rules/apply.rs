@@ -35,7 +35,9 @@ pub fn apply(
     let mut after = facts.member.clone();
     match challenge.purpose {
         // What they prove is the app's to act on, or the next request's.
-        Purpose::Login | Purpose::NumberChangeCurrent => return Ok(Applied::default()),
+        Purpose::Login | Purpose::NumberChangeCurrent | Purpose::Team => {
+            return Ok(Applied::default());
+        }
         Purpose::Setting => {
             let approval = Approval::of(challenge, app, amr, &rules.policy, ctx.now);
             return Ok(Applied { approval, ..Applied::default() });
@@ -50,7 +52,13 @@ pub fn apply(
         }
         Purpose::Disable => after.two_factor = false,
     }
-    let by = By { app, actor: None, challenge: Some(challenge.id), client: Client::default() };
+    let by = By {
+        app,
+        actor: None,
+        origin: None,
+        challenge: Some(challenge.id),
+        client: Client::default(),
+    };
     let before = Some(&facts.member);
     let (change, effects) = change::change(before, after, &facts.open, &by, &rules.keys, ctx.now);
     Ok(Applied { change: Some(change), approval: None, effects })

@@ -4,7 +4,7 @@
 use super::code_generation::{Rules, Write};
 use super::factor::invalid;
 use super::issue::{self, Demand};
-use super::{Ctx, Decided};
+use super::{Ctx, Decided, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::approval::Operation;
@@ -46,6 +46,12 @@ pub fn request(
         summary: Some(summary),
         number: None,
     };
+    let held = facts.member.factor_changed_at.map(|at| at + rules.policy.cooling_off);
+    if let Some(then) = held.filter(|then| ctx.now < *then) {
+        let retry_after = Some(seconds_until(then, ctx.now));
+        let outcome = Outcome { retry_after, ..Outcome::new(OutcomeKind::CoolingOff) };
+        return issue::refuse(&demand, true, outcome);
+    }
     match (facts.member.two_factor, facts.account.require_for_sensitive_settings) {
         (true, _) => issue::open(&demand, facts, rules, ctx),
         (false, true) => issue::refuse(&demand, true, Outcome::new(OutcomeKind::FactorRequired)),

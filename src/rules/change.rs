@@ -57,6 +57,8 @@ pub struct By<'a> {
     pub app: &'a AppName,
     /// The person, if not the member.
     pub actor: Option<&'a MemberId>,
+    /// `mandate` or `support`, if it is neither the member's own doing nor an admin's.
+    pub origin: Option<&'static str>,
     /// The challenge that proved it.
     pub challenge: Option<ChallengeId>,
     /// From where, if the app has told.
@@ -67,7 +69,7 @@ pub struct By<'a> {
 /// open challenges; the one that proved the change is not among them.
 pub fn change(
     before: Option<&Member>,
-    after: Member,
+    mut after: Member,
     open: &[Challenge],
     by: &By<'_>,
     keys: &Keyring,
@@ -75,21 +77,41 @@ pub fn change(
 ) -> (Change, Vec<Effect>) {
     let mut effects: Vec<Effect> = Vec::new();
     let mut endings = Vec::new();
+    let index = |member: &Member| member.phone.as_ref().map(|phone| phone.index.clone());
+    // A first number is no change, unless 2FA is on already: then it is what codes go to from now on.
+    let had = |known: &Member| known.phone.is_some() || known.two_factor;
+    let moved = before.filter(|known| had(known) && index(known) != index(&after));
+    // A number that was no factor yet can be no stolen one.
+    if moved.is_some_and(|known| known.two_factor) {
+        after.factor_changed_at = Some(now);
+    }
+    if let Some(known) = before.and_then(|known| known.email.as_ref())
+        && after.email.as_ref().is_none_or(|email| email.index != known.index)
+    {
+        after.email_before = Some(known.sealed.clone());
+        after.email_changed_at = Some(now);
+        after.email_proved_at = None;
+    }
+    after.factor_by_mandate &= after.two_factor;
+    let after = after;
     // One whose time is over has been called expired to whoever asked, and is the timers' to end.
     for challenge in open.iter().filter(|challenge| challenge.live(now)) {
-        let Some(reason) = voided(challenge, &after) else { continue };
+        let Some(reason) = voided(challenge, &after, false) else { continue };
         endings.push(Ending::cancelled(challenge.id, reason, now));
         effects.push(ending_event(challenge, State::Cancelled, Some(reason)).into());
     }
     let actor = by.actor.unwrap_or(&after.id);
     let mut activity = Vec::new();
+    let inherits = after.factor_by_mandate && !before.is_some_and(|known| known.factor_by_mandate);
     let mut row = |action, numbers: (Option<String>, Option<String>)| {
+        let mandated = inherits && action == "two_factor_enabled";
+        let origin = by.origin.or(mandated.then_some("mandate"));
         activity.push(Activity {
             account: after.account.clone(),
             member: after.id.clone(),
             actor: actor.clone(),
             action,
-            origin: if *actor == after.id { "self" } else { "admin" },
+            origin: origin.unwrap_or(if *actor == after.id { "self" } else { "admin" }),
             old_number: numbers.0,
             new_number: numbers.1,
             challenge: by.challenge,
@@ -102,11 +124,10 @@ pub fn change(
         member: Some(after.id.clone()),
         actor: by.actor.cloned(),
         challenge: by.challenge,
+        reason: by.origin.map(str::to_owned),
         ..Event::new(kind, Some(after.account.clone()))
     };
-    let index = |member: &Member| member.phone.as_ref().map(|phone| phone.index.clone());
-    let moved = |known: &&Member| known.phone.is_some() && index(known) != index(&after);
-    if let Some(before) = before.filter(moved) {
+    if let Some(before) = moved {
         let masked = |member: &Member| member.phone_in_clear(keys).map(|e164| mask(&e164));
         let (old_number, new_number) = (masked(before), masked(&after));
         row("number_changed", (old_number.clone(), new_number.clone()));
@@ -140,8 +161,8 @@ pub fn change(
 }
 
 /// Why an open challenge cannot go on with the member as they are now (R-8, R-15, R-43, R-44,
-///
-pub fn voided(challenge: &Challenge, member: &Member) -> Option<CancelReason> {
+/// Where 2FA is mandatory it counts as on, before the mandate has come to the member.
+pub fn voided(challenge: &Challenge, member: &Member, mandatory: bool) -> Option<CancelReason> {
     let purpose = challenge.purpose;
     let current = member.phone.as_ref().map(|phone| phone.index.as_slice());
     let same_target = if purpose.binds_number() {
@@ -151,9 +172,12 @@ pub fn voided(challenge: &Challenge, member: &Member) -> Option<CancelReason> {
     };
     if !member.active {
         Some(CancelReason::MemberDeactivated)
-    } else if purpose.factor_must_be() == Some(true) && !member.two_factor {
+    } else if purpose.factor_must_be() == Some(true) && !member.two_factor && !mandatory {
         Some(CancelReason::FactorDisabled)
-    } else if purpose.factor_must_be() == Some(false) && member.two_factor {
+    } else if purpose.factor_must_be() == Some(false)
+        && member.two_factor
+        && !member.must_enrol(mandatory)
+    {
         Some(CancelReason::FactorEnabled)
     } else if !same_target {
         Some(CancelReason::TargetChanged)

@@ -238,7 +238,7 @@ fn obstacle(ask: &Ask, facts: &Facts, policy: &Policy, now: Timestamp) -> Option
     }
     // Whatever voids a challenge ends it in the transaction of the change; this is for what was
     // claimed before that.
-    match voided(challenge, member) {
+    match voided(challenge, member, facts.account.mandatory) {
         None => {}
         Some(CancelReason::TargetChanged) => return Some("target_changed"),
         Some(CancelReason::CompanyOwnedNumber) => return Some("company_owned_number"),

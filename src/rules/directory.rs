@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::change::{self, By, Change};
 use super::code_generation::ending_event;
+use super::role::{Operation, may};
 use super::{Ctx, Decided, Ending};
 use crate::domain::account::{Account, SENSITIVE_SETTINGS};
 use crate::domain::activity::Client;
@@ -15,7 +16,7 @@ use crate::domain::challenge::{CancelReason, Challenge, State};
 use crate::domain::email::EmailAddress;
 use crate::domain::id::{AccountId, AppName, SettingName};
 use crate::domain::keys::Keyring;
-use crate::domain::member::Member;
+use crate::domain::member::{Member, Role};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::{Chance, Timestamp};
 use crate::message::{
@@ -67,6 +68,8 @@ pub struct Facts {
     pub member: Option<Member>,
     /// The member's open challenges.
     pub open: Vec<Challenge>,
+    /// The actor, if it is another than the member, as a member of the same account.
+    pub actor: Option<Member>,
     /// Of the numbers that the message names, by their blind indexes, those that belong to a
     /// company; for a list, to another account than the one whose list it is.
     pub owned: HashSet<Vec<u8>>,
@@ -169,6 +172,7 @@ fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decided<Write> {
         sensitive_settings,
         require_for_sensitive_settings: ask.require_for_sensitive_settings,
         mandatory: facts.account.as_ref().is_some_and(|(known, _)| known.mandatory),
+        grace_until: facts.account.as_ref().and_then(|(known, _)| known.grace_until),
         owned_numbers_version: facts.account.map_or(0, |(known, _)| known.owned_numbers_version),
     };
     let event = Event {
@@ -228,7 +232,7 @@ fn put_owned_numbers(
             continue;
         }
         let after = Member { phone_owned_at: owned.then_some(now), ..member.clone() };
-        let by = By { app, actor: None, challenge: None, client: Client::default() };
+        let by = By { app, actor: None, origin: None, challenge: None, client: Client::default() };
         let others: Vec<Challenge> =
             open.iter().filter(|c| !c.purpose.binds_number()).cloned().collect();
         let (change, told) = change::change(Some(member), after, &others, &by, keys, now);
@@ -265,6 +269,9 @@ fn put_member(
     if facts.member.as_ref().is_some_and(|known| known.version >= ask.version) {
         return Decided::answer(Outcome::new(OutcomeKind::Outdated));
     }
+    if !allowed(ask, &facts) {
+        return refused(Outcome::new(OutcomeKind::Forbidden), &request.app);
+    }
     let phone = match &ask.phone {
         None => None,
         Some(None) => Some(None),
@@ -295,8 +302,31 @@ fn put_member(
         return invalid("locale", "is no language tag such as en or pt-BR", &request.app);
     }
     let said = Said { phone: phone.as_ref(), email: email.as_ref() };
-    let member = merged(ask, facts.member.as_ref(), &said, keys, ctx.rng);
+    let mut member = merged(ask, facts.member.as_ref(), &said, keys, ctx.rng);
+    if account.mandatory {
+        inherit(&mut member, facts.member.as_ref());
+    }
     put(request, &facts, member, keys, ctx.now)
+}
+
+/// Whether the actor may change a member who is there already. Without an actor, or for
+/// a new member, it is the app's own word.
+fn allowed(ask: &PutMember, facts: &Facts) -> bool {
+    let Some(known) = &facts.member else { return true };
+    if ask.actor.as_ref().is_none_or(|actor| *actor == ask.member) {
+        return true;
+    }
+    let subscribes = ask.notify_number_changes != known.notify_number_changes;
+    let actor = facts.actor.as_ref();
+    may(Operation::ChangeMember, actor, Some(known))
+        && (!subscribes || may(Operation::Subscribe, actor, Some(known)))
+}
+
+/// Under a mandate the switch is on, whatever the directory says.
+fn inherit(member: &mut Member, known: Option<&Member>) {
+    member.factor_by_mandate =
+        known.is_none_or(|known| known.factor_by_mandate || !known.two_factor);
+    member.two_factor = true;
 }
 
 /// The contacts that the directory has given, each left out, removed or set.
@@ -318,7 +348,8 @@ fn merged(
     member.active = ask.active;
     member.role = ask.role;
     member.locale.clone_from(&ask.locale);
-    member.notify_number_changes = ask.notify_number_changes;
+    // Only a primary admin can hear of changed numbers.
+    member.notify_number_changes = ask.notify_number_changes && ask.role == Role::PrimaryAdmin;
     if let Some(phone) = said.phone {
         member.set_phone(phone.as_ref(), keys, rng);
     }
@@ -328,6 +359,8 @@ fn merged(
     let stays = |given: Option<bool>, stored| given.unwrap_or(stored);
     member.email_verified = stays(ask.email_verified, member.email_verified);
     member.two_factor = stays(ask.two_factor, member.two_factor);
+    // What the app says itself goes with no mandate.
+    member.factor_by_mandate &= ask.two_factor.is_none();
     member.email_backup = stays(ask.email_backup, member.email_backup);
     member
 }
@@ -341,7 +374,8 @@ fn put(
 ) -> Decided<Write> {
     let ask = &request.ask;
     let client = Client::told(ask.ip, ask.user_agent.as_deref());
-    let by = By { app: &request.app, actor: ask.actor.as_ref(), challenge: None, client };
+    let by =
+        By { app: &request.app, actor: ask.actor.as_ref(), origin: None, challenge: None, client };
     let (change, followed) =
         change::change(facts.member.as_ref(), member, &facts.open, &by, keys, now);
     let mut effects = vec![Effect::from(Event {
@@ -399,9 +433,49 @@ mod tests {
             account: Some((account(), 1)),
             member: Some(member()),
             open: vec![challenge()],
+            actor: Some(actor(Role::Admin)),
             owned: HashSet::new(),
             holders: Vec::new(),
         }
+    }
+
+    fn actor(role: Role) -> Member {
+        let id = crate::domain::id::MemberId::parse("bob").unwrap();
+        Member { id, role, ..member() }
+    }
+
+    #[test]
+    fn r81_r85_who_is_no_admin_of_the_account_changes_nobody_else() {
+        for actor in
+            [None, Some(actor(Role::Member)), Some(Member { active: false, ..actor(Role::Admin) })]
+        {
+            let decided = decided(put(2, None), Facts { actor, ..facts() });
+            assert_eq!(kind(&decided), OutcomeKind::Forbidden);
+            assert!(decided.write.is_none());
+        }
+        let subscribed =
+            PutMember { role: Role::PrimaryAdmin, notify_number_changes: true, ..put(2, None) };
+        assert_eq!(kind(&decided(subscribed.clone(), facts())), OutcomeKind::Forbidden, "R-85");
+        let by_primary = Facts { actor: Some(actor(Role::PrimaryAdmin)), ..facts() };
+        let (stored, ..) = written(decided(subscribed.clone(), by_primary.clone()));
+        assert!(stored.notify_number_changes);
+        let demoted = PutMember { role: Role::Admin, ..subscribed };
+        let (stored, ..) = written(decided(demoted, by_primary));
+        assert!(!stored.notify_number_changes, "R-85");
+    }
+
+    #[test]
+    fn r67_r68_under_a_mandate_the_switch_is_on_whatever_the_directory_says() {
+        let mandated = || {
+            let account = Account { mandatory: true, ..account() };
+            Facts { account: Some((account, 1)), ..facts() }
+        };
+        let off = || PutMember { two_factor: Some(false), ..put(2, None) };
+        let (later, _, rows) = written(decided(off(), Facts { member: None, ..mandated() }));
+        assert!(later.two_factor && later.factor_by_mandate, "R-67");
+        assert_eq!(rows[0].origin, "mandate");
+        let (kept, ..) = written(decided(off(), mandated()));
+        assert!(kept.two_factor && !kept.factor_by_mandate, "R-68: it was the member's own before");
     }
 
     fn decided(ask: PutMember, facts: Facts) -> Decided<Write> {

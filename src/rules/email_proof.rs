@@ -21,6 +21,9 @@ pub struct Facts<'a> {
     pub id: Uuid,
     /// The member.
     pub member: &'a Member,
+    /// Whether the member has to bind a number before logging in: then the address is proved afresh
+    ///
+    pub enrols: bool,
     /// The open proof.
     pub proof: Option<&'a EmailProof>,
     /// The member's wrong codes in the longest window, those for the address included.
@@ -59,7 +62,7 @@ pub fn prove(
     let Some(email) = &member.email else {
         return Decided::answer(Outcome::new(OutcomeKind::NoEmail));
     };
-    if member.email_verified {
+    if member.email_verified && !facts.enrols {
         return Decided::answer(Outcome::new(OutcomeKind::Stored));
     }
     let later = |kind, then| {
@@ -79,6 +82,7 @@ pub fn prove(
         id: proof.notice(),
         kind: NoticeKind::EmailProof,
         recipient: member.id.clone(),
+        to_before: false,
         event: EventRecordRef {
             account: request.ask.account.clone(),
             member: member.id.clone(),
@@ -114,7 +118,7 @@ pub fn confirm(
 ) -> Decided<Write> {
     let (member, policy) = (facts.member, &rules.policy);
     let answer = |kind| Decided::answer(Outcome::new(kind));
-    if member.email_verified {
+    if member.email_verified && !facts.enrols {
         return answer(OutcomeKind::Stored);
     }
     let Some(proof) = facts.proof else { return answer(OutcomeKind::NotFound) };
@@ -139,8 +143,15 @@ pub fn confirm(
         let write = Write::Wrong { proof: Box::new(proof.clone()), at: now };
         return Decided { write: Some(write), ..Decided::answer(reply) };
     }
-    let by = By { app: &request.app, actor: None, challenge: None, client: Client::default() };
-    let after = Member { email_verified: true, ..member.clone() };
+    let by = By {
+        app: &request.app,
+        actor: None,
+        origin: None,
+        challenge: None,
+        client: Client::default(),
+    };
+    let email_proved_at = if facts.enrols { Some(now) } else { member.email_proved_at };
+    let after = Member { email_verified: true, email_proved_at, ..member.clone() };
     let (change, effects) = change::change(Some(member), after, &[], &by, &rules.keys, now);
     let write = Some(Write::Confirmed(change));
     Decided { write, effects, ..Decided::answer(Outcome::new(OutcomeKind::Stored)) }
@@ -158,7 +169,7 @@ mod tests {
     }
 
     fn facts<'a>(member: &'a Member, proof: Option<&'a EmailProof>) -> Facts<'a> {
-        Facts { id: Uuid::from_u128(1), member, proof, wrong: &[] }
+        Facts { id: Uuid::from_u128(1), member, enrols: false, proof, wrong: &[] }
     }
 
     fn asked(facts: &Facts<'_>, seconds: i64) -> Decided<Write> {

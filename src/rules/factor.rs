@@ -41,7 +41,9 @@ pub fn challenge(
         }
         Purpose::Disable => disable(&demand, facts, rules, ctx),
         // Asked for elsewhere.
-        Purpose::Login | Purpose::Setting => Decided::answer(Outcome::new(OutcomeKind::NotFound)),
+        Purpose::Login | Purpose::Setting | Purpose::Team => {
+            Decided::answer(Outcome::new(OutcomeKind::NotFound))
+        }
     }
 }
 
@@ -53,7 +55,15 @@ fn enrolment(
     ctx: &mut Ctx<'_>,
 ) -> Decided<Write> {
     let member = &facts.issue.member;
-    if member.two_factor {
+    if member.must_enrol(facts.issue.account.mandatory) {
+        // not signed in yet, so the address speaks for the person.
+        let good = |at| ctx.now < at + rules.policy.challenge_life;
+        if member.email.is_none() {
+            return Decided::answer(Outcome::new(OutcomeKind::ContactAdmin));
+        } else if !member.email_proved_at.is_some_and(good) {
+            return Decided::answer(Outcome::new(OutcomeKind::EnrolmentRequired));
+        }
+    } else if member.two_factor {
         return Decided::answer(Outcome::new(OutcomeKind::AlreadyEnabled));
     }
     if !matches!(ask, Ask::StartEnrolment(_)) {
@@ -101,20 +111,23 @@ fn change_number(
         return issue::open(&to_current, &facts.issue, rules, ctx);
     }
     if member.two_factor
-        && let Some(refusal) = unproved(facts.proof.as_ref(), &to_new, ctx.now)
+        && let Some(refusal) =
+            unproved(facts.proof.as_ref(), Purpose::NumberChangeCurrent, &to_new.operation, ctx.now)
     {
         return Decided::answer(refusal);
     }
     issue::open(&to_new, &facts.issue, rules, ctx)
 }
 
-/// Why `proof` does not show that it is the member who asks, for exactly this change and not long
-/// ago.
-fn unproved(proof: Option<&Challenge>, demand: &Demand<'_>, now: Timestamp) -> Option<Outcome> {
+/// Why `proof` does not show that it is the member who asks, for exactly this and not long ago.
+pub(super) fn unproved(
+    proof: Option<&Challenge>,
+    by: Purpose,
+    operation: &[u8],
+    now: Timestamp,
+) -> Option<Outcome> {
     let of_this = |proof: &&Challenge| {
-        proof.purpose == Purpose::NumberChangeCurrent
-            && proof.state != State::Open
-            && proof.operation == demand.operation
+        proof.purpose == by && proof.state != State::Open && proof.operation == operation
     };
     match proof.filter(of_this) {
         Some(proof) if proof.state == State::Verified && now < proof.expires_at => None,
@@ -122,7 +135,7 @@ fn unproved(proof: Option<&Challenge>, demand: &Demand<'_>, now: Timestamp) -> O
             Some(Outcome { challenge: Some(proof.id), ..Outcome::new(OutcomeKind::Expired) })
         }
         Some(proof) => Some(ended(proof, false)),
-        None => Some(invalid("proof", "proof is no verified challenge for this change of number")),
+        None => Some(invalid("proof", "proof is no verified challenge for exactly this")),
     }
 }
 
@@ -159,7 +172,13 @@ pub fn set_email_backup(
     if member.email_backup == on {
         return Decided::answer(stored);
     }
-    let by = By { app: &request.app, actor: None, challenge: None, client: Client::default() };
+    let by = By {
+        app: &request.app,
+        actor: None,
+        origin: None,
+        challenge: None,
+        client: Client::default(),
+    };
     let after = Member { email_backup: on, ..member.clone() };
     // A challenge keeps what was so on its day: none ends with this.
     let (change, effects) = change::change(Some(member), after, &[], &by, keys, now);

@@ -101,10 +101,29 @@ pub fn decide(
     if !facts.member.active {
         return refuse(&demand, true, Outcome::new(OutcomeKind::NotFound));
     }
-    if !facts.member.two_factor {
+    let (account, member) = (&facts.account, &facts.member);
+    if !member.two_factor && !account.mandatory {
         return Decided::answer(Outcome::new(OutcomeKind::NotRequired));
     }
+    // A mandate that has not come to the member yet holds all the same.
+    let by_mandate = member.factor_by_mandate || !member.two_factor;
+    let enrol_by = account.grace_until.max(member.grace_until).filter(|until| ctx.now < *until);
+    if by_mandate && enrol_by.is_some() {
+        return Decided::answer(Outcome { enrol_by, ..Outcome::new(OutcomeKind::NotRequired) });
+    }
+    if member.must_enrol(account.mandatory) {
+        return refuse(&demand, true, Outcome::new(to_enrol(member)));
+    }
     open(&demand, facts, rules, ctx)
+}
+
+/// A member who has to bind a number before logging in begins with the address.
+fn to_enrol(member: &Member) -> OutcomeKind {
+    match (member.suspended_at, &member.email) {
+        (Some(_), _) => OutcomeKind::Suspended,
+        (None, Some(_)) => OutcomeKind::EnrolmentRequired,
+        (None, None) => OutcomeKind::ContactAdmin,
+    }
 }
 
 /// The number a code would go to.
@@ -397,6 +416,50 @@ mod tests {
         let off = Facts { member: Member { two_factor: false, ..member() }, ..facts() };
         assert_eq!(outcome_of(&off).outcome, OutcomeKind::NotRequired);
         assert!(decided(&off).effects.is_empty());
+    }
+
+    fn bound() -> Member {
+        Member { factor_by_mandate: true, ..member() }
+    }
+
+    #[test]
+    fn r64_a_mandate_holds_before_it_has_come_to_the_member() {
+        let mandatory = Account { mandatory: true, ..account() };
+        let off = Member { two_factor: false, ..member() };
+        let facts = Facts { account: mandatory, member: off, ..facts() };
+        assert_eq!(outcome_of(&facts).outcome, OutcomeKind::Open);
+    }
+
+    #[test]
+    fn r75_r77_without_a_usable_number_the_member_enrols_by_the_address_or_asks_an_admin() {
+        let known = |member| outcome_of(&Facts { member, ..facts() }).outcome;
+        for member in [
+            Member { phone: None, ..bound() },
+            Member { phone_textable: false, ..bound() },
+            Member { phone_owned_at: Some(NOW), ..bound() },
+            Member { phone: None, reset_at: Some(NOW), ..member() },
+        ] {
+            assert_eq!(known(member.clone()), OutcomeKind::EnrolmentRequired);
+            assert_eq!(known(Member { email: None, ..member.clone() }), OutcomeKind::ContactAdmin);
+            let suspended = Member { suspended_at: Some(NOW), ..member };
+            assert_eq!(known(suspended), OutcomeKind::Suspended);
+        }
+        assert_eq!(known(Member { phone: None, ..member() }), OutcomeKind::NoPhone, "R-36");
+    }
+
+    #[test]
+    fn r78_the_later_of_both_grace_dates_counts_and_only_for_whom_the_mandate_binds() {
+        let later = Some(NOW + Duration::DAY);
+        let spared = Facts { member: Member { grace_until: later, ..bound() }, ..facts() };
+        let outcome = outcome_of(&spared);
+        assert_eq!((outcome.outcome, outcome.enrol_by), (OutcomeKind::NotRequired, later));
+        let account = Account { grace_until: later, ..account() };
+        let spared = Facts { account: account.clone(), member: bound(), ..facts() };
+        assert_eq!(outcome_of(&spared).outcome, OutcomeKind::NotRequired);
+        let own = Facts { account, ..facts() };
+        assert_eq!(outcome_of(&own).outcome, OutcomeKind::Open);
+        let over = Facts { member: Member { grace_until: Some(NOW), ..bound() }, ..facts() };
+        assert_eq!(outcome_of(&over).outcome, OutcomeKind::Open);
     }
 
     #[test]

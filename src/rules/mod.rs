@@ -12,9 +12,14 @@ pub mod email_proof;
 pub mod factor;
 pub mod issue;
 pub mod limits;
+pub mod mandate;
 pub mod notice;
 pub mod resend;
+pub mod review;
+pub mod role;
 pub mod settings;
+pub mod support;
+pub mod team;
 pub mod text;
 pub mod verification;
 

@@ -25,6 +25,18 @@ words! {
         OwnNumberChanged = "own_number_changed",
         /// To a member: your number belongs to a company, and gets no codes.
         OwnNumberOwned = "own_number_owned",
+        /// To a member: 2FA was turned on.
+        OwnFactorEnabled = "own_factor_enabled",
+        /// To a member: 2FA was turned off.
+        OwnFactorDisabled = "own_factor_disabled",
+        /// To a member: support is about to reset the factor.
+        OwnResetApproved = "own_reset_approved",
+        /// To a member: support has reset the factor.
+        OwnResetDone = "own_reset_done",
+        /// To an admin: support is about to reset a member's factor.
+        ResetApproved = "reset_approved",
+        /// To an admin: support has reset a member's factor.
+        ResetDone = "reset_done",
         /// To a member: the code that proves the address.
         EmailProof = "email_proof",
     }
@@ -39,6 +51,8 @@ pub struct Notice {
     pub kind: NoticeKind,
     /// Who gets it.
     pub recipient: MemberId,
+    /// Whether it goes to the address that the recipient had before.
+    pub to_before: bool,
     /// What about.
     pub event: EventRecordRef,
     /// Where it stands.
@@ -73,25 +87,54 @@ pub struct Recipients {
     pub subscribers: Vec<MemberId>,
     /// Whether the member has an address.
     pub member_has_address: bool,
+    /// Whether the member had another one not long ago.
+    pub member_had_address: bool,
 }
 
-/// The rule of the fan-out: of a changed number hear each subscribed primary admin, their own changes
-/// included (D-7), and the member; of a number that is a company's, the member.
+/// How long a former address hears of what happens to the factor: 30 days.
+pub const BEFORE: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+
+/// What the member and what the subscribed admins hear of an event.
+fn kinds(event: &EventRecord) -> (Option<NoticeKind>, Option<NoticeKind>) {
+    let because = |reason| event.reason.as_deref() == Some(reason);
+    // What the app says of its own accord, such as at an import, the app tells of itself.
+    let by_somebody = event.actor.is_some() || event.challenge.is_some();
+    match event.kind {
+        // Of a mandate the app tells everybody; of a reset there is a notice of its own.
+        EventKind::FactorEnabled | EventKind::FactorDisabled if because("mandate") => (None, None),
+        EventKind::PhoneChanged if because("support") => (None, None),
+        EventKind::PhoneChanged => {
+            (Some(NoticeKind::OwnNumberChanged), Some(NoticeKind::NumberChanged))
+        }
+        EventKind::NumberOwned => (Some(NoticeKind::OwnNumberOwned), None),
+        EventKind::FactorEnabled if by_somebody => (Some(NoticeKind::OwnFactorEnabled), None),
+        EventKind::FactorDisabled => (Some(NoticeKind::OwnFactorDisabled), None),
+        EventKind::ResetApproved => {
+            (Some(NoticeKind::OwnResetApproved), Some(NoticeKind::ResetApproved))
+        }
+        EventKind::FactorReset => (Some(NoticeKind::OwnResetDone), Some(NoticeKind::ResetDone)),
+        _ => (None, None),
+    }
+}
+
+/// The rule of the fan-out: of a changed number or a reset hear each subscribed primary admin, their
+/// own changes included (D-7), and the member, also at the address before; of the rest the member.
 pub fn fan_out(event: &EventRecord, recipients: Recipients) -> Decided<Vec<Notice>> {
     let (Some(account), Some(member)) = (&event.account, &event.member) else {
         return Decided::nothing("not_about_a_member");
     };
-    let Recipients { subscribers, member_has_address } = recipients;
-    let changed = event.kind == EventKind::PhoneChanged;
+    let Recipients { subscribers, member_has_address, member_had_address } = recipients;
+    let (to_member, to_admins) = kinds(event);
+    let mut told: Vec<(NoticeKind, MemberId, bool)> = Vec::new();
     // Who is told as an admin already need not be told twice.
-    let own = member_has_address && !(changed && subscribers.contains(member));
-    let mut told: Vec<(NoticeKind, MemberId)> = Vec::new();
-    if changed {
-        told.extend(subscribers.into_iter().map(|admin| (NoticeKind::NumberChanged, admin)));
+    let as_admin = to_admins.is_some() && subscribers.contains(member);
+    if let Some(kind) = to_admins {
+        told.extend(subscribers.into_iter().map(|admin| (kind, admin, false)));
     }
-    if own {
-        let kind = if changed { NoticeKind::OwnNumberChanged } else { NoticeKind::OwnNumberOwned };
-        told.push((kind, member.clone()));
+    if let Some(kind) = to_member {
+        let to = |to_before| (kind, member.clone(), to_before);
+        told.extend((member_has_address && !as_admin).then(|| to(false)));
+        told.extend(member_had_address.then(|| to(true)));
     }
     if told.is_empty() {
         return Decided::nothing("nobody_to_tell");
@@ -106,10 +149,14 @@ pub fn fan_out(event: &EventRecord, recipients: Recipients) -> Decided<Vec<Notic
     };
     let notices: Vec<Notice> = told
         .into_iter()
-        .map(|(kind, recipient)| Notice {
-            id: derived(event.id, &format!("notice/{recipient}")),
+        .map(|(kind, recipient, to_before)| Notice {
+            id: derived(
+                event.id,
+                &format!("notice/{recipient}{}", if to_before { "/before" } else { "" }),
+            ),
             kind,
             recipient,
+            to_before,
             event: about.clone(),
             state: AttemptState::Queued,
             tries: 0,
@@ -199,10 +246,28 @@ fn mail(facts: &Facts, keys: &Keyring, now: Timestamp) -> Result<Letter, &'stati
         NoticeKind::NumberChanged if !recipient.hears_of_number_changes() => {
             return Err("not_subscribed");
         }
-        _ if !recipient.active || recipient.email.is_none() => return Err("no_address"),
+        NoticeKind::ResetApproved | NoticeKind::ResetDone
+            if !recipient.hears_of_number_changes() =>
+        {
+            return Err("not_subscribed");
+        }
+        _ if !recipient.active => return Err("no_address"),
+        _ if recipient.email.is_none() && !notice.to_before => return Err("no_address"),
         NoticeKind::NumberChanged => text::number_changed_mail(account, &change),
         NoticeKind::OwnNumberChanged => text::own_number_changed_mail(account, &change),
         NoticeKind::OwnNumberOwned => text::own_number_owned_mail(account),
+        NoticeKind::OwnFactorEnabled => {
+            text::factor_mail(account, text::FactorChange::Enabled, &change)
+        }
+        NoticeKind::OwnFactorDisabled => {
+            text::factor_mail(account, text::FactorChange::Disabled, &change)
+        }
+        NoticeKind::OwnResetApproved | NoticeKind::ResetApproved => {
+            text::factor_mail(account, text::FactorChange::ResetApproved, &change)
+        }
+        NoticeKind::OwnResetDone | NoticeKind::ResetDone => {
+            text::factor_mail(account, text::FactorChange::Reset, &change)
+        }
         NoticeKind::EmailProof => {
             let proof = proof.as_ref().filter(|proof| proof.notice() == notice.id);
             let proof = proof.filter(|proof| proof.to(recipient) && now < proof.expires_at);
@@ -210,7 +275,11 @@ fn mail(facts: &Facts, keys: &Keyring, now: Timestamp) -> Result<Letter, &'stati
             text::email_proof_mail(account, &code)
         }
     };
-    let to = recipient.email_in_clear(keys).ok_or("key_lost")?;
+    let to = if notice.to_before {
+        recipient.email_before_in_clear(BEFORE, keys, now).ok_or("no_address")?
+    } else {
+        recipient.email_in_clear(keys).ok_or("key_lost")?
+    };
     Ok(Letter { attempt: notice.id, to, subject: mail.subject, text: mail.text })
 }
 
@@ -302,7 +371,7 @@ mod tests {
 
     fn admins(names: &[&str]) -> Recipients {
         let subscribers = names.iter().map(|id| MemberId::parse(id).unwrap()).collect();
-        Recipients { subscribers, member_has_address: false }
+        Recipients { subscribers, member_has_address: false, member_had_address: false }
     }
 
     fn notice() -> Notice {
@@ -365,6 +434,43 @@ mod tests {
         assert!(letter.text.contains("belongs to a company"));
         let nobody = Member { email: None, ..member() };
         assert!(matches!(decided(notice, nobody).step, Step::Drop("no_address")));
+    }
+
+    #[test]
+    fn r83_r105_the_member_hears_of_the_factor_also_at_the_address_before() {
+        let told = |kind, reason: Option<&str>| -> Vec<(NoticeKind, String, bool)> {
+            let recipients = Recipients {
+                member_has_address: true,
+                member_had_address: true,
+                ..admins(&["boss"])
+            };
+            let event = EventRecord { kind, reason: reason.map(str::to_owned), ..event() };
+            let told = fan_out(&event, recipients).write.unwrap_or_default();
+            told.into_iter().map(|n| (n.kind, n.recipient.to_string(), n.to_before)).collect()
+        };
+        let both = |kind| vec![(kind, "ada".to_owned(), false), (kind, "ada".to_owned(), true)];
+        assert_eq!(told(EventKind::FactorDisabled, None), both(NoticeKind::OwnFactorDisabled));
+        assert_eq!(told(EventKind::FactorEnabled, None), both(NoticeKind::OwnFactorEnabled));
+        assert_eq!(told(EventKind::FactorEnabled, Some("mandate")), []);
+        let mut reset = vec![(NoticeKind::ResetApproved, "boss".to_owned(), false)];
+        reset.extend(both(NoticeKind::OwnResetApproved));
+        assert_eq!(told(EventKind::ResetApproved, None), reset);
+    }
+
+    #[test]
+    fn the_address_before_hears_for_thirty_days_and_nobody_else_reads_it() {
+        let keys = Keyring::for_tests();
+        let address = crate::domain::email::EmailAddress::parse("new@acme.example").unwrap();
+        let mut moved = member();
+        let old = moved.email.as_ref().unwrap().sealed.clone();
+        moved.set_email(Some(&address), &keys, super::super::tests_support::ctx(NOW).rng);
+        (moved.email_before, moved.email_changed_at) = (Some(old), Some(NOW - BEFORE / 2));
+        let kind = NoticeKind::OwnFactorDisabled;
+        let notice = Notice { kind, to_before: true, ..notice() };
+        let Step::Call(letter) = decided(notice.clone(), moved.clone()).step else { panic!() };
+        assert_eq!(letter.to.as_str(), "ada@acme.example");
+        moved.email_changed_at = Some(NOW - BEFORE);
+        assert!(matches!(decided(notice, moved).step, Step::Drop("no_address")));
     }
 
     #[test]

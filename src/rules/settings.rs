@@ -272,6 +272,7 @@ impl MemberFacts {
         email_proof::Facts {
             id: self.issue.id.0,
             member: &self.issue.member,
+            enrols: self.issue.member.must_enrol(self.issue.account.mandatory),
             proof: self.email_proof.as_ref(),
             wrong: &self.issue.wrong,
         }

@@ -438,6 +438,7 @@ impl Tables {
         };
         let open = self.rows.iter().map(|row| &row.challenge);
         let facts = directory::Facts {
+            actor: None,
             account: Some((account(), 1)),
             member: Some(self.member.clone()),
             open: open.filter(|challenge| challenge.state == State::Open).cloned().collect(),

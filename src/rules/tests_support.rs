@@ -43,6 +43,7 @@ pub fn account() -> Account {
         sensitive_settings: vec![SettingName::parse("bank_account").unwrap()],
         require_for_sensitive_settings: false,
         mandatory: false,
+        grace_until: None,
         owned_numbers_version: 0,
     }
 }
@@ -73,6 +74,13 @@ pub fn member() -> Member {
         two_factor: true,
         email_backup: true,
         notify_number_changes: false,
+        factor_by_mandate: false,
+        grace_until: None,
+        factor_changed_at: None,
+        reset_at: None,
+        email_proved_at: None,
+        email_before: None,
+        email_changed_at: None,
         wrong_in_a_row: 0,
         guess_after: None,
         suspended_at: None,

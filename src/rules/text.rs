@@ -62,7 +62,8 @@ pub fn code_mail(
         | Purpose::NumberChangeCurrent
         | Purpose::NumberChangeNew
         | Purpose::Disable
-        | Purpose::Setting => "If you did not ask for this, change your password.",
+        | Purpose::Setting
+        | Purpose::Team => "If you did not ask for this, change your password.",
     };
     let text = format!(
         "{} is your {name} {what}.\n\n\
@@ -76,7 +77,8 @@ pub fn code_mail(
         | Purpose::NumberChangeCurrent
         | Purpose::NumberChangeNew
         | Purpose::Disable
-        | Purpose::Setting => format!("Your {name} code"),
+        | Purpose::Setting
+        | Purpose::Team => format!("Your {name} code"),
     };
     Mail { subject, text: Zeroizing::new(text) }
 }
@@ -145,12 +147,60 @@ pub fn own_number_owned_mail(account: &Account) -> Mail {
     Mail { subject, text: Zeroizing::new(text) }
 }
 
+/// What happened to a factor.
+#[derive(Clone, Copy, Debug)]
+pub enum FactorChange {
+    /// Turned on.
+    Enabled,
+    /// Turned off.
+    Disabled,
+    /// Support is about to reset it.
+    ResetApproved,
+    /// Support has reset it.
+    Reset,
+}
+
+/// The mail that tells a member, or an admin, what happened to the member's factor.
+pub fn factor_mail(account: &Account, what: FactorChange, change: &NumberChange<'_>) -> Mail {
+    let name = one_line(&account.name);
+    let NumberChange { member, actor, at, .. } = change;
+    let (subject, told, then) = match what {
+        FactorChange::Enabled => (
+            "two-factor sign-in was turned on",
+            "was turned on. The next sign-in takes a code from the phone.",
+            "If you did not expect this, talk to an admin.",
+        ),
+        FactorChange::Disabled => (
+            "two-factor sign-in was turned off",
+            "was turned off. The password alone is enough from now on.",
+            "If you did not expect this, change your password and turn it on again at once.",
+        ),
+        FactorChange::ResetApproved => (
+            "two-factor sign-in is about to be reset",
+            "is about to be reset by support, since the phone is said to be lost.",
+            "If that is not true, stop it now: you or an admin can cancel it before it is done.",
+        ),
+        FactorChange::Reset => (
+            "two-factor sign-in was reset",
+            "was reset by support. The next sign-in asks for a new number.",
+            "If you did not expect this, change your password and talk to an admin at once.",
+        ),
+    };
+    let text = format!(
+        "Two-factor sign-in of {member} at {name} {told}\n\n\
+         By:    {actor}\n\
+         When:  {at}\n\n\
+         {then}\n"
+    );
+    Mail { subject: format!("{name}: {subject}"), text: Zeroizing::new(text) }
+}
+
 /// The mail with the code that proves an address (R-13).
 pub fn email_proof_mail(account: &Account, code: &Code) -> Mail {
     let name = one_line(&account.name);
     let text = format!(
         "{} is the code that confirms this address at {name}.\n\n\
-         It confirms the address and does nothing else. Don't share it. If you did not ask for \
+         It shows that the address is yours and signs nobody in. Don't share it. If you did not ask for \
          it, do nothing.\n",
         code.digits()
     );
@@ -166,6 +216,7 @@ fn words(purpose: Purpose, summary: &str) -> String {
         Purpose::NumberChangeNew => "code to confirm this number".to_owned(),
         Purpose::Disable => "code to turn off two-factor sign-in".to_owned(),
         Purpose::Setting => format!("code to approve: {summary}"),
+        Purpose::Team => "code to change the two-factor sign-in of your team".to_owned(),
     }
 }
 
@@ -206,6 +257,7 @@ mod tests {
             sensitive_settings: Vec::new(),
             require_for_sensitive_settings: false,
             mandatory: false,
+            grace_until: None,
             owned_numbers_version: 0,
         }
     }

@@ -117,7 +117,7 @@ fn void(facts: &Facts) -> Option<CancelReason> {
     } else if purpose == Purpose::Disable && facts.account.mandatory {
         Some(CancelReason::MandatoryByAccount)
     } else {
-        voided(&facts.challenge, &facts.member)
+        voided(&facts.challenge, &facts.member, facts.account.mandatory)
     }
 }
 

@@ -38,6 +38,8 @@ pub async fn sweep(
         DELETE FROM delivery_attempt WHERE channel = 'sms' AND challenge IN (SELECT id FROM gone)";
     const APPROVALS: &str = "DELETE FROM approval WHERE challenge IN \
         (SELECT challenge FROM approval WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+    const REVIEWS: &str = "DELETE FROM review WHERE id IN \
+        (SELECT id FROM review WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
     const PROOFS: &str = "DELETE FROM email_proof WHERE (account, member) IN \
         (SELECT account, member FROM email_proof WHERE expires_at < $1 \
         ORDER BY expires_at LIMIT $2)";
@@ -52,6 +54,7 @@ pub async fn sweep(
     let batches = [
         ("challenge", CHALLENGES, retention.challenge),
         ("approval", APPROVALS, retention.challenge),
+        ("review", REVIEWS, retention.challenge),
         ("email_proof", PROOFS, retention.challenge),
         ("destination", DESTINATIONS, retention.recipient),
         ("wrong_guess", WRONG, retention.recipient),

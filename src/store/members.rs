@@ -97,11 +97,28 @@ pub async fn directory_facts(
             account: known_accounts.get(*account).cloned(),
             member: known_members.get(&key).cloned(),
             open: open.remove(&key).unwrap_or_default(),
+            actor: None,
             owned: HashSet::new(),
             holders: Vec::new(),
         }
     });
     Ok(facts.collect())
+}
+
+/// These people, as members of the accounts they are said to belong to, in order.
+///
+/// # Errors
+/// As every statement.
+pub async fn actors(tx: &Tx<'_>, keys: &[(&str, &str)]) -> Result<Vec<Option<Member>>, Fault> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (of, names): (Vec<&str>, Vec<&str>) = keys.iter().copied().unzip();
+    let known = load(tx, &of, &names).await?;
+    let person = |(account, name): &(&str, &str)| {
+        known.get(&((*account).to_owned(), (*name).to_owned())).cloned()
+    };
+    Ok(keys.iter().map(person).collect())
 }
 
 /// Writes members, each only over an older version. What only we know stays as it is.
@@ -112,16 +129,20 @@ pub async fn put(tx: &Tx<'_>, changes: &[&Change], now: Timestamp) -> Result<(),
     const SQL: &str = "INSERT INTO member AS m (account, member, version, active, role, locale, \
         phone, phone_index, phone_prefix_index, phone_country, phone_textable, phone_verified_at, \
         email, email_index, email_verified, two_factor, email_backup, notify_number_changes, \
-        changed_at, phone_owned_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
-        $13, $14, $15, $16, $17, $18, $19, $20) \
+        changed_at, phone_owned_at, factor_by_mandate, grace_until, factor_changed_at, reset_at, \
+        email_proved_at, email_before, email_changed_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
+        $19, $20, $21, $22, $23, $24, $25, $26, $27) \
         ON CONFLICT (account, member) DO UPDATE SET version = $3, active = $4, role = $5, \
         locale = $6, phone = $7, phone_index = $8, phone_prefix_index = $9, phone_country = $10, \
         phone_textable = $11, phone_verified_at = $12, email = $13, email_index = $14, \
         email_verified = $15, two_factor = $16, email_backup = $17, notify_number_changes = $18, \
-        changed_at = $19, phone_owned_at = $20 WHERE m.version < $3";
+        changed_at = $19, phone_owned_at = $20, factor_by_mandate = $21, grace_until = $22, \
+        factor_changed_at = $23, reset_at = $24, email_proved_at = $25, email_before = $26, \
+        email_changed_at = $27 WHERE m.version < $3";
     for member in changes.iter().map(|change| &change.member) {
         let (phone, email) = (member.phone.as_ref(), member.email.as_ref());
-        let params: [super::Param<'_>; 20] = [
+        let params: [super::Param<'_>; 27] = [
             &member.account.as_str(),
             &member.id.as_str(),
             &member.version,
@@ -142,6 +163,13 @@ pub async fn put(tx: &Tx<'_>, changes: &[&Change], now: Timestamp) -> Result<(),
             &member.notify_number_changes,
             &now,
             &member.phone_owned_at,
+            &member.factor_by_mandate,
+            &member.grace_until,
+            &member.factor_changed_at,
+            &member.reset_at,
+            &member.email_proved_at,
+            &member.email_before,
+            &member.email_changed_at,
         ];
         tx.guarded(SQL, &params, 1).await?;
     }
@@ -156,11 +184,13 @@ pub async fn put(tx: &Tx<'_>, changes: &[&Change], now: Timestamp) -> Result<(),
 pub async fn write_changes(tx: &Tx<'_>, changes: &[&Change], now: Timestamp) -> Result<(), Fault> {
     const SQL: &str = "UPDATE member SET phone = $4, phone_index = $5, phone_prefix_index = $6, \
         phone_country = $7, phone_textable = $8, phone_verified_at = $9, phone_owned_at = $10, \
-        email_verified = $11, two_factor = $12, email_backup = $13, changed_at = $14 \
+        email_verified = $11, two_factor = $12, email_backup = $13, changed_at = $14, \
+        factor_by_mandate = $15, grace_until = $16, factor_changed_at = $17, reset_at = $18, \
+        email_proved_at = $19 \
         WHERE account = $1 AND member = $2 AND version = $3";
     for member in changes.iter().map(|change| &change.member) {
         let phone = member.phone.as_ref();
-        let params: [super::Param<'_>; 14] = [
+        let params: [super::Param<'_>; 19] = [
             &member.account.as_str(),
             &member.id.as_str(),
             &member.version,
@@ -175,6 +205,11 @@ pub async fn write_changes(tx: &Tx<'_>, changes: &[&Change], now: Timestamp) -> 
             &member.two_factor,
             &member.email_backup,
             &now,
+            &member.factor_by_mandate,
+            &member.grace_until,
+            &member.factor_changed_at,
+            &member.reset_at,
+            &member.email_proved_at,
         ];
         tx.guarded(SQL, &params, 1).await?;
     }

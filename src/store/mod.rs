@@ -19,7 +19,9 @@ mod migrate;
 mod notices;
 mod owned;
 mod pending;
+mod resets;
 mod row;
+mod team;
 mod timers;
 mod trail;
 mod views;
@@ -39,7 +41,7 @@ pub use email_proofs::write as write_email_proofs;
 pub use guesses::{verification_facts, write as write_guesses};
 pub use inbox::{Caused, Entry, Known, caused, keep, known};
 pub use janitor::{Retention, sweep as delete_expired};
-pub use members::{directory_facts, put as put_members, write_changes};
+pub use members::{actors, directory_facts, put as put_members, write_changes};
 pub use migrate::{check as check_migrations, migrate};
 pub use notices::{
     claim as claim_notices, insert as insert_notices, notice_facts, recipients,
@@ -47,9 +49,16 @@ pub use notices::{
 };
 pub use owned::{among as owned_among, owned_numbers_facts, put as put_owned_numbers};
 pub use pending::{Pending, found as pending_facts, parties};
+pub use resets::{support_facts, write_resets};
+pub use team::{
+    begin_reviews, mandate_facts, review_facts, team_facts, write_applied, write_checked,
+    write_mandates,
+};
 pub use timers::{Due, Sweep, look_back, sweep};
 pub use trail::append as append_trail;
-pub use views::{CHALLENGE_VIEW_EVENTS_MAX, challenge as challenge_view};
+pub use views::{
+    CHALLENGE_VIEW_EVENTS_MAX, REVIEW_PAGE_MAX, challenge as challenge_view, review as review_view,
+};
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -10,7 +10,9 @@ use crate::domain::Timestamp;
 use crate::domain::challenge::AttemptState;
 use crate::domain::id::{AccountId, MemberId};
 use crate::fault::Fault;
-use crate::rules::notice::{EventRecordRef, Facts, Notice, NoticeKind, Posting, Recipients, Step};
+use crate::rules::notice::{
+    BEFORE, EventRecordRef, Facts, Notice, NoticeKind, Posting, Recipients, Step,
+};
 
 /// Who may be told of an event about this member: the members of the account who hear of changed
 /// numbers, in the order of their ids, and the member.
@@ -19,8 +21,13 @@ use crate::rules::notice::{EventRecordRef, Facts, Notice, NoticeKind, Posting, R
 /// As every statement.
 pub async fn recipients(tx: &Tx<'_>, account: &str, member: &str) -> Result<Recipients, Fault> {
     let who = members::load(tx, &[account], &[member]).await?;
-    let member_has_address = who.values().any(|member| member.active && member.email.is_some());
-    Ok(Recipients { subscribers: subscribers(tx, account).await?, member_has_address })
+    let since = tx.now().await? - BEFORE;
+    let active = || who.values().filter(|member| member.active);
+    Ok(Recipients {
+        subscribers: subscribers(tx, account).await?,
+        member_has_address: active().any(|member| member.email.is_some()),
+        member_had_address: active().any(|m| m.email_changed_at.is_some_and(|at| at > since)),
+    })
 }
 
 async fn subscribers(tx: &Tx<'_>, account: &str) -> Result<Vec<MemberId>, Fault> {
@@ -44,11 +51,11 @@ async fn subscribers(tx: &Tx<'_>, account: &str) -> Result<Vec<MemberId>, Fault>
 /// As every statement.
 pub async fn insert(tx: &Tx<'_>, notices: &[&Notice], now: Timestamp) -> Result<(), Fault> {
     const SQL: &str = "INSERT INTO notice (id, account, admin, member, actor, happened_at, \
-        old_number, new_number, state, created_at, kind) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
-        'queued', $9, $10) ON CONFLICT (id) DO NOTHING";
+        old_number, new_number, state, created_at, kind, to_before) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
+        'queued', $9, $10, $11) ON CONFLICT (id) DO NOTHING";
     for notice in notices {
         let event = &notice.event;
-        let params: [super::Param<'_>; 10] = [
+        let params: [super::Param<'_>; 11] = [
             &notice.id,
             &event.account.as_str(),
             &notice.recipient.as_str(),
@@ -59,6 +66,7 @@ pub async fn insert(tx: &Tx<'_>, notices: &[&Notice], now: Timestamp) -> Result<
             &event.new_number,
             &now,
             &notice.kind.label(),
+            &notice.to_before,
         ];
         tx.execute(SQL, &params).await?;
     }
@@ -71,7 +79,8 @@ pub async fn insert(tx: &Tx<'_>, notices: &[&Notice], now: Timestamp) -> Result<
 /// As every statement.
 pub async fn notice_facts(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Option<Facts>>, Fault> {
     const SQL: &str = "SELECT id, account, admin, member, actor, happened_at, old_number, \
-        new_number, state, tries, lease_until, kind FROM notice WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+        new_number, state, tries, lease_until, kind, to_before \
+        FROM notice WHERE id = ANY($1) ORDER BY id FOR UPDATE";
     let notices = tx
         .rows(SQL, &[&ids])
         .await?
@@ -81,6 +90,7 @@ pub async fn notice_facts(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Option<Facts>
                 id: row::get(r, 0)?,
                 kind: row::word(r, 11, NoticeKind::parse)?,
                 recipient: row::id(r, 2, MemberId::parse)?,
+                to_before: row::get(r, 12)?,
                 event: EventRecordRef {
                     account: row::id(r, 1, AccountId::parse)?,
                     member: row::id(r, 3, MemberId::parse)?,

@@ -86,7 +86,7 @@ pub async fn owned_numbers_facts(
         holders.push(Holder { app: account.app.clone(), member, open });
     }
     let owned = others.iter().map(|other| row::get(other, 0)).collect::<Result<_, _>>()?;
-    Ok(Facts { account: known, member: None, open: Vec::new(), owned, holders })
+    Ok(Facts { account: known, member: None, open: Vec::new(), actor: None, owned, holders })
 }
 
 /// Writes the list of an account's own numbers, over an older one, and what follows for members.

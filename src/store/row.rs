@@ -23,10 +23,16 @@ pub(super) const CHALLENGE: &str = "c.id, c.account, c.member, c.login, c.purpos
 pub(super) const MEMBER: &str = "m.account, m.member, m.version, m.active, m.role, m.locale, \
     m.phone, m.phone_index, m.phone_prefix_index, m.phone_country, m.phone_textable, \
     m.phone_verified_at, m.email, m.email_index, m.email_verified, m.two_factor, m.email_backup, \
-    m.notify_number_changes, m.wrong_in_a_row, m.guess_after, m.suspended_at, m.phone_owned_at";
+    m.notify_number_changes, m.wrong_in_a_row, m.guess_after, m.suspended_at, m.phone_owned_at, \
+    m.factor_by_mandate, m.grace_until, m.factor_changed_at, m.reset_at, m.email_proved_at, \
+    m.email_before, m.email_changed_at";
+
+/// How many columns [`MEMBER`] has: what a statement selects besides comes behind them.
+pub(super) const MEMBER_COLUMNS: usize = 29;
 
 pub(super) const ACCOUNT: &str = "a.account, a.app, a.name, a.origin, a.country, a.countries, a.email_fallback, a.version, \
-     a.sensitive_settings, a.require_for_sensitive_settings, a.mandatory, a.owned_numbers_version";
+     a.sensitive_settings, a.require_for_sensitive_settings, a.mandatory, a.owned_numbers_version, \
+     a.grace_until";
 
 pub(super) fn foreign(what: &str) -> Fault {
     Fault::Permanent(format!("the database holds a {what} that this version does not know"))
@@ -109,6 +115,13 @@ pub(super) fn member(row: &Row) -> Result<Member, Fault> {
         guess_after: get(row, 19)?,
         suspended_at: get(row, 20)?,
         phone_owned_at: get(row, 21)?,
+        factor_by_mandate: get(row, 22)?,
+        grace_until: get(row, 23)?,
+        factor_changed_at: get(row, 24)?,
+        reset_at: get(row, 25)?,
+        email_proved_at: get(row, 26)?,
+        email_before: get(row, 27)?,
+        email_changed_at: get(row, 28)?,
     })
 }
 
@@ -131,6 +144,7 @@ pub(super) fn account(row: &Row) -> Result<(Account, i64), Fault> {
         require_for_sensitive_settings: get(row, 9)?,
         mandatory: get(row, 10)?,
         owned_numbers_version: get(row, 11)?,
+        grace_until: get(row, 12)?,
     };
     Ok((account, get(row, 7)?))
 }

@@ -24,11 +24,13 @@ pub enum Due {
     Fallback,
     /// The end of a challenge's life.
     Expiry,
+    /// The end of a reset's hold.
+    Reset,
 }
 
 impl Due {
     /// Everything that can be due.
-    pub const ALL: [Self; 3] = [Self::Send, Self::Fallback, Self::Expiry];
+    pub const ALL: [Self; 4] = [Self::Send, Self::Fallback, Self::Expiry, Self::Reset];
 
     /// The timer's name.
     pub const fn label(self) -> &'static str {
@@ -36,6 +38,7 @@ impl Due {
             Self::Send => "send",
             Self::Fallback => "fallback",
             Self::Expiry => "expiry",
+            Self::Reset => "reset",
         }
     }
 
@@ -45,6 +48,7 @@ impl Due {
             Self::Send => "SELECT min(send_at) FROM challenge WHERE send_at > $1",
             Self::Fallback => "SELECT min(fallback_at) FROM challenge WHERE fallback_at > $1",
             Self::Expiry => "SELECT min(expires_at) FROM challenge WHERE expires_at > $1",
+            Self::Reset => "SELECT min(due_at) FROM reset WHERE due_at > $1",
         }
     }
 
@@ -62,6 +66,10 @@ impl Due {
             Self::Expiry => {
                 "SELECT id, expires_at FROM challenge WHERE expires_at > $1 AND expires_at <= $2 \
                  AND state = 'open' ORDER BY expires_at FETCH FIRST $3 ROWS WITH TIES"
+            }
+            Self::Reset => {
+                "SELECT id, due_at FROM reset WHERE due_at > $1 AND due_at <= $2 \
+                 AND state = 'approved' ORDER BY due_at FETCH FIRST $3 ROWS WITH TIES"
             }
         }
     }

@@ -11,11 +11,12 @@ use stepup::message::{
     Command, Decoded, EventKind, EventRecord, Exchange, Incoming, Message, Rejected, Request,
     Senders, VerifyChallenge, decode,
 };
-use stepup::rules::{code_generation, directory, settings};
+use stepup::rules::{self, code_generation, directory, settings, support};
 
 mod factor;
 mod live;
 mod stage;
+mod team;
 
 /// `request`, `challenge.issue`, and the JSON below.
 pub type Example = (String, String, Value);
@@ -99,6 +100,12 @@ fn every_example_reads_as_what_it_says_it_is() {
                 if topology::home_queue(Exchange::Requests, key) == Some("settings.settings") =>
             {
                 read::<settings::Ask>(key, "demo", &body).map(drop)
+            }
+            ("request", key) if key.starts_with("team") => {
+                read::<rules::team::Ask>(key, "demo", &body).map(drop)
+            }
+            ("request", key) if key.starts_with("support") => {
+                read::<support::Ask>(key, "demo", &body).map(drop)
             }
             ("request", key) => read::<code_generation::Ask>(key, "demo", &body).map(drop),
             ("command", key) => read::<Command>(key, "stepup", &body).map(drop),

@@ -27,3 +27,4 @@ mod runtime;
 mod schemas;
 mod store;
 mod support;
+mod team;

@@ -10,7 +10,7 @@ use stepup::message::Exchange;
 use uuid::Uuid;
 
 use super::stage::Stage;
-use super::{answers, factor};
+use super::{answers, factor, team};
 use crate::app::App;
 use crate::support::PATIENCE;
 
@@ -32,7 +32,10 @@ const WRONG: &str = "1234567";
 /// Every documented request as the document shows it.
 async fn the_documented_conversation(stage: &Stage) {
     let asked = CONVERSATION.iter().map(|(key, _, _)| *key);
-    let asked: BTreeSet<&str> = asked.chain(factor::REQUESTS.iter().copied()).collect();
+    let asked: BTreeSet<&str> = asked
+        .chain(factor::REQUESTS.iter().copied())
+        .chain(team::REQUESTS.iter().copied())
+        .collect();
     assert_eq!(asked, stage.documented("request"), "the scenes and docs/messages.md differ");
     let member = stage.example("request", "directory.member");
     let phone = member["phone"].as_str().unwrap().trim_start_matches("SEALED:");
@@ -240,6 +243,7 @@ async fn every_documented_message_does_what_the_document_says() {
     failures(&stage).await;
     offers(&stage).await;
     factor::scene(&stage).await;
+    team::scene(&stage).await;
     let notice = notices(&stage).await;
     commands(&stage, &notice).await;
     stage.member("exa", json!({ "phone": stage.app.seal("+12025550109") })).await;

@@ -17,7 +17,11 @@ const SETTINGS: &[(&str, &str)] = &[
     ("STEPUP_SENDS_PER_NUMBER", "4/600"),
     ("STEPUP_WRONG_PER_DAY", "5"),
     ("STEPUP_WRONG_PER_MONTH", "6"),
+    ("STEPUP_RESET_HOLD_SECONDS", "60"),
 ];
+
+/// The same as in [`SETTINGS`].
+pub const RESET_HOLD_SECONDS: u64 = 60;
 
 /// A running product, an app, and what the app was answered.
 pub struct Stage {

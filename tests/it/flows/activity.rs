@@ -15,6 +15,7 @@ async fn r90_r91_r92_changes_are_reported_chained_and_attested() {
     let extra = [("STEPUP_CHECKPOINT_FILE", place.as_str()), ("STEPUP_CHECKPOINT_SECONDS", "0.5")];
     let world = World::start(&[vec!["all"]], &extra).await;
     world.register("acme", "ada", PHONE, None).await;
+    world.put_member("acme", "boss", json!({ "version": 1, "role": "admin" })).await;
     let by_boss = json!({ "version": 2, "phone": "+12025550188", "two_factor": true,
         "actor": "boss", "ip": "2001:DB8::7", "user_agent": "=Mozilla/5.0" });
     world.put_member("acme", "ada", by_boss).await;

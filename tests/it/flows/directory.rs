@@ -43,8 +43,9 @@ async fn r43_r44_r51_an_open_challenge_ends_with_its_factor_its_member_or_its_nu
     let sent = world.count("SELECT count(*) FROM delivery_attempt").await;
     world.advance(seconds(120)).await;
     assert_eq!(world.count("SELECT count(*) FROM delivery_attempt").await, sent);
-    // The one mail is the notice to who has another number.
-    let told = json!([{ "address": "cyd@acme.example", "count": 1 }]);
+    // The mails are notices: to who has 2FA off now, and to who has another number.
+    let told = json!([{ "address": "ada@acme.example", "count": 1 },
+        { "address": "cyd@acme.example", "count": 1 }]);
     assert_eq!(world.sim_get("/mailboxes").await["mailboxes"], told);
     assert_eq!(world.count(&events("challenge.cancelled")).await, 3);
     world.end().await;

@@ -110,6 +110,8 @@ async fn r16_r45_a_login_is_returned_not_doubled_and_a_new_one_starts_after_its_
 async fn r41_r42_2fa_off_needs_no_code_and_once_an_admin_turns_it_on_new_logins_do() {
     let world = world().await;
     world.register("acme", "boss", "+12025550199", None).await;
+    let admin = json!({ "version": 2, "role": "admin" });
+    world.put_member("acme", "boss", admin).await;
     let off = json!({ "version": 1, "phone": PHONE, "two_factor": false });
     world.put_member("acme", "ada", off).await;
     assert_eq!(world.login("acme", "ada", "l1").await["outcome"], "not_required");

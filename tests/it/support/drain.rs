@@ -14,7 +14,9 @@ const CAUSED: &str = "
     WHERE i.caused IS NOT NULL AND CASE
         WHEN m.exchange = 'events' THEN
             NOT EXISTS (SELECT FROM trail t WHERE t.event = m.id)
-            OR ((m.key LIKE '%.member.phone_changed' OR m.key LIKE '%.member.number_owned')
+            OR ((m.key LIKE '%.member.phone_changed' OR m.key LIKE '%.member.number_owned'
+                OR m.key LIKE '%.factor.enabled' OR m.key LIKE '%.factor.disabled'
+                OR m.key LIKE '%.factor.reset' OR m.key LIKE '%.reset.approved')
                 AND NOT EXISTS (SELECT FROM inbox n WHERE n.message = m.id))
         ELSE NOT EXISTS (SELECT FROM inbox n WHERE n.message = m.id) END
     LIMIT 5";
@@ -27,7 +29,9 @@ const DUE: &str = "
         AND fallback_at <= stepup_now() AND expires_at > stepup_now()
     UNION ALL
     SELECT id, 'send' FROM challenge WHERE state = 'open'
-        AND send_at <= stepup_now() AND expires_at > stepup_now()";
+        AND send_at <= stepup_now() AND expires_at > stepup_now()
+    UNION ALL
+    SELECT id, 'reset' FROM reset WHERE state = 'approved' AND due_at <= stepup_now()";
 
 const HANDLED: &str = "SELECT count(*) FROM inbox WHERE message = $1";
 

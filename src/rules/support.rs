@@ -1,0 +1,421 @@
+//! A number that is lost: support resets the factor. One person asks, with a reason;
+//! another approves; then it waits, so that whoever did not want it can stop it; then the number
+//! goes, and the member enrols again. Whether the two are who the app says is the app's matter.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::change::{self, Activity, By, Change};
+use super::role::{Operation, may};
+use super::{Decided, factor};
+use crate::domain::Timestamp;
+use crate::domain::account::Account;
+use crate::domain::activity::Client;
+use crate::domain::challenge::{Challenge, words};
+use crate::domain::id::{AccountId, AppName, MemberId};
+use crate::domain::keys::Keyring;
+use crate::domain::member::Member;
+use crate::domain::policy::Policy;
+use crate::message::{
+    ApproveReset, CancelReset, Command, Event, EventKind, Message, Outcome, OutcomeKind, Rejected,
+    Request, RequestReset, Subject,
+};
+
+/// The longest reason, in characters.
+pub const REASON_MAX: usize = 500;
+
+words! {
+    /// Where a reset stands.
+    ResetState {
+        /// One person has asked.
+        Requested = "requested",
+        /// Another has approved; it waits.
+        Approved = "approved",
+        /// The factor was reset.
+        Done = "done",
+        /// It was stopped.
+        Cancelled = "cancelled",
+    }
+}
+
+/// A reset as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// Its id: that of the request.
+    pub id: Uuid,
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// Why.
+    pub reason: String,
+    /// Who asked, at support.
+    pub requested_by: MemberId,
+    /// Who approved.
+    pub approved_by: Option<MemberId>,
+    /// When it is carried out.
+    pub due_at: Option<Timestamp>,
+    /// Where it stands.
+    pub state: ResetState,
+}
+
+/// What this worker is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// A member has lost the number.
+    Request(Request<RequestReset>),
+    /// A second person agrees.
+    Approve(Request<ApproveReset>),
+    /// The member or an admin stops it.
+    Cancel(Request<CancelReset>),
+    /// The hold is over.
+    CarryOut(Uuid),
+}
+
+impl Message for Ask {
+    fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
+        match key {
+            "support.reset.request" => Request::read(key, app, body).map(Self::Request),
+            "support.reset.approve" => Request::read(key, app, body).map(Self::Approve),
+            "support.reset.cancel" => Request::read(key, app, body).map(Self::Cancel),
+            _ => match Command::read(key, app, body)? {
+                Command::CarryOutReset { reset } => Ok(Self::CarryOut(reset)),
+                _ => Err(Rejected::malformed("this queue does not take that command")),
+            },
+        }
+    }
+
+    fn subject(&self) -> Subject {
+        match self {
+            Self::Request(request) => Subject::of((&request.ask.account, &request.ask.member)),
+            Self::Approve(request) => Subject::of(request.ask.reset),
+            Self::Cancel(request) => Subject::of(request.ask.reset),
+            Self::CarryOut(reset) => Subject::of(reset),
+        }
+    }
+}
+
+/// What is known when an [`Ask`] is decided.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The id of the request.
+    pub id: Uuid,
+    /// The account.
+    pub account: Account,
+    /// The member, locked.
+    pub member: Member,
+    /// The member's open challenges, locked.
+    pub open: Vec<Challenge>,
+    /// The reset that is named, or the one that is under way for the member.
+    pub reset: Option<Reset>,
+    /// Who cancels, as a member of the account.
+    pub actor: Option<Member>,
+}
+
+/// A reset that is carried out.
+#[derive(Debug)]
+pub struct CarriedOut {
+    /// Which.
+    pub reset: Uuid,
+    /// The member from now on, and what goes with it.
+    pub change: Change,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What is written.
+#[derive(Debug)]
+pub enum Write {
+    /// Somebody asks.
+    Requested(Box<Reset>, Timestamp),
+    /// Another approves: who, until when it waits.
+    Approved(Uuid, MemberId, Timestamp),
+    /// It is stopped: by whom, when.
+    Cancelled(Uuid, MemberId, Timestamp),
+    /// It is done.
+    Done(Box<CarriedOut>),
+}
+
+fn answer(kind: OutcomeKind) -> Decided<Write> {
+    Decided::answer(Outcome::new(kind))
+}
+
+/// The rule. Without facts the account is not the app's, or nobody knows the member or the reset.
+pub fn decide(
+    ask: &Ask,
+    facts: Option<Facts>,
+    policy: &Policy,
+    keys: &Keyring,
+    now: Timestamp,
+) -> Decided<Write> {
+    let Some(facts) = facts else { return answer(OutcomeKind::NotFound) };
+    match (ask, &facts.reset) {
+        (Ask::Request(request), _) => requested(&request.ask, &facts, now),
+        (_, None) => answer(OutcomeKind::NotFound),
+        (Ask::Approve(request), Some(reset)) => approved(&request.ask, reset, &facts, policy, now),
+        (Ask::Cancel(request), Some(reset)) => cancelled(&request.ask, reset, &facts, now),
+        (Ask::CarryOut(_), Some(reset)) => carried_out(reset, &facts, keys, now),
+    }
+}
+
+fn about(reset: &Reset, kind: EventKind, app: &AppName) -> Event {
+    Event {
+        app: Some(app.clone()),
+        member: Some(reset.member.clone()),
+        reset: Some(reset.id),
+        ..Event::new(kind, Some(reset.account.clone()))
+    }
+}
+
+fn recorded(reset: Uuid, due_at: Option<Timestamp>, write: Write, event: Event) -> Decided<Write> {
+    let reply = Outcome { reset: Some(reset), due_at, ..Outcome::new(OutcomeKind::Recorded) };
+    Decided {
+        label: event.kind.label(),
+        write: Some(write),
+        effects: vec![event.into()],
+        reply: Some(reply),
+    }
+}
+
+fn requested(ask: &RequestReset, facts: &Facts, now: Timestamp) -> Decided<Write> {
+    let reason = ask.reason.trim();
+    if !(1..=REASON_MAX).contains(&reason.chars().count()) {
+        let why = "reason is not of 1 to 500 characters";
+        return Decided::answer(factor::invalid("reason", why));
+    }
+    if !facts.member.two_factor {
+        return answer(OutcomeKind::NotEnabled);
+    }
+    // One is under way already: that one.
+    if let Some(open) = &facts.reset {
+        let (reset, due_at) = (Some(open.id), open.due_at);
+        return Decided::answer(Outcome { reset, due_at, ..Outcome::new(OutcomeKind::Recorded) });
+    }
+    let reset = Reset {
+        id: facts.id,
+        account: ask.account.clone(),
+        member: ask.member.clone(),
+        reason: reason.to_owned(),
+        requested_by: ask.requested_by.clone(),
+        approved_by: None,
+        due_at: None,
+        state: ResetState::Requested,
+    };
+    let event = Event {
+        actor: Some(ask.requested_by.clone()),
+        ..about(&reset, EventKind::ResetRequested, &facts.account.app)
+    };
+    recorded(facts.id, None, Write::Requested(Box::new(reset), now), event)
+}
+
+fn approved(
+    ask: &ApproveReset,
+    reset: &Reset,
+    facts: &Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Decided<Write> {
+    if ask.approved_by == reset.requested_by {
+        return answer(OutcomeKind::Forbidden);
+    }
+    if reset.state != ResetState::Requested {
+        return ended(reset);
+    }
+    let due_at = now + policy.reset_hold;
+    let event = Event {
+        actor: Some(ask.approved_by.clone()),
+        due_at: Some(due_at),
+        ..about(reset, EventKind::ResetApproved, &facts.account.app)
+    };
+    let write = Write::Approved(reset.id, ask.approved_by.clone(), due_at);
+    recorded(reset.id, Some(due_at), write, event)
+}
+
+/// A reset that takes this step no longer.
+fn ended(reset: &Reset) -> Decided<Write> {
+    let kind = match reset.state {
+        ResetState::Requested | ResetState::Approved => OutcomeKind::Recorded,
+        ResetState::Done => OutcomeKind::AlreadyUsed,
+        ResetState::Cancelled => OutcomeKind::Cancelled,
+    };
+    let (id, due_at) = (Some(reset.id), reset.due_at);
+    Decided::answer(Outcome { reset: id, due_at, ..Outcome::new(kind) })
+}
+
+fn cancelled(ask: &CancelReset, reset: &Reset, facts: &Facts, now: Timestamp) -> Decided<Write> {
+    if !may(Operation::CancelReset, facts.actor.as_ref(), Some(&facts.member)) {
+        return answer(OutcomeKind::Forbidden);
+    }
+    if matches!(reset.state, ResetState::Done | ResetState::Cancelled) {
+        return ended(reset);
+    }
+    let event = Event {
+        actor: Some(ask.actor.clone()),
+        ..about(reset, EventKind::ResetCancelled, &facts.account.app)
+    };
+    recorded(reset.id, None, Write::Cancelled(reset.id, ask.actor.clone(), now), event)
+}
+
+/// The number goes, 2FA stays on: the next login leads to an enrolment. Wrong codes no longer count,
+/// so that a suspended factor is free again.
+fn carried_out(reset: &Reset, facts: &Facts, keys: &Keyring, now: Timestamp) -> Decided<Write> {
+    let due = reset.due_at.is_some_and(|due| now >= due);
+    if reset.state != ResetState::Approved || !due {
+        return Decided::nothing("not_due");
+    }
+    let approver = reset.approved_by.as_ref().unwrap_or(&reset.requested_by);
+    let after = Member {
+        phone: None,
+        phone_prefix_index: None,
+        phone_country: None,
+        phone_textable: false,
+        phone_verified_at: None,
+        phone_owned_at: None,
+        factor_changed_at: Some(now),
+        reset_at: Some(now),
+        suspended_at: None,
+        wrong_in_a_row: 0,
+        guess_after: None,
+        ..facts.member.clone()
+    };
+    let by = By {
+        app: &facts.account.app,
+        actor: Some(approver),
+        origin: Some("support"),
+        challenge: None,
+        client: Client::default(),
+    };
+    let (mut change, mut effects) =
+        change::change(Some(&facts.member), after, &facts.open, &by, keys, now);
+    change.activity.push(Activity {
+        account: reset.account.clone(),
+        member: reset.member.clone(),
+        actor: approver.clone(),
+        action: "factor_reset",
+        origin: "support",
+        old_number: None,
+        new_number: None,
+        challenge: None,
+        client: Client::default(),
+        at: now,
+    });
+    let event = Event {
+        actor: Some(approver.clone()),
+        ..about(reset, EventKind::FactorReset, &facts.account.app)
+    };
+    effects.push(event.into());
+    let write = Write::Done(Box::new(CarriedOut { reset: reset.id, change, at: now }));
+    Decided { label: "factor.reset", write: Some(write), effects, reply: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests_support::{NOW, account, challenge, member, rules};
+    use super::*;
+    use crate::domain::challenge::CancelReason;
+    use crate::domain::member::Role;
+
+    fn id(name: &str) -> MemberId {
+        MemberId::parse(name).unwrap()
+    }
+
+    fn facts(reset: Option<Reset>) -> Facts {
+        let (account, member) = (account(), member());
+        Facts {
+            id: Uuid::from_u128(1),
+            account,
+            member,
+            open: vec![challenge()],
+            reset,
+            actor: None,
+        }
+    }
+
+    fn decided(ask: &Ask, facts: Facts, now: Timestamp) -> Decided<Write> {
+        decide(ask, Some(facts), &rules().policy, &rules().keys, now)
+    }
+
+    fn reset(state: ResetState) -> Reset {
+        Reset {
+            id: Uuid::from_u128(1),
+            account: account().id,
+            member: member().id,
+            reason: "phone stolen".into(),
+            requested_by: id("sue"),
+            approved_by: (state != ResetState::Requested).then(|| id("tom")),
+            due_at: (state != ResetState::Requested).then(|| NOW + rules().policy.reset_hold),
+            state,
+        }
+    }
+
+    fn approve(by: &str) -> Ask {
+        let ask =
+            ApproveReset { account: account().id, reset: Uuid::from_u128(1), approved_by: id(by) };
+        Ask::Approve(Request { app: account().app, ask })
+    }
+
+    fn kind(decided: &Decided<Write>) -> OutcomeKind {
+        decided.reply.as_ref().unwrap().outcome
+    }
+
+    #[test]
+    fn r104_it_takes_a_reason_and_two_people() {
+        let request = |reason: &str| {
+            let ask = RequestReset {
+                account: account().id,
+                member: member().id,
+                requested_by: id("sue"),
+                reason: reason.into(),
+            };
+            decided(&Ask::Request(Request { app: account().app, ask }), facts(None), NOW)
+        };
+        assert_eq!(kind(&request("  ")), OutcomeKind::Invalid);
+        assert!(matches!(request("phone stolen").write, Some(Write::Requested(..))));
+        let alone = decided(&approve("sue"), facts(Some(reset(ResetState::Requested))), NOW);
+        assert_eq!(kind(&alone), OutcomeKind::Forbidden);
+        let both = decided(&approve("tom"), facts(Some(reset(ResetState::Requested))), NOW);
+        let due = NOW + rules().policy.reset_hold;
+        assert!(matches!(both.write, Some(Write::Approved(_, _, at)) if at == due));
+        let again = decided(&approve("tom"), facts(Some(reset(ResetState::Approved))), NOW);
+        assert!(again.write.is_none());
+    }
+
+    #[test]
+    fn r105_it_waits_and_then_ends_what_is_open_and_lifts_a_suspension() {
+        let carry = Ask::CarryOut(Uuid::from_u128(1));
+        let mut known = facts(Some(reset(ResetState::Approved)));
+        known.member.suspended_at = Some(NOW);
+        known.open[0].expires_at = NOW + rules().policy.reset_hold * 2;
+        let due = NOW + rules().policy.reset_hold;
+        let early = decided(&carry, known.clone(), due - time::Duration::SECOND);
+        assert!(early.write.is_none());
+        let Some(Write::Done(done)) = decided(&carry, known, due).write else { panic!() };
+        let after = &done.change.member;
+        assert!(after.phone.is_none() && after.suspended_at.is_none() && after.two_factor);
+        assert_eq!(after.reset_at, Some(due));
+        assert_eq!(done.change.endings[0].reason, Some(CancelReason::TargetChanged));
+        let rows: Vec<_> =
+            done.change.activity.iter().map(|row| (row.action, row.origin)).collect();
+        assert_eq!(rows, [("number_changed", "support"), ("factor_reset", "support")]);
+    }
+
+    #[test]
+    fn r105_the_member_or_an_admin_stops_it_and_nobody_else() {
+        let cancel = |actor: Option<Member>| {
+            let name = actor.as_ref().map_or_else(|| id("eve"), |actor| actor.id.clone());
+            let ask = CancelReset { account: account().id, reset: Uuid::from_u128(1), actor: name };
+            let known = Facts { actor, ..facts(Some(reset(ResetState::Approved))) };
+            decided(&Ask::Cancel(Request { app: account().app, ask }), known, NOW)
+        };
+        let other = Member { id: id("eve"), ..member() };
+        for allowed in [member(), Member { role: Role::Admin, ..other.clone() }] {
+            assert!(matches!(cancel(Some(allowed)).write, Some(Write::Cancelled(..))));
+        }
+        for refused in [None, Some(other)] {
+            assert_eq!(kind(&cancel(refused)), OutcomeKind::Forbidden);
+        }
+        let late = facts(Some(reset(ResetState::Cancelled)));
+        let carried = decided(&Ask::CarryOut(Uuid::from_u128(1)), late, NOW + time::Duration::DAY);
+        assert!(carried.write.is_none());
+    }
+}

@@ -1,0 +1,62 @@
+//! Resets of factors by support: asked for, approved, stopped, carried out.
+//!
+//! |          |                                                                             |
+//! |----------|-----------------------------------------------------------------------------|
+//! | consumes | `support.reset.request` `support.reset.approve` `support.reset.cancel` `reset.carry_out` |
+//! | reads    | `account` `member` `reset` `login` `challenge`                              |
+//! | writes   | `reset` `member` `wrong_guess` `challenge` `activity`                       |
+//! | causes   | `reset.requested` `reset.approved` `reset.cancelled` `factor.reset` `member.phone_changed` `challenge.cancelled` |
+//! | rule     | [`stepup::rules::support`]                                                  |
+
+use stepup::domain::Timestamp;
+use stepup::fault::Fault;
+use stepup::message::Decoded;
+use stepup::rules::code_generation::Rules;
+use stepup::rules::support::{self, Ask, Facts, Write};
+use stepup::rules::{Ctx, Decided};
+use stepup::runtime::Worker;
+use stepup::store::{self, Tx};
+
+/// The worker.
+pub struct Support {
+    /// Keys and numbers.
+    pub rules: Rules,
+}
+
+impl Worker for Support {
+    const NAME: &'static str = "support";
+    type Message = Ask;
+    type Facts = Option<Facts>;
+    type Verdict = Decided<Write>;
+
+    async fn load(
+        &self,
+        tx: &Tx<'_>,
+        batch: &[&Decoded<Ask>],
+    ) -> Result<Vec<Option<Facts>>, Fault> {
+        let mut facts = Vec::with_capacity(batch.len());
+        for ask in batch {
+            facts.push(store::support_facts(tx, ask.id, &ask.message).await?);
+        }
+        Ok(facts)
+    }
+
+    fn decide(
+        &self,
+        ask: &Decoded<Ask>,
+        facts: Option<Facts>,
+        ctx: &mut Ctx<'_>,
+    ) -> Decided<Write> {
+        support::decide(&ask.message, facts, &self.rules.policy, &self.rules.keys, ctx.now)
+    }
+
+    async fn store(
+        &self,
+        tx: &Tx<'_>,
+        verdicts: &[&Decided<Write>],
+        _: Timestamp,
+    ) -> Result<(), Fault> {
+        let writes: Vec<&Write> = verdicts.iter().filter_map(|v| v.write.as_ref()).collect();
+        store::write_resets(tx, &writes).await
+    }
+}

@@ -1,0 +1,82 @@
+//! Takes what admins ask for their team: a review of contacts, a mandate and its end, 2FA of one
+//! member.
+//!
+//! |          |                                                                             |
+//! |----------|-----------------------------------------------------------------------------|
+//! | consumes | `team.review` `team.mandate.enable` `team.mandate.disable` `team.member.enable` `team.member.disable` |
+//! | reads    | `account` `member` `mandate` `review` `review_member` `login` `challenge` `destination` `delivery_attempt` `wrong_guess` |
+//! | writes   | `account` `member` `mandate` `review` `activity` `challenge` `login` `delivery_attempt` `destination` |
+//! | causes   | `review.check` `mandate.apply` `sms.send`; `mandate.enabled` `mandate.disabled` `factor.enabled` `factor.disabled` `challenge.issued` `challenge.expired` `challenge.superseded` `challenge.cancelled` `challenge.refused` |
+//! | rule     | [`stepup::rules::team`]; who may do what is in [`stepup::rules::role`]       |
+
+use uuid::Uuid;
+
+use stepup::domain::Timestamp;
+use stepup::fault::Fault;
+use stepup::message::Decoded;
+use stepup::rules::code_generation::{self, Rules};
+use stepup::rules::team::{self, Ask, Facts, Write};
+use stepup::rules::{Ctx, Decided};
+use stepup::runtime::Worker;
+use stepup::store::{self, Tx};
+
+/// The worker.
+pub struct Team {
+    /// Keys and numbers.
+    pub rules: Rules,
+}
+
+impl Worker for Team {
+    const NAME: &'static str = "team";
+    type Message = Ask;
+    type Facts = Option<Facts>;
+    type Verdict = Decided<Write>;
+
+    async fn load(
+        &self,
+        tx: &Tx<'_>,
+        batch: &[&Decoded<Ask>],
+    ) -> Result<Vec<Option<Facts>>, Fault> {
+        let asks: Vec<(Uuid, &Ask)> =
+            batch.iter().map(|decoded| (decoded.id, &decoded.message)).collect();
+        store::team_facts(tx, &asks, &self.rules.keys, &self.rules.policy).await
+    }
+
+    fn decide(
+        &self,
+        ask: &Decoded<Ask>,
+        facts: Option<Facts>,
+        ctx: &mut Ctx<'_>,
+    ) -> Decided<Write> {
+        team::decide(&ask.message, facts, &self.rules, ctx)
+    }
+
+    async fn store(
+        &self,
+        tx: &Tx<'_>,
+        verdicts: &[&Decided<Write>],
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let (mut new, mut endings) = (Vec::new(), Vec::new());
+        let (mut reviews, mut mandates, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+            match write {
+                Write::Challenge(code_generation::Write::Issue { new: challenge, ended }) => {
+                    new.push(&**challenge);
+                    endings.extend(ended);
+                }
+                Write::Challenge(_) => {
+                    return Err(Fault::Permanent("this worker only issues challenges".into()));
+                }
+                Write::Review(review) => reviews.push(review),
+                Write::Mandated(mandate) => mandates.push(mandate),
+                Write::Change(change) => changes.push(change),
+            }
+        }
+        store::begin_reviews(tx, &reviews).await?;
+        store::write_mandates(tx, &mandates, now).await?;
+        store::end(tx, &endings).await?;
+        store::insert(tx, &new, self.rules.policy.code_digits).await?;
+        store::write_changes(tx, &changes, now).await
+    }
+}

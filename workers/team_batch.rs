@@ -1,0 +1,105 @@
+//! Goes through all members of an account, a batch in a pass: reviews of contacts, and mandates on
+//! their way to members. Each batch asks for the next one, so a long one never keeps others waiting
+//! and goes on where it was after a crash.
+//!
+//! |          |                                                                             |
+//! |----------|-----------------------------------------------------------------------------|
+//! | consumes | `review.check` `mandate.apply`                                              |
+//! | reads    | `account` `member` `review` `mandate` `login` `challenge`                   |
+//! | writes   | `review` `review_member` `mandate` `member` `challenge` `activity`          |
+//! | causes   | `review.check` `mandate.apply` (the next batch); `review.finished` `mandate.applied` `factor.enabled` `factor.disabled` `challenge.cancelled` |
+//! | rule     | [`stepup::rules::review::check`] [`stepup::rules::mandate::apply`]          |
+
+use std::sync::Arc;
+
+use stepup::domain::Timestamp;
+use stepup::domain::keys::Keyring;
+use stepup::fault::Fault;
+use stepup::message::{Command, Decoded};
+use stepup::rules::mandate::{self, Applied};
+use stepup::rules::review::{self, Checked};
+use stepup::rules::{Ctx, Decided};
+use stepup::runtime::Worker;
+use stepup::store::{self, Tx};
+
+/// The worker.
+pub struct TeamBatch {
+    /// For masked numbers.
+    pub keys: Arc<Keyring>,
+}
+
+/// What is known when the next batch is gone through.
+pub enum Facts {
+    /// Of a review.
+    Review(Option<review::Facts>),
+    /// Of a mandate.
+    Mandate(Option<mandate::Facts>),
+}
+
+/// What is written.
+#[derive(Debug)]
+pub enum Write {
+    /// Members were looked at.
+    Checked(Checked),
+    /// Switches were turned.
+    Applied(Applied),
+}
+
+impl Worker for TeamBatch {
+    const NAME: &'static str = "team_batch";
+    type Message = Command;
+    type Facts = Facts;
+    type Verdict = Decided<Write>;
+
+    async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Command>]) -> Result<Vec<Facts>, Fault> {
+        let mut facts = Vec::with_capacity(batch.len());
+        for command in batch {
+            facts.push(match command.message {
+                Command::CheckContacts { review, .. } => {
+                    Facts::Review(store::review_facts(tx, review).await?)
+                }
+                Command::ApplyMandate { mandate, .. } => {
+                    Facts::Mandate(store::mandate_facts(tx, mandate).await?)
+                }
+                _ => {
+                    return Err(Fault::Permanent("this queue does not take that command".into()));
+                }
+            });
+        }
+        Ok(facts)
+    }
+
+    fn decide(
+        &self,
+        command: &Decoded<Command>,
+        facts: Facts,
+        ctx: &mut Ctx<'_>,
+    ) -> Decided<Write> {
+        match (&command.message, facts) {
+            (Command::CheckContacts { review, batch }, Facts::Review(facts)) => {
+                review::check(*review, *batch, facts, ctx.now).map(Write::Checked)
+            }
+            (Command::ApplyMandate { mandate, batch }, Facts::Mandate(facts)) => {
+                mandate::apply(*mandate, *batch, facts, &self.keys, ctx.now).map(Write::Applied)
+            }
+            _ => Decided::nothing("done_before"),
+        }
+    }
+
+    async fn store(
+        &self,
+        tx: &Tx<'_>,
+        verdicts: &[&Decided<Write>],
+        _: Timestamp,
+    ) -> Result<(), Fault> {
+        let (mut checked, mut applied) = (Vec::new(), Vec::new());
+        for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+            match write {
+                Write::Checked(batch) => checked.push(batch),
+                Write::Applied(batch) => applied.push(batch),
+            }
+        }
+        store::write_checked(tx, &checked).await?;
+        store::write_applied(tx, &applied).await
+    }
+}
