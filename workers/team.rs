@@ -69,7 +69,7 @@ impl Worker for Team {
                     return Err(Fault::Permanent("this worker only issues challenges".into()));
                 }
                 Write::Review(review) => reviews.push(review),
-                Write::Mandated(mandate) => mandates.push(mandate),
+                Write::Mandated(mandate) => mandates.push(&**mandate),
                 Write::Change(change) => changes.push(change),
             }
         }

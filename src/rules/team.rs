@@ -218,7 +218,7 @@ pub enum Write {
     /// A review begins.
     Review(NewReview),
     /// A mandate, or its end.
-    Mandated(Mandated),
+    Mandated(Box<Mandated>),
     /// A member's switch.
     Change(Change),
 }
@@ -385,7 +385,7 @@ fn mandated(
     let write = Mandated { account: account.clone(), mandate, mandatory, grace_until, activity };
     Decided {
         label: action,
-        write: Some(Write::Mandated(write)),
+        write: Some(Write::Mandated(Box::new(write))),
         effects: vec![event.into(), Command::ApplyMandate { mandate, batch: 0 }.into()],
         reply: Some(Outcome::new(OutcomeKind::Stored)),
     }
