@@ -164,6 +164,10 @@ async fn serve_one(
     let _ = stream.set_nodelay(true);
     let close = CancellationToken::new();
     let place = AtomicU64::new(idle.enter(&close));
+    // One that begins after all idle ones were closed must not stay until the deadline.
+    if stop.is_cancelled() {
+        return idle.leave(place.into_inner());
+    }
     let service = service_fn(|request: Request<Incoming>| {
         idle.leave(place.load(Ordering::Relaxed));
         let answering = TowerToHyperService::new(router.clone()).call(request);
