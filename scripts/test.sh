@@ -55,6 +55,9 @@ eval "$environment"
 step 'tests: cargo test'
 cargo test "${LOCKED[@]}" --workspace
 
+step 'bench: the short form, with a build for tests (make bench is the long one)'
+BENCH_BINARY=${CARGO_TARGET_DIR:-target}/debug/stepup scripts/bench.sh short
+
 step 'faults: the short form (make faults is the long one)'
 cargo test "${LOCKED[@]}" -p stepup-workers --features faults --test it faults::
 

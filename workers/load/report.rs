@@ -49,6 +49,11 @@ pub(super) struct Run<'a> {
 /// verify, verified.
 const MESSAGES_PER_LOGIN: f64 = 6.0;
 
+/// What a counter has gained. One that stands lower than before began anew with its process.
+fn since(before: f64, after: f64) -> f64 {
+    if after < before { after } else { after - before }
+}
+
 impl Run<'_> {
     fn messages_per_login(&self, logins: f64) -> (f64, f64) {
         if !self.counted || logins == 0.0 {
@@ -56,7 +61,7 @@ impl Run<'_> {
         }
         let published = |kind: &str| {
             let of = |look: &Look| look.published.get(kind).copied().unwrap_or(0.0);
-            of(&self.looks.1) - of(&self.looks.0)
+            since(of(&self.looks.0), of(&self.looks.1))
         };
         let durable: f64 =
             ["requests", "commands", "events", "retry", "dead"].into_iter().map(published).sum();
@@ -67,7 +72,8 @@ impl Run<'_> {
         let (mut cpu, mut rss) = (Map::new(), Map::new());
         for (role, after) in &self.looks.1.usage {
             let before = self.looks.0.usage.get(role).copied().unwrap_or_default();
-            cpu.insert(role.clone(), rounded(after.cpu_seconds - before.cpu_seconds, 100.0));
+            let spent = since(before.cpu_seconds, after.cpu_seconds);
+            cpu.insert(role.clone(), rounded(spent, 100.0));
             let most = after.rss_max_bytes.max((self.rss_max)(role)).max(after.rss_bytes);
             rss.insert(role.clone(), rounded(most / f64::from(1 << 20), 10.0));
         }
