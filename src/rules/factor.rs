@@ -26,7 +26,8 @@ pub fn challenge(
     let Ok(number) = ask.number(&facts.issue.account) else {
         return Decided::answer(invalid("phone", "phone is no phone number"));
     };
-    let demand = ask.purpose(member).and_then(|purpose| demand(ask, purpose));
+    let demand =
+        ask.purpose(member, facts.issue.account.mandatory).and_then(|purpose| demand(ask, purpose));
     let Some(demand) = demand else {
         return Decided::answer(Outcome::new(OutcomeKind::NotFound));
     };
@@ -58,10 +59,8 @@ fn enrolment(
     if member.must_enrol(facts.issue.account.mandatory) {
         // not signed in yet, so the address speaks for the person.
         let good = |at| ctx.now < at + rules.policy.challenge_life;
-        if member.email.is_none() {
-            return Decided::answer(Outcome::new(OutcomeKind::ContactAdmin));
-        } else if !member.email_proved_at.is_some_and(good) {
-            return Decided::answer(Outcome::new(OutcomeKind::EnrolmentRequired));
+        if !member.email_proved_at.is_some_and(good) || member.email.is_none() {
+            return Decided::answer(Outcome::new(issue::to_enrol(member)));
         }
     } else if member.two_factor {
         return Decided::answer(Outcome::new(OutcomeKind::AlreadyEnabled));
@@ -96,6 +95,13 @@ fn change_number(
     if same && member.phone_verified_at.is_some() {
         return Decided::answer(invalid("phone", "phone is the number already"));
     }
+    let mandatory = facts.issue.account.mandatory;
+    // Nobody gets round the proof of the address: an enrolment takes it, a change of number does not.
+    if member.must_enrol(mandatory) {
+        let outcome = Outcome::new(issue::to_enrol(member));
+        let demand = Demand { number: Some(number), ..demand };
+        return issue::refuse(&demand, true, outcome);
+    }
     let operation = operation(member, Some(number), &rules.keys);
     let to_new = Demand { operation, number: Some(number), ..demand };
     // The new number is looked at first, so that nobody proves the current one in vain.
@@ -110,7 +116,7 @@ fn change_number(
         let to_current = Demand { number: None, ..to_new };
         return issue::open(&to_current, &facts.issue, rules, ctx);
     }
-    if member.two_factor
+    if (member.two_factor || mandatory)
         && let Some(refusal) =
             unproved(facts.proof.as_ref(), Purpose::NumberChangeCurrent, &to_new.operation, ctx.now)
     {
@@ -348,6 +354,29 @@ mod tests {
         assert_eq!(refused(&facts(member()), &ask), OutcomeKind::Invalid, "nobody's proof");
         let elsewhere = change_to("+12025550188", Some(&current));
         assert_eq!(refused(&proved(|_| {}), &elsewhere), OutcomeKind::Invalid);
+    }
+
+    #[test]
+    fn r49_r76_a_mandate_on_its_way_to_the_member_counts_as_2fa_on() {
+        let mandated = |member| {
+            let mut facts = facts(member);
+            facts.issue.account.mandatory = true;
+            facts
+        };
+        let current = issued(decided(&change_to(OTHER, None), &mandated(off())));
+        assert_eq!(current.purpose, Purpose::NumberChangeCurrent);
+        let unproved = decided(&change_to(OTHER, Some(&current)), &mandated(off()));
+        assert_eq!(kind(&unproved), OutcomeKind::Invalid);
+        // Without a usable number the address must speak first, which an enrolment asks for.
+        let bare = Member { phone: None, ..off() };
+        let refused = decided(&change_to(OTHER, None), &mandated(bare.clone()));
+        assert_eq!(kind(&refused), OutcomeKind::EnrolmentRequired);
+        let nobody = Member { email: None, ..bare };
+        let refused = decided(&change_to(OTHER, None), &mandated(nobody));
+        assert_eq!(kind(&refused), OutcomeKind::ContactAdmin);
+        let bound = Member { phone: None, factor_by_mandate: true, ..member() };
+        let refused = decided(&change_to(OTHER, None), &facts(bound));
+        assert_eq!(kind(&refused), OutcomeKind::EnrolmentRequired);
     }
 
     #[test]
