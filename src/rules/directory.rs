@@ -379,7 +379,7 @@ fn put(
     now: Timestamp,
 ) -> Decided<Write> {
     let ask = &request.ask;
-    let client = Client::told(ask.ip, ask.user_agent.as_deref());
+    let client = ask.client.clone();
     let by =
         By { app: &request.app, actor: ask.actor.as_ref(), origin: None, challenge: None, client };
     let (change, followed) =

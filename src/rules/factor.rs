@@ -8,7 +8,6 @@ use super::issue::{self, Demand};
 use super::settings::{Ask, MemberFacts, demand, operation};
 use super::{Ctx, Decided};
 use crate::domain::Timestamp;
-use crate::domain::activity::Client;
 use crate::domain::challenge::{Challenge, Purpose, State};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
@@ -183,7 +182,7 @@ pub fn set_email_backup(
         actor: None,
         origin: None,
         challenge: None,
-        client: Client::default(),
+        client: request.ask.client.clone(),
     };
     let after = Member { email_backup: on, ..member.clone() };
     // A challenge keeps what was so on its day: none ends with this.
@@ -202,6 +201,7 @@ mod tests {
     use super::super::tests_support::{NOW, account, ctx, member, rules};
     use super::*;
     use crate::domain::account::Account;
+    use crate::domain::activity::Client;
     use crate::domain::id::ChallengeId;
     use crate::message::{
         ChangeNumber, Command, DisableFactor, Effect, EventKind, Secret, SendEnrolment,
@@ -210,6 +210,10 @@ mod tests {
     use time::Duration;
 
     const OTHER: &str = "+12025550177";
+
+    fn here() -> Client {
+        Client { ip: Some([192, 0, 2, 7].into()), user_agent: Some("Mozilla/5.0".into()) }
+    }
 
     fn off() -> Member {
         Member { two_factor: false, ..member() }
@@ -408,7 +412,8 @@ mod tests {
     fn r12_r13_a_backup_needs_2fa_and_a_confirmed_address() {
         let set = |on, member: &Member| {
             let (account, name) = (account().id, member.id.clone());
-            let request = request(SetEmailBackup { account, member: name, on });
+            let client = here();
+            let request = request(SetEmailBackup { account, member: name, on, client });
             set_email_backup(&request, member, &rules().keys, NOW)
         };
         let plain = Member { email_backup: false, ..member() };
@@ -425,6 +430,7 @@ mod tests {
         }
         let change = set(true, &plain).write.unwrap();
         assert_eq!(change.activity[0].action, "email_backup_enabled");
+        assert_eq!(change.activity[0].client, here(), "R-92");
         assert!(set(false, &plain).write.is_none(), "off already: no second row");
     }
 }

@@ -297,6 +297,7 @@ impl Tables {
             account: account().id,
             challenge: challenge.id,
             guess: Secret::new(text),
+            client: Default::default(),
         };
         let mut claimed: Vec<Channel> = self.rows[at]
             .attempts
@@ -430,8 +431,7 @@ impl Tables {
             email: Some(Some(Secret::new("ada@acme.example"))),
             email_verified: Some(true),
             two_factor: Some(two_factor),
-            ip: None,
-            user_agent: None,
+            client: Default::default(),
             email_backup: Some(backup),
             notify_number_changes: false,
             actor: None,

@@ -385,13 +385,13 @@ async fn r80_r82_r83_an_admin_turns_2fa_on_and_with_a_code_off_for_one_member() 
     let phone = "+12025550141";
     put(&world, "ada", json!({ "phone": phone })).await;
     put(&world, "bare", json!({})).await;
-    let by = json!({ "actor": "boss" });
+    let by = json!({ "actor": "boss", "ip": "192.0.2.7", "user_agent": "Mozilla/5.0" });
     let none = post(&world, "acme/members/bare/admin/enable", by.clone()).await;
     assert_eq!(outcome(&none), "no_phone");
     let on = post(&world, "acme/members/ada/admin/enable", by.clone()).await;
     assert_eq!(outcome(&on), "stored", "R-80: {on}");
     let row = "activity WHERE action = 'two_factor_enabled' AND member = 'ada' AND actor = 'boss' \
-        AND origin = 'admin'";
+        AND origin = 'admin' AND ip = '192.0.2.7' AND user_agent = 'Mozilla/5.0'";
     assert_eq!(rows(&world, row).await, 1);
     assert_eq!(rows(&world, "member WHERE member = 'ada' AND phone_verified_at IS NULL").await, 1);
     let login = world.login("acme", "ada", "l1").await;
