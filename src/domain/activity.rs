@@ -47,8 +47,8 @@ pub struct Row {
     pub at: Timestamp,
     /// The account.
     pub account: String,
-    /// Whom it concerns.
-    pub member: String,
+    /// Whom it concerns; nobody in particular where it is the whole account.
+    pub member: Option<String>,
     /// Who did it.
     pub actor: String,
     /// What was done.
@@ -133,7 +133,9 @@ pub fn chained(previous: &ChainHash, position: i64, row: &Row) -> ChainHash {
     hash.update(row.seq.to_be_bytes());
     // The database keeps microseconds.
     hash.update((row.at.unix_timestamp_nanos() / 1000).to_be_bytes());
-    for text in [&row.account, &row.member, &row.actor, &row.action, &row.origin] {
+    // No member's name is empty, so that an empty text here is a row of the whole account.
+    let member = row.member.clone().unwrap_or_default();
+    for text in [&row.account, &member, &row.actor, &row.action, &row.origin] {
         field(&mut hash, text.as_bytes());
     }
     let challenge = row.challenge.map(|id| id.to_string());

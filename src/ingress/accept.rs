@@ -402,8 +402,8 @@ pub struct Accepted {
     /// The request's id, as the worker derives it from the message's. Where a challenge is opened,
     /// it is the new challenge's id, too.
     pub request: Uuid,
-    /// The challenge it opens or is about; none for the directory.
-    pub challenge: Option<Uuid>,
+    /// Where its outcome can be read, if it can be.
+    pub location: Option<String>,
 }
 
 /// The message's id: a function of app and `Idempotency-Key`, or `fresh` where none was sent.
@@ -490,6 +490,15 @@ pub fn accept(
     let named = members.get("challenge").and_then(Value::as_str);
     let challenge =
         if endpoint.opens { Some(request) } else { named.and_then(|id| id.parse().ok()) };
+    let account = members.get("account").and_then(Value::as_str).unwrap_or_default();
+    // A review has the id of its request.
+    let location = match challenge {
+        Some(challenge) => Some(format!("/v1/challenges/{challenge}")),
+        None if endpoint.key == REVIEW_CONTACTS.key => {
+            Some(format!("/v1/accounts/{account}/reviews/{request}"))
+        }
+        None => None,
+    };
     let outgoing = Outgoing {
         exchange: Exchange::Requests,
         key: endpoint.key.to_owned(),
@@ -498,7 +507,7 @@ pub fn accept(
         delay: None,
         traceparent: traceparent(headers),
     };
-    Ok(Accepted { outgoing, request, challenge })
+    Ok(Accepted { outgoing, request, location })
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
@@ -669,9 +678,8 @@ mod tests {
         // From where the person acts, in every request that can write a row of the report.
         assert!(read::<VerifyChallenge>(&take(1)).client.ip.is_some_and(|ip| ip.is_ipv6()));
         assert_eq!(member.client.user_agent.as_deref(), Some("Mozilla/5.0"));
-        assert_eq!(take(0).challenge, Some(take(0).request));
-        assert_eq!(take(1).challenge.unwrap().to_string(), SOME);
-        assert_eq!(take(4).challenge, None);
+        let opened = |at: usize| format!("/v1/challenges/{}", take(at).request);
+        assert_eq!(take(1).location, Some(format!("/v1/challenges/{SOME}")));
         assert_eq!(read::<SendEnrolment>(&take(7)).phone.unwrap().expose(), "+12025550123");
         assert_eq!(read::<ChangeNumber>(&take(8)).proof.unwrap().0.to_string(), SOME);
         assert_eq!(read::<RequestSettingChange>(&take(11)).after.expose(), "DE-2");
@@ -682,8 +690,12 @@ mod tests {
         assert_eq!(read::<DisableMember>(&take(17)).member.as_str(), "ada");
         assert_eq!(read::<ApproveReset>(&take(19)).reset.to_string(), SOME);
         assert_eq!(read::<PutOwnedNumbers>(&take(21)).numbers[0].expose(), "+12025550123");
-        for at in [7, 8, 9, 11, 14, 15, 17] {
-            assert_eq!(take(at).challenge, Some(take(at).request));
+        let review = ALL.iter().position(|(one, _)| one.key == REVIEW_CONTACTS.key).unwrap();
+        let place = format!("/v1/accounts/acme/reviews/{}", take(review).request);
+        assert_eq!(take(review).location, Some(place));
+        assert_eq!(take(4).location, None);
+        for at in [0, 7, 8, 9, 11, 14, 15, 17] {
+            assert_eq!(take(at).location, Some(opened(at)));
         }
     }
 

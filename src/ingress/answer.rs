@@ -180,8 +180,8 @@ fn row(kind: OutcomeKind) -> (StatusCode, &'static str) {
 pub fn pending(accepted: &Accepted) -> Response {
     let body = json!({ "outcome": "accepted", "request": accepted.request });
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
-    if let Some(challenge) = accepted.challenge
-        && let Ok(location) = HeaderValue::try_from(format!("/v1/challenges/{challenge}"))
+    if let Some(location) = &accepted.location
+        && let Ok(location) = HeaderValue::try_from(location)
     {
         response.headers_mut().insert(header::LOCATION, location);
     }

@@ -289,7 +289,7 @@ fn carried_out(reset: &Reset, facts: &Facts, keys: &Keyring, now: Timestamp) -> 
         change::change(Some(&facts.member), after, &facts.open, &by, keys, now);
     change.activity.push(Activity {
         account: reset.account.clone(),
-        member: reset.member.clone(),
+        member: Some(reset.member.clone()),
         actor: approver.clone(),
         action: "factor_reset",
         origin: "support",

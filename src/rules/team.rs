@@ -374,8 +374,7 @@ fn mandated(
     let account = &facts.account.id;
     let activity = Activity {
         account: account.clone(),
-        // It is about nobody in particular: the one who did it stands for the account.
-        member: ask.actor().clone(),
+        member: None,
         actor: ask.actor().clone(),
         action,
         origin: "admin",
