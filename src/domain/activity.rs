@@ -4,34 +4,36 @@
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Timestamp;
 use super::id::MemberId;
-use super::schema::Moment;
+use super::schema::{IpText, Moment};
 
 /// The longest user agent that is kept, in characters. What is longer is cut: it is no reason to
 /// refuse a change.
 pub const USER_AGENT_MAX: usize = 512;
 
-/// From where the person acted, as far as the app has told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// From where the person acts, as far as the app tells: part of each request that can write a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Client {
-    /// The person's address.
+    /// The address the person acts from, for the Activity report.
+    #[serde(default)]
+    #[schemars(with = "Option<IpText>")]
     pub ip: Option<IpAddr>,
-    /// The person's browser, up to [`USER_AGENT_MAX`] characters.
+    /// The browser the person uses, for the Activity report; kept up to [`USER_AGENT_MAX`]
+    /// characters.
+    #[serde(default, deserialize_with = "kept")]
     pub user_agent: Option<String>,
 }
 
-impl Client {
-    /// What the app has told, as it is kept.
-    pub fn told(ip: Option<IpAddr>, user_agent: Option<&str>) -> Self {
-        // PostgreSQL's texts hold no NUL.
-        let kept = |text: &str| text.chars().filter(|c| *c != '\0').take(USER_AGENT_MAX).collect();
-        Self { ip, user_agent: user_agent.map(kept).filter(|text: &String| !text.is_empty()) }
-    }
+/// A user agent as it is kept. PostgreSQL's texts hold no NUL.
+fn kept<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let told: Option<String> = Option::deserialize(from)?;
+    let kept = told.map(|text| text.chars().filter(|c| *c != '\0').take(USER_AGENT_MAX).collect());
+    Ok(kept.filter(|text: &String| !text.is_empty()))
 }
 
 /// A row of the report as it is stored.
@@ -45,8 +47,8 @@ pub struct Row {
     pub at: Timestamp,
     /// The account.
     pub account: String,
-    /// Whom it concerns.
-    pub member: String,
+    /// Whom it concerns; nobody in particular where it is the whole account.
+    pub member: Option<String>,
     /// Who did it.
     pub actor: String,
     /// What was done.
@@ -131,7 +133,9 @@ pub fn chained(previous: &ChainHash, position: i64, row: &Row) -> ChainHash {
     hash.update(row.seq.to_be_bytes());
     // The database keeps microseconds.
     hash.update((row.at.unix_timestamp_nanos() / 1000).to_be_bytes());
-    for text in [&row.account, &row.member, &row.actor, &row.action, &row.origin] {
+    // No member's name is empty, so that an empty text here is a row of the whole account.
+    let member = row.member.clone().unwrap_or_default();
+    for text in [&row.account, &member, &row.actor, &row.action, &row.origin] {
         field(&mut hash, text.as_bytes());
     }
     let challenge = row.challenge.map(|id| id.to_string());
@@ -145,4 +149,23 @@ pub fn chained(previous: &ChainHash, position: i64, row: &Row) -> ChainHash {
 fn field(hash: &mut Sha256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_be_bytes());
     hash.update(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn r92_from_where_is_kept_as_far_as_it_is_told() {
+        let told = |value| serde_json::from_value::<Client>(value).unwrap();
+        assert_eq!(told(json!({})), Client::default());
+        assert_eq!(told(json!({ "ip": null, "user_agent": "" })), Client::default());
+        let long = "x\0y".repeat(USER_AGENT_MAX);
+        let kept = told(json!({ "ip": "2001:DB8::7", "user_agent": long }));
+        assert_eq!(kept.ip.unwrap().to_string(), "2001:db8::7");
+        let agent = kept.user_agent.unwrap();
+        assert_eq!((agent.chars().count(), agent.contains('\0')), (USER_AGENT_MAX, false));
+        assert!(serde_json::from_value::<Client>(json!({ "ip": "there" })).is_err());
+    }
 }

@@ -151,6 +151,9 @@ const CHALLENGE: Field = Field::required::<ChallengeId>("challenge", "a UUID");
 const GUESS: Field = Field::required::<Guess>("guess", "a text of 1 to 32 characters").sealed();
 const VERSION: Field = Field::required::<Version>("version", "a whole number of at most 64 bits");
 
+const IP: Field = Field::optional::<Option<Ip>>("ip", "an IPv4 or IPv6 address, or null");
+const USER_AGENT: Field = Field::optional::<Option<String>>("user_agent", "a text or null");
+
 /// `POST /v1/logins`.
 pub const ISSUE: Endpoint = Endpoint {
     key: "challenge.issue",
@@ -165,8 +168,12 @@ pub const ISSUE: Endpoint = Endpoint {
 };
 
 /// `POST /v1/challenges/{challenge}/verify`.
-pub const VERIFY: Endpoint =
-    Endpoint { key: "challenge.verify", opens: false, path: &[CHALLENGE], body: &[ACCOUNT, GUESS] };
+pub const VERIFY: Endpoint = Endpoint {
+    key: "challenge.verify",
+    opens: false,
+    path: &[CHALLENGE],
+    body: &[ACCOUNT, GUESS, IP, USER_AGENT],
+};
 
 /// `POST /v1/challenges/{challenge}/resend`.
 pub const RESEND: Endpoint = Endpoint {
@@ -214,7 +221,7 @@ pub const SET_EMAIL_BACKUP: Endpoint = Endpoint {
     key: "email_backup.set",
     opens: false,
     path: &[ACCOUNT, MEMBER],
-    body: &[Field::required::<bool>("on", "true or false")],
+    body: &[Field::required::<bool>("on", "true or false"), IP, USER_AGENT],
 };
 
 const ACTOR: Field = Field::required::<MemberId>("actor", ID);
@@ -248,19 +255,25 @@ pub const ENABLE_MANDATE: Endpoint = Endpoint {
         Field::optional::<Vec<MemberId>>("acknowledged", "a list of members"),
         UNTIL,
         PROOF,
+        IP,
+        USER_AGENT,
     ],
 };
 
 /// `POST /v1/accounts/{account}/mandate/disable`.
-pub const DISABLE_MANDATE: Endpoint =
-    Endpoint { key: "team.mandate.disable", opens: true, path: &[ACCOUNT], body: &[ACTOR, PROOF] };
+pub const DISABLE_MANDATE: Endpoint = Endpoint {
+    key: "team.mandate.disable",
+    opens: true,
+    path: &[ACCOUNT],
+    body: &[ACTOR, PROOF, IP, USER_AGENT],
+};
 
 /// `POST /v1/accounts/{account}/members/{member}/admin/enable`.
 pub const ENABLE_MEMBER: Endpoint = Endpoint {
     key: "team.member.enable",
     opens: false,
     path: &[ACCOUNT, MEMBER],
-    body: &[ACTOR, UNTIL],
+    body: &[ACTOR, UNTIL, IP, USER_AGENT],
 };
 
 /// `POST /v1/accounts/{account}/members/{member}/admin/disable`.
@@ -268,7 +281,7 @@ pub const DISABLE_MEMBER: Endpoint = Endpoint {
     key: "team.member.disable",
     opens: true,
     path: &[ACCOUNT, MEMBER],
-    body: &[ACTOR, PROOF],
+    body: &[ACTOR, PROOF, IP, USER_AGENT],
 };
 
 /// `POST /v1/accounts/{account}/members/{member}/resets`.
@@ -368,8 +381,8 @@ pub const PUT_MEMBER: Endpoint = Endpoint {
         Field::optional::<Option<bool>>("email_backup", "true, false or null"),
         Field::optional::<bool>("notify_number_changes", "true or false"),
         Field::optional::<Option<MemberId>>("actor", ID),
-        Field::optional::<Option<Ip>>("ip", "an IPv4 or IPv6 address, or null"),
-        Field::optional::<Option<String>>("user_agent", "a text or null"),
+        IP,
+        USER_AGENT,
     ],
 };
 
@@ -389,8 +402,8 @@ pub struct Accepted {
     /// The request's id, as the worker derives it from the message's. Where a challenge is opened,
     /// it is the new challenge's id, too.
     pub request: Uuid,
-    /// The challenge it opens or is about; none for the directory.
-    pub challenge: Option<Uuid>,
+    /// Where its outcome can be read, if it can be.
+    pub location: Option<String>,
 }
 
 /// The message's id: a function of app and `Idempotency-Key`, or `fresh` where none was sent.
@@ -477,6 +490,15 @@ pub fn accept(
     let named = members.get("challenge").and_then(Value::as_str);
     let challenge =
         if endpoint.opens { Some(request) } else { named.and_then(|id| id.parse().ok()) };
+    let account = members.get("account").and_then(Value::as_str).unwrap_or_default();
+    // A review has the id of its request.
+    let location = match challenge {
+        Some(challenge) => Some(format!("/v1/challenges/{challenge}")),
+        None if endpoint.key == REVIEW_CONTACTS.key => {
+            Some(format!("/v1/accounts/{account}/reviews/{request}"))
+        }
+        None => None,
+    };
     let outgoing = Outgoing {
         exchange: Exchange::Requests,
         key: endpoint.key.to_owned(),
@@ -485,7 +507,7 @@ pub fn accept(
         delay: None,
         traceparent: traceparent(headers),
     };
-    Ok(Accepted { outgoing, request, challenge })
+    Ok(Accepted { outgoing, request, location })
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
@@ -565,7 +587,7 @@ mod tests {
 
     /// The largest body of each endpoint.
     fn full(endpoint: &Endpoint) -> Value {
-        match endpoint.key {
+        let mut body = match endpoint.key {
             "challenge.issue" => {
                 json!({ "account": "acme", "member": "ada", "login": "l1", "purpose": "login" })
             }
@@ -605,9 +627,14 @@ mod tests {
                 "version": 3, "active": true, "role": "admin", "locale": "de",
                 "phone": "+12025550123", "email": "ada@example.com", "email_verified": true,
                 "two_factor": true, "email_backup": true, "notify_number_changes": true,
-                "actor": "bob", "ip": "2001:db8::1", "user_agent": "Mozilla/5.0",
+                "actor": "bob",
             }),
+        };
+        if endpoint.body.iter().any(|field| field.name == "ip") {
+            body["ip"] = json!("2001:db8::1");
+            body["user_agent"] = json!("Mozilla/5.0");
         }
+        body
     }
 
     const ALL: [(&Endpoint, &[&str]); 24] = [
@@ -648,9 +675,11 @@ mod tests {
         let member: PutMember = read(&take(5));
         assert_eq!(member.phone.unwrap().unwrap().expose(), "+12025550123");
         assert_eq!(member.email.unwrap().unwrap().expose(), "ada@example.com");
-        assert_eq!(take(0).challenge, Some(take(0).request));
-        assert_eq!(take(1).challenge.unwrap().to_string(), SOME);
-        assert_eq!(take(4).challenge, None);
+        // From where the person acts, in every request that can write a row of the report.
+        assert!(read::<VerifyChallenge>(&take(1)).client.ip.is_some_and(|ip| ip.is_ipv6()));
+        assert_eq!(member.client.user_agent.as_deref(), Some("Mozilla/5.0"));
+        let opened = |at: usize| format!("/v1/challenges/{}", take(at).request);
+        assert_eq!(take(1).location, Some(format!("/v1/challenges/{SOME}")));
         assert_eq!(read::<SendEnrolment>(&take(7)).phone.unwrap().expose(), "+12025550123");
         assert_eq!(read::<ChangeNumber>(&take(8)).proof.unwrap().0.to_string(), SOME);
         assert_eq!(read::<RequestSettingChange>(&take(11)).after.expose(), "DE-2");
@@ -661,8 +690,12 @@ mod tests {
         assert_eq!(read::<DisableMember>(&take(17)).member.as_str(), "ada");
         assert_eq!(read::<ApproveReset>(&take(19)).reset.to_string(), SOME);
         assert_eq!(read::<PutOwnedNumbers>(&take(21)).numbers[0].expose(), "+12025550123");
-        for at in [7, 8, 9, 11, 14, 15, 17] {
-            assert_eq!(take(at).challenge, Some(take(at).request));
+        let review = ALL.iter().position(|(one, _)| one.key == REVIEW_CONTACTS.key).unwrap();
+        let place = format!("/v1/accounts/acme/reviews/{}", take(review).request);
+        assert_eq!(take(review).location, Some(place));
+        assert_eq!(take(4).location, None);
+        for at in [0, 7, 8, 9, 11, 14, 15, 17] {
+            assert_eq!(take(at).location, Some(opened(at)));
         }
     }
 

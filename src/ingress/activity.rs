@@ -193,7 +193,7 @@ mod tests {
             seq,
             at: datetime!(2026-01-02 03:04:05 UTC),
             account: "acme".into(),
-            member: "ada".into(),
+            member: Some("ada".into()),
             actor: "bob".into(),
             action: "number_changed".into(),
             origin: "admin".into(),

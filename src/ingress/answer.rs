@@ -78,8 +78,21 @@ pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
         (Kind::AlreadyUsed, CONFLICT, "it was used before: begin again"),
         (Kind::Cancelled, CONFLICT, "the challenge was cancelled: begin again"),
         (Kind::Superseded, CONFLICT, "a newer challenge has taken its place: use that one"),
-        (Kind::Undeliverable, CONFLICT, "no code could be sent: check the number, begin again"),
-        (Kind::SendsUsedUp, CONFLICT, "no send is left: use the code, or begin again"),
+        (
+            Kind::Undeliverable,
+            CONFLICT,
+            "no code could be sent: check the number, begin again; a lost number takes support",
+        ),
+        (
+            Kind::SendsUsedUp,
+            CONFLICT,
+            "no send is left: use the code, or begin again; a lost number takes support",
+        ),
+        (
+            Kind::DeliveryTooLate,
+            CONFLICT,
+            "too little of the challenge's life is left: use the code, or begin again",
+        ),
         (Kind::EmailNotEligible, CONFLICT, "email cannot be chosen, or not yet: stay with sms"),
         (Kind::Suspended, CONFLICT, "the factor is suspended: support must reset it"),
         (Kind::NoPhone, CONFLICT, "the member has no number: put one into the directory"),
@@ -167,8 +180,8 @@ fn row(kind: OutcomeKind) -> (StatusCode, &'static str) {
 pub fn pending(accepted: &Accepted) -> Response {
     let body = json!({ "outcome": "accepted", "request": accepted.request });
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
-    if let Some(challenge) = accepted.challenge
-        && let Ok(location) = HeaderValue::try_from(format!("/v1/challenges/{challenge}"))
+    if let Some(location) = &accepted.location
+        && let Ok(location) = HeaderValue::try_from(location)
     {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -199,6 +212,13 @@ mod tests {
         for (kind, status, _) in STATUSES {
             let row = format!("| `{}` | {}", kind.label(), status.as_u16());
             assert!(document.lines().any(|line| line.starts_with(&row)), "{row}");
+        }
+    }
+
+    #[test]
+    fn r103_once_sms_was_tried_in_vain_the_answer_points_to_support() {
+        for kind in [OutcomeKind::Undeliverable, OutcomeKind::SendsUsedUp, OutcomeKind::Suspended] {
+            assert!(row(kind).1.contains("support"), "{kind:?}");
         }
     }
 

@@ -68,6 +68,8 @@ words! {
         Undeliverable = "undeliverable",
         /// Too early for a resend; see `retry_after`.
         Cooldown = "cooldown",
+        /// Nothing can be sent any more: it would come too late for the challenge's life.
+        DeliveryTooLate = "delivery_too_late",
         /// Every send of this challenge is used up.
         SendsUsedUp = "sends_used_up",
         /// Email cannot be chosen for this challenge, or not yet.

@@ -1,7 +1,6 @@
 //! What apps may ask.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -11,11 +10,12 @@ use zeroize::Zeroizing;
 use super::decode::{Message, Rejected, Subject, parse};
 use crate::domain::Timestamp;
 use crate::domain::account::EmailFallback;
+use crate::domain::activity::Client;
 use crate::domain::challenge::Channel;
 use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName};
 use crate::domain::member::Role;
 use crate::domain::phone::Country;
-use crate::domain::schema::{IpText, Moment, schema};
+use crate::domain::schema::{Moment, schema};
 
 /// Every request key, and the fields of its body that travel sealed.
 const REQUESTS: &[(&str, &[&str])] = &[
@@ -174,6 +174,9 @@ pub struct SetEmailBackup {
     pub member: MemberId,
     /// On or off.
     pub on: bool,
+    /// From where.
+    #[serde(flatten)]
+    pub client: Client,
 }
 
 /// `email.prove`: mail a code to the member's address, to confirm it.
@@ -257,6 +260,9 @@ pub struct EnableMandate {
     /// The admin's verified challenge.
     #[serde(default)]
     pub proof: Option<ChallengeId>,
+    /// From where.
+    #[serde(flatten)]
+    pub client: Client,
 }
 
 /// `team.mandate.disable`: 2FA is each member's own choice again.
@@ -269,6 +275,9 @@ pub struct DisableMandate {
     /// The admin's verified challenge.
     #[serde(default)]
     pub proof: Option<ChallengeId>,
+    /// From where.
+    #[serde(flatten)]
+    pub client: Client,
 }
 
 /// `team.member.enable`: an admin turns 2FA on for one member, who verifies at the next login.
@@ -284,6 +293,9 @@ pub struct EnableMember {
     #[serde(default, with = "time::serde::rfc3339::option")]
     #[schemars(with = "Option<Moment>")]
     pub grace_until: Option<Timestamp>,
+    /// From where.
+    #[serde(flatten)]
+    pub client: Client,
 }
 
 /// `team.member.disable`: an admin turns 2FA off for one member, with the admin's own code.
@@ -298,6 +310,9 @@ pub struct DisableMember {
     /// The admin's verified challenge.
     #[serde(default)]
     pub proof: Option<ChallengeId>,
+    /// From where.
+    #[serde(flatten)]
+    pub client: Client,
 }
 
 /// `support.reset.request`: a member has lost the number; support asks for a new enrolment.
@@ -360,6 +375,9 @@ pub struct VerifyChallenge {
     pub challenge: ChallengeId,
     /// The guess; sealed on its way.
     pub guess: Secret,
+    /// From where.
+    #[serde(flatten)]
+    pub client: Client,
 }
 
 /// `challenge.cancel`: the login was given up.
@@ -456,13 +474,9 @@ pub struct PutMember {
     /// Who made the change, if not the member.
     #[serde(default)]
     pub actor: Option<MemberId>,
-    /// The address the person acted from, for the Activity report.
-    #[serde(default)]
-    #[schemars(with = "Option<IpText>")]
-    pub ip: Option<IpAddr>,
-    /// The browser the person used, for the Activity report.
-    #[serde(default)]
-    pub user_agent: Option<String>,
+    /// From where.
+    #[serde(flatten)]
+    pub client: Client,
 }
 
 fn yes() -> bool {

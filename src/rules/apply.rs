@@ -5,12 +5,10 @@ use super::Ctx;
 use super::change::{self, By, Change};
 use super::code_generation::Rules;
 use super::verification::Facts;
-use crate::domain::activity::Client;
 use crate::domain::approval::Approval;
 use crate::domain::challenge::{CancelReason, Purpose};
-use crate::domain::id::AppName;
 use crate::domain::phone::PhoneNumber;
-use crate::message::Effect;
+use crate::message::{Effect, Request, VerifyChallenge};
 
 /// What follows from the right code, besides the end of its challenge.
 #[derive(Default)]
@@ -25,13 +23,13 @@ pub struct Applied {
 
 /// The rule. An error is why the challenge ends without having brought anything about.
 pub fn apply(
-    app: &AppName,
+    request: &Request<VerifyChallenge>,
     facts: &Facts,
     amr: &[&'static str],
     rules: &Rules,
     ctx: &mut Ctx<'_>,
 ) -> Result<Applied, CancelReason> {
-    let challenge = &facts.challenge;
+    let (app, challenge) = (&request.app, &facts.challenge);
     let mut after = facts.member.clone();
     match challenge.purpose {
         // What they prove is the app's to act on, or the next request's.
@@ -57,7 +55,7 @@ pub fn apply(
         actor: None,
         origin: None,
         challenge: Some(challenge.id),
-        client: Client::default(),
+        client: request.ask.client.clone(),
     };
     let before = Some(&facts.member);
     let (change, effects) = change::change(before, after, &facts.open, &by, &rules.keys, ctx.now);
@@ -73,13 +71,14 @@ mod tests {
     use super::super::{Decided, seconds_until};
     use super::*;
     use crate::domain::account::Account;
+    use crate::domain::activity::Client;
     use crate::domain::approval::Operation;
     use crate::domain::challenge::{Challenge, Channel, State};
     use crate::domain::code::Code;
     use crate::domain::id::{ChallengeId, SettingName};
     use crate::domain::keys::Place;
     use crate::domain::member::Member;
-    use crate::message::{EventKind, OutcomeKind, Request, Secret, VerifyChallenge};
+    use crate::message::{EventKind, OutcomeKind, Secret};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
@@ -121,9 +120,19 @@ mod tests {
         }
     }
 
+    /// From where the person types.
+    fn here() -> Client {
+        Client { ip: Some([192, 0, 2, 7].into()), user_agent: Some("Mozilla/5.0".into()) }
+    }
+
     fn guess(text: &str, facts: Facts) -> Decided<Write> {
         let (account_id, challenge) = (account().id, facts.challenge.id);
-        let ask = VerifyChallenge { account: account_id, challenge, guess: Secret::new(text) };
+        let ask = VerifyChallenge {
+            account: account_id,
+            challenge,
+            guess: Secret::new(text),
+            client: here(),
+        };
         let request = Request { app: account().app, ask };
         verification::decide(&request, Some(facts), &rules(), &mut ctx(NOW))
     }
@@ -148,6 +157,7 @@ mod tests {
         let actions: Vec<_> = activity.iter().map(|row| (row.action, row.origin)).collect();
         assert_eq!(actions, [("number_changed", "self"), ("two_factor_enabled", "self")]);
         assert!(activity.iter().all(|row| row.challenge == Some(challenge().id)));
+        assert!(activity.iter().all(|row| row.client == here()), "R-92");
     }
 
     #[test]

@@ -52,7 +52,9 @@ pub fn request(
         let outcome = Outcome { retry_after, ..Outcome::new(OutcomeKind::CoolingOff) };
         return issue::refuse(&demand, true, outcome);
     }
-    match (facts.member.two_factor, facts.account.require_for_sensitive_settings) {
+    // A mandate that has not come to the member yet holds all the same.
+    let on = facts.member.two_factor || facts.account.mandatory;
+    match (on, facts.account.require_for_sensitive_settings) {
         (true, _) => issue::open(&demand, facts, rules, ctx),
         (false, true) => issue::refuse(&demand, true, Outcome::new(OutcomeKind::FactorRequired)),
         (false, false) => Decided::answer(Outcome::new(OutcomeKind::NotRequired)),
@@ -214,6 +216,14 @@ mod tests {
         assert_eq!(kind(&asked("DE2", "bank_account", &off)), OutcomeKind::NotRequired);
         off.account.require_for_sensitive_settings = true;
         assert_eq!(kind(&asked("DE2", "bank_account", &off)), OutcomeKind::FactorRequired);
+    }
+
+    #[test]
+    fn r64_a_mandate_on_its_way_to_the_member_takes_a_code_for_a_setting() {
+        let mut facts = facts();
+        facts.member.two_factor = false;
+        facts.account.mandatory = true;
+        assert_eq!(kind(&asked("DE2", "bank_account", &facts)), OutcomeKind::Open);
     }
 
     fn approved() -> Facts {

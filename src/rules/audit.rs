@@ -143,7 +143,7 @@ mod tests {
             at: datetime!(2026-01-02 03:04:05.678901 UTC) + time::Duration::seconds(seq),
             account: "acme".into(),
             actor: member.clone(),
-            member,
+            member: Some(member),
             action: "number_changed".into(),
             origin: "self".into(),
             old_number: Some("•••23".into()),
@@ -195,7 +195,8 @@ mod tests {
         assert!(same(|_| {}));
         assert!(!same(|row| row.ip = Some(String::new())));
         assert!(!same(|row| row.user_agent = None));
-        assert!(!same(|row| (row.member, row.actor) = ("m1m".into(), "1".into())));
+        assert!(!same(|row| row.member = None));
+        assert!(!same(|row| (row.member, row.actor) = (Some("m1m".into()), "1".into())));
         assert!(!same(|row| row.at += time::Duration::MICROSECOND));
     }
 
@@ -225,7 +226,7 @@ mod tests {
             let mut links = chain();
             let row = links[at].row.as_mut().unwrap();
             let text = match field {
-                0 => &mut row.member,
+                0 => row.member.get_or_insert_default(),
                 1 => &mut row.actor,
                 2 => &mut row.action,
                 3 => &mut row.origin,

@@ -29,12 +29,12 @@ pub struct Change {
 pub struct Activity {
     /// The account.
     pub account: AccountId,
-    /// Whom it concerns.
-    pub member: MemberId,
+    /// Whom it concerns; nobody in particular where it is the whole account.
+    pub member: Option<MemberId>,
     /// Who did it.
     pub actor: MemberId,
     /// `number_changed`, `two_factor_enabled`, `two_factor_disabled`, `email_backup_enabled`,
-    /// `email_backup_disabled`.
+    /// `email_backup_disabled`, `mandate_enabled`, `mandate_disabled`, `factor_reset`.
     pub action: &'static str,
     /// `self`, `admin`, `mandate` or `support`.
     pub origin: &'static str,
@@ -108,7 +108,7 @@ pub fn change(
         let origin = by.origin.or(mandated.then_some("mandate"));
         activity.push(Activity {
             account: after.account.clone(),
-            member: after.id.clone(),
+            member: Some(after.id.clone()),
             actor: actor.clone(),
             action,
             origin: origin.unwrap_or(if *actor == after.id { "self" } else { "admin" }),

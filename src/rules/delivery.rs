@@ -180,10 +180,11 @@ pub fn decide(ask: &Ask, facts: Option<Facts>, rules: &Rules, now: Timestamp) ->
     };
     let step = step(ask, &facts, rules, now);
     let email_sent = facts.attempts.iter().any(|attempt| attempt.channel == Channel::Email);
+    let sends_left = facts.challenge.sends < rules.policy.sends_per_challenge;
     Dispatch {
         ask: *ask,
         step,
-        email_left: facts.challenge.email_index.is_some() && !email_sent,
+        email_left: facts.challenge.email_index.is_some() && !email_sent && sends_left,
         fallback_set: facts.challenge.fallback_at.is_some(),
         challenge: Some(Box::new(facts.challenge)),
         now,
@@ -221,10 +222,21 @@ fn step(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Step {
     if fallback && facts.challenge.email_fallback == EmailFallback::OnRequest {
         return Step::Offer;
     }
+    // The automatic email is a send of the challenge like the others, counted once it is claimed.
+    let counted = facts.attempt(ask).is_some();
+    if !counted && facts.challenge.sends >= rules.policy.sends_per_challenge {
+        return Step::Skip("sends_used_up");
+    }
     match letter(ask, facts, rules, now) {
         Some(letter) => Step::Call(Box::new(letter)),
         None => Step::Skip("key_lost"),
     }
+}
+
+/// Whether a send that is taken up then leaves too little of the challenge's life to type the code in
+///
+pub(super) fn too_late(challenge: &Challenge, policy: &Policy, then: Timestamp) -> bool {
+    challenge.expires_at - then < policy.life_left_min
 }
 
 /// What stands in the way of a send, by today's facts.
@@ -233,7 +245,7 @@ fn obstacle(ask: &Ask, facts: &Facts, policy: &Policy, now: Timestamp) -> Option
     if !challenge.live(now) {
         return Some("challenge_ended");
     }
-    if challenge.expires_at - now < policy.life_left_min {
+    if too_late(challenge, policy, now) {
         return Some("delivery_too_late");
     }
     // Whatever voids a challenge ends it in the transaction of the change; this is for what was
@@ -567,6 +579,29 @@ mod tests {
         ] {
             assert_eq!(skipped(&at(&EMAIL, facts, 61)), Some(why));
         }
+    }
+
+    #[test]
+    fn d1_the_automatic_email_is_a_send_of_the_challenge_and_obeys_its_limit() {
+        let limit = rules().policy.sends_per_challenge;
+        let mut full = due();
+        full.challenge.sends = limit;
+        let dispatch = at(&EMAIL, full.clone(), 61);
+        assert_eq!(skipped(&dispatch), Some("sends_used_up"));
+        assert!(!dispatch.effects().is_empty(), "it is told");
+        // Once it is claimed it is one of them: its next try is no further send.
+        full.attempts
+            .push(Attempt { tries: 1, ..attempt(Channel::Email, 0, AttemptState::Queued) });
+        assert!(matches!(at(&Ask { tries: 1, ..EMAIL }, full, 61).step, Step::Call(_)));
+        let mut last = due();
+        last.challenge.sends = limit - 1;
+        assert!(matches!(at(&EMAIL, last, 61).step, Step::Call(_)));
+        // Where no email can come any more, a failed SMS leaves the challenge to be judged.
+        let mut failed = queued();
+        failed.challenge.sends = limit;
+        let refused = Answer::Refused { code: "recipient_http_422".into() };
+        let lost = at(&SMS, failed, 0).answered(refused, &rules().policy);
+        assert!(matches!(commands(&lost)[..], [(Command::Abandon { .. }, None)]));
     }
 
     #[test]

@@ -303,6 +303,12 @@ fn put_member(
     }
     let said = Said { phone: phone.as_ref(), email: email.as_ref() };
     let mut member = merged(ask, facts.member.as_ref(), &said, keys, ctx.rng);
+    // A mail that nobody could get is not promised.
+    if member.notify_number_changes && member.email.is_none() {
+        let outcome = Outcome::new(OutcomeKind::NoEmail);
+        let field = Some("notify_number_changes");
+        return refused(Outcome { field, ..outcome }, &request.app);
+    }
     if account.mandatory {
         inherit(&mut member, facts.member.as_ref());
     }
@@ -373,7 +379,7 @@ fn put(
     now: Timestamp,
 ) -> Decided<Write> {
     let ask = &request.ask;
-    let client = Client::told(ask.ip, ask.user_agent.as_deref());
+    let client = ask.client.clone();
     let by =
         By { app: &request.app, actor: ask.actor.as_ref(), origin: None, challenge: None, client };
     let (change, followed) =
@@ -492,6 +498,24 @@ mod tests {
             Some(Write::Member(change)) => (change.member, change.endings, change.activity),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn r89_without_an_address_nobody_hears_of_changed_numbers_and_it_is_said() {
+        let wants = PutMember {
+            role: Role::PrimaryAdmin,
+            notify_number_changes: true,
+            actor: None,
+            email: Some(None),
+            ..put(2, None)
+        };
+        let mut own = facts();
+        own.member.as_mut().unwrap().role = Role::PrimaryAdmin;
+        let refused = decided(wants.clone(), own.clone()).reply.unwrap();
+        assert_eq!(refused.outcome, OutcomeKind::NoEmail);
+        assert_eq!(refused.field, Some("notify_number_changes"));
+        let silent = PutMember { notify_number_changes: false, ..wants };
+        assert_eq!(kind(&decided(silent, own)), OutcomeKind::Stored);
     }
 
     #[test]

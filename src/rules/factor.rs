@@ -8,7 +8,6 @@ use super::issue::{self, Demand};
 use super::settings::{Ask, MemberFacts, demand, operation};
 use super::{Ctx, Decided};
 use crate::domain::Timestamp;
-use crate::domain::activity::Client;
 use crate::domain::challenge::{Challenge, Purpose, State};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
@@ -26,7 +25,8 @@ pub fn challenge(
     let Ok(number) = ask.number(&facts.issue.account) else {
         return Decided::answer(invalid("phone", "phone is no phone number"));
     };
-    let demand = ask.purpose(member).and_then(|purpose| demand(ask, purpose));
+    let demand =
+        ask.purpose(member, facts.issue.account.mandatory).and_then(|purpose| demand(ask, purpose));
     let Some(demand) = demand else {
         return Decided::answer(Outcome::new(OutcomeKind::NotFound));
     };
@@ -58,10 +58,8 @@ fn enrolment(
     if member.must_enrol(facts.issue.account.mandatory) {
         // not signed in yet, so the address speaks for the person.
         let good = |at| ctx.now < at + rules.policy.challenge_life;
-        if member.email.is_none() {
-            return Decided::answer(Outcome::new(OutcomeKind::ContactAdmin));
-        } else if !member.email_proved_at.is_some_and(good) {
-            return Decided::answer(Outcome::new(OutcomeKind::EnrolmentRequired));
+        if !member.email_proved_at.is_some_and(good) || member.email.is_none() {
+            return Decided::answer(Outcome::new(issue::to_enrol(member)));
         }
     } else if member.two_factor {
         return Decided::answer(Outcome::new(OutcomeKind::AlreadyEnabled));
@@ -96,6 +94,13 @@ fn change_number(
     if same && member.phone_verified_at.is_some() {
         return Decided::answer(invalid("phone", "phone is the number already"));
     }
+    let mandatory = facts.issue.account.mandatory;
+    // Nobody gets round the proof of the address: an enrolment takes it, a change of number does not.
+    if member.must_enrol(mandatory) {
+        let outcome = Outcome::new(issue::to_enrol(member));
+        let demand = Demand { number: Some(number), ..demand };
+        return issue::refuse(&demand, true, outcome);
+    }
     let operation = operation(member, Some(number), &rules.keys);
     let to_new = Demand { operation, number: Some(number), ..demand };
     // The new number is looked at first, so that nobody proves the current one in vain.
@@ -110,7 +115,7 @@ fn change_number(
         let to_current = Demand { number: None, ..to_new };
         return issue::open(&to_current, &facts.issue, rules, ctx);
     }
-    if member.two_factor
+    if (member.two_factor || mandatory)
         && let Some(refusal) =
             unproved(facts.proof.as_ref(), Purpose::NumberChangeCurrent, &to_new.operation, ctx.now)
     {
@@ -177,7 +182,7 @@ pub fn set_email_backup(
         actor: None,
         origin: None,
         challenge: None,
-        client: Client::default(),
+        client: request.ask.client.clone(),
     };
     let after = Member { email_backup: on, ..member.clone() };
     // A challenge keeps what was so on its day: none ends with this.
@@ -196,6 +201,7 @@ mod tests {
     use super::super::tests_support::{NOW, account, ctx, member, rules};
     use super::*;
     use crate::domain::account::Account;
+    use crate::domain::activity::Client;
     use crate::domain::id::ChallengeId;
     use crate::message::{
         ChangeNumber, Command, DisableFactor, Effect, EventKind, Secret, SendEnrolment,
@@ -204,6 +210,10 @@ mod tests {
     use time::Duration;
 
     const OTHER: &str = "+12025550177";
+
+    fn here() -> Client {
+        Client { ip: Some([192, 0, 2, 7].into()), user_agent: Some("Mozilla/5.0".into()) }
+    }
 
     fn off() -> Member {
         Member { two_factor: false, ..member() }
@@ -351,6 +361,29 @@ mod tests {
     }
 
     #[test]
+    fn r49_r76_a_mandate_on_its_way_to_the_member_counts_as_2fa_on() {
+        let mandated = |member| {
+            let mut facts = facts(member);
+            facts.issue.account.mandatory = true;
+            facts
+        };
+        let current = issued(decided(&change_to(OTHER, None), &mandated(off())));
+        assert_eq!(current.purpose, Purpose::NumberChangeCurrent);
+        let unproved = decided(&change_to(OTHER, Some(&current)), &mandated(off()));
+        assert_eq!(kind(&unproved), OutcomeKind::Invalid);
+        // Without a usable number the address must speak first, which an enrolment asks for.
+        let bare = Member { phone: None, ..off() };
+        let refused = decided(&change_to(OTHER, None), &mandated(bare.clone()));
+        assert_eq!(kind(&refused), OutcomeKind::EnrolmentRequired);
+        let nobody = Member { email: None, ..bare };
+        let refused = decided(&change_to(OTHER, None), &mandated(nobody));
+        assert_eq!(kind(&refused), OutcomeKind::ContactAdmin);
+        let bound = Member { phone: None, factor_by_mandate: true, ..member() };
+        let refused = decided(&change_to(OTHER, None), &facts(bound));
+        assert_eq!(kind(&refused), OutcomeKind::EnrolmentRequired);
+    }
+
+    #[test]
     fn r48_with_2fa_off_the_new_number_alone_is_proved() {
         let new = issued(decided(&change_to(OTHER, None), &facts(off())));
         assert_eq!(new.purpose, Purpose::NumberChangeNew);
@@ -379,7 +412,8 @@ mod tests {
     fn r12_r13_a_backup_needs_2fa_and_a_confirmed_address() {
         let set = |on, member: &Member| {
             let (account, name) = (account().id, member.id.clone());
-            let request = request(SetEmailBackup { account, member: name, on });
+            let client = here();
+            let request = request(SetEmailBackup { account, member: name, on, client });
             set_email_backup(&request, member, &rules().keys, NOW)
         };
         let plain = Member { email_backup: false, ..member() };
@@ -396,6 +430,7 @@ mod tests {
         }
         let change = set(true, &plain).write.unwrap();
         assert_eq!(change.activity[0].action, "email_backup_enabled");
+        assert_eq!(change.activity[0].client, here(), "R-92");
         assert!(set(false, &plain).write.is_none(), "off already: no second row");
     }
 }

@@ -118,7 +118,7 @@ pub fn decide(
 }
 
 /// A member who has to bind a number before logging in begins with the address.
-fn to_enrol(member: &Member) -> OutcomeKind {
+pub(super) fn to_enrol(member: &Member) -> OutcomeKind {
     match (member.suspended_at, &member.email) {
         (Some(_), _) => OutcomeKind::Suspended,
         (None, Some(_)) => OutcomeKind::EnrolmentRequired,

@@ -1,6 +1,7 @@
-//! Whether the same code goes out once more.
+//! Whether the same code goes out once more, and in time.
 
 use super::code_generation::{ChallengeFacts, Write, about, ended, outcome};
+use super::delivery::too_late;
 use super::limits::all_full_until;
 use super::{Decided, seconds_until};
 use crate::domain::Timestamp;
@@ -53,6 +54,11 @@ pub fn decide(
     };
     if ask.channel == Channel::Email && !may_use_email(facts) {
         return answer(OutcomeKind::EmailNotEligible);
+    }
+    // Said now rather than by a send that is dropped, and rather than after a wait in vain:
+    // the sender judges a little later than this, so as much later as a pass may take.
+    if too_late(challenge, policy, now.max(timer) + policy.transaction_max) {
+        return answer(OutcomeKind::DeliveryTooLate);
     }
     if now < timer {
         return Decided::answer(Outcome {
@@ -194,6 +200,26 @@ mod tests {
         }
         facts.challenge.sends = 5;
         assert_eq!(kind(Channel::Sms, &facts, 300), OutcomeKind::SendsUsedUp);
+    }
+
+    #[test]
+    fn r26_what_could_not_be_delivered_in_time_is_refused_at_once() {
+        let mut facts = challenge_facts();
+        facts.challenge.sends = 4;
+        facts.challenge.resend_at = at(540);
+        // Sixty seconds must be left when the sender takes it up, up to five seconds later.
+        assert_eq!(kind(Channel::Sms, &facts, 540), OutcomeKind::DeliveryTooLate);
+        assert_eq!(
+            kind(Channel::Sms, &facts, 300),
+            OutcomeKind::DeliveryTooLate,
+            "no wait in vain"
+        );
+        facts.challenge.resend_at = at(535);
+        assert_eq!(kind(Channel::Sms, &facts, 300), OutcomeKind::Cooldown);
+        assert_eq!(kind(Channel::Sms, &facts, 535), OutcomeKind::Resent);
+        assert_eq!(kind(Channel::Sms, &facts, 536), OutcomeKind::DeliveryTooLate);
+        facts.challenge.fallback_at = Some(at(60));
+        assert_eq!(kind(Channel::Email, &facts, 536), OutcomeKind::DeliveryTooLate);
     }
 
     #[test]

@@ -142,11 +142,14 @@ impl Ask {
         }
     }
 
-    /// What a challenge for it would prove; `None` where it takes none.
-    pub(super) fn purpose(&self, member: &Member) -> Option<Purpose> {
+    /// What a challenge for it would prove; `None` where it takes none. A mandate that has not come to
+    /// the member yet holds all the same.
+    pub(super) fn purpose(&self, member: &Member, mandatory: bool) -> Option<Purpose> {
         match self {
             Self::StartEnrolment(_) | Self::SendEnrolment(_) => Some(Purpose::Enrolment),
-            Self::ChangeNumber(request) if member.two_factor && request.ask.proof.is_none() => {
+            Self::ChangeNumber(request)
+                if (member.two_factor || mandatory) && request.ask.proof.is_none() =>
+            {
                 Some(Purpose::NumberChangeCurrent)
             }
             Self::ChangeNumber(_) => Some(Purpose::NumberChangeNew),
@@ -165,7 +168,7 @@ impl Ask {
             return None;
         }
         let stranger = Member::new(self.account(), self.member()?);
-        demand(self, self.purpose(&stranger)?)
+        demand(self, self.purpose(&stranger, false)?)
     }
 
     /// What the challenge completes: for a setting, the app's name of the change; of the others a
@@ -199,7 +202,7 @@ pub struct Wanted {
 /// What the decision on `ask` rests on.
 pub fn wanted(ask: &Ask, account: &Account, member: &Member, keys: &Keyring) -> Wanted {
     let email_proof = matches!(ask, Ask::ProveEmail(_) | Ask::ConfirmEmail(_));
-    let Some(purpose) = ask.purpose(member) else {
+    let Some(purpose) = ask.purpose(member, account.mandatory) else {
         return Wanted { email_proof, ..Wanted::default() };
     };
     let given = ask.number(account).ok().flatten();

@@ -289,7 +289,7 @@ fn carried_out(reset: &Reset, facts: &Facts, keys: &Keyring, now: Timestamp) -> 
         change::change(Some(&facts.member), after, &facts.open, &by, keys, now);
     change.activity.push(Activity {
         account: reset.account.clone(),
-        member: reset.member.clone(),
+        member: Some(reset.member.clone()),
         actor: approver.clone(),
         action: "factor_reset",
         origin: "support",
@@ -394,9 +394,23 @@ mod tests {
         assert!(after.phone.is_none() && after.suspended_at.is_none() && after.two_factor);
         assert_eq!(after.reset_at, Some(due));
         assert_eq!(done.change.endings[0].reason, Some(CancelReason::TargetChanged));
-        let rows: Vec<_> =
-            done.change.activity.iter().map(|row| (row.action, row.origin)).collect();
-        assert_eq!(rows, [("number_changed", "support"), ("factor_reset", "support")]);
+    }
+
+    #[test]
+    fn r95_a_reset_is_a_row_of_its_own_that_names_who_approved() {
+        let known = facts(Some(reset(ResetState::Approved)));
+        let due = NOW + rules().policy.reset_hold;
+        let carried = decided(&Ask::CarryOut(Uuid::from_u128(1)), known, due);
+        let Some(Write::Done(done)) = carried.write else { panic!() };
+        let rows: Vec<_> = done
+            .change
+            .activity
+            .iter()
+            .map(|row| (row.action, row.origin, row.actor.as_str()))
+            .collect();
+        let by = reset(ResetState::Approved).approved_by.unwrap();
+        let by = by.as_str();
+        assert_eq!(rows, [("number_changed", "support", by), ("factor_reset", "support", by)]);
     }
 
     #[test]

@@ -124,6 +124,17 @@ impl Ask {
         }
     }
 
+    /// From where the admin acts; a review writes no row.
+    fn client(&self) -> Client {
+        match self {
+            Self::Review(_) => Client::default(),
+            Self::EnableMandate(request) => request.ask.client.clone(),
+            Self::DisableMandate(request) => request.ask.client.clone(),
+            Self::EnableMember(request) => request.ask.client.clone(),
+            Self::DisableMember(request) => request.ask.client.clone(),
+        }
+    }
+
     /// What the admin's code is bound to; empty where it takes none. `mandate` is the id of the
     /// account's last one, so that a proof is good for the end of this one and of none that follows.
     fn digest(&self, mandate: Option<Uuid>, keys: &Keyring) -> Vec<u8> {
@@ -363,15 +374,14 @@ fn mandated(
     let account = &facts.account.id;
     let activity = Activity {
         account: account.clone(),
-        // It is about nobody in particular: the one who did it stands for the account.
-        member: ask.actor().clone(),
+        member: None,
         actor: ask.actor().clone(),
         action,
         origin: "admin",
         old_number: None,
         new_number: None,
         challenge: ask.proof(),
-        client: Client::default(),
+        client: ask.client(),
         at: now,
     };
     let event = Event {
@@ -430,7 +440,7 @@ fn switch(
         actor: Some(ask.actor()),
         origin: None,
         challenge: ask.proof(),
-        client: Client::default(),
+        client: ask.client(),
     };
     let after = turn(subject);
     let (change, effects) =

@@ -151,7 +151,7 @@ fn right(
     let now = ctx.now;
     let amr = amr(&facts.claimed);
     let Applied { change, approval, effects: followed } =
-        match apply::apply(&request.app, &facts, &amr, rules, ctx) {
+        match apply::apply(request, &facts, &amr, rules, ctx) {
             Ok(applied) => applied,
             Err(reason) => return cancelled(facts, reason, now),
         };
@@ -261,6 +261,7 @@ mod tests {
             account: account().id,
             challenge: challenge().id,
             guess: Secret::new(text),
+            client: Default::default(),
         };
         let now = NOW + Duration::seconds(seconds);
         decide(&Request { app: account().app, ask }, Some(facts), &rules(), &mut ctx(now))

@@ -30,7 +30,8 @@ pub async fn append(tx: &Tx<'_>, rows: &[&Activity]) -> Result<(), Fault> {
         return Ok(());
     }
     let accounts: Vec<&str> = rows.iter().map(|row| row.account.as_str()).collect();
-    let members: Vec<&str> = rows.iter().map(|row| row.member.as_str()).collect();
+    let members: Vec<Option<&str>> =
+        rows.iter().map(|row| row.member.as_ref().map(|id| id.as_str())).collect();
     let actors: Vec<&str> = rows.iter().map(|row| row.actor.as_str()).collect();
     let actions: Vec<&str> = rows.iter().map(|row| row.action).collect();
     let origins: Vec<&str> = rows.iter().map(|row| row.origin).collect();

@@ -1,94 +1,60 @@
-//! Every rule of a login, of a member's own factor and of sensitive settings has a test that names it: `r21_…`, or `…_r31_…` where one test proves more.
-//! It lies as low as it can be proved: in src/rules, else in store/ or runtime/, else in flows/.
+//! docs/requirements.md names each rule with the function that decides it and the tests that prove it:
+//! every number is there, and what it names exists. A test that names a rule is called `r21_…`, or
+//! `…_r31_…` where one proves more; each rule has one.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rules, by number, in a few words.
-const RULES: &[(&str, &str)] = &[
-    ("d2", "email backs up logins and settings, never the proof of a phone"),
-    ("d8", "with 2FA off a sensitive setting takes no code, unless the account refuses"),
-    ("r1", "nothing changes until the phone is verified"),
-    ("r2", "the masked number is shown first"),
-    ("r3", "no code is sent until it is asked for"),
-    ("r4", "the number may be changed on the way"),
-    ("r5", "the number must take SMS, as far as metadata can tell"),
-    ("r6", "no company's own number, however it is written"),
-    ("r7", "of no tenant, and it is not told whose"),
-    ("r8", "a number that becomes a company's is flagged, told, and voids what is open"),
-    ("r9", "the right code turns 2FA on and marks the phone verified"),
-    ("r10", "no other code does"),
-    ("r11", "enabling and its row: both or neither"),
-    ("r12", "email as a backup is off by default"),
-    ("r13", "it needs a confirmed address, proved by a thing of its own"),
-    ("r14", "enabling when enabled sends nothing and writes nothing"),
-    ("r15", "of two enrolments one wins"),
-    ("d1", "after the timer the email is sent, or only offered, as the account says"),
-    ("r16", "a resend waits for the timer: 60, 60, 120, 300 s; five sends"),
-    ("r17", "the timer counts for the challenge and for the number"),
-    ("r18", "a resend goes by SMS unless email is eligible and chosen"),
-    ("r19", "a resend does not lengthen the challenge's life"),
-    ("r20", "an old message of the same challenge verifies; a replaced challenge costs nothing"),
-    ("r21", "a code is used once"),
-    ("r22", "the limits of guesses are exact, in any interleaving"),
-    ("r23", "a code is bound to challenge, member, purpose and change"),
-    ("r24", "any process may verify"),
-    ("r25", "a repeated message causes no second send"),
-    ("r26", "with too little life left nothing is sent, and it is told"),
-    ("r27", "the first delivery is an SMS"),
-    ("r28", "email comes 60 s later, or after a definitive failure"),
-    ("r29", "email as the first channel is impossible"),
-    ("r30", "without a backup there is no email"),
-    ("r31", "verified in time: no email"),
-    ("r32", "ended in time: no email"),
-    ("r33", "workers that were down send the email when they are back, once"),
-    ("r34", "a backup that is switched off or on meanwhile"),
-    ("r35", "an address that changes meanwhile"),
-    ("r36", "an email alone is no way in"),
-    ("r37", "the app's password comes first"),
-    ("r38", "the code is sent without a further click"),
-    ("r39", "until the code nothing is granted"),
-    ("r40", "a pending login ends with its challenge"),
-    ("r41", "2FA off: not required"),
-    ("r42", "2FA on by an admin: required from the next login on"),
-    ("r43", "2FA off meanwhile: the challenge is void"),
-    ("r44", "deactivated meanwhile: the challenge is void, nothing is sent after"),
-    ("r45", "a pending login has one challenge; two browsers have two"),
-    ("r46", "a refusal tells a stranger nothing"),
-    ("r47", "a member can change the number"),
-    ("r48", "it takes effect once the new one is verified"),
-    ("r49", "with 2FA on the current number is proved first"),
-    ("r50", "a row, and a mail to subscribed primary admins"),
-    ("r51", "what is open to the old number is void"),
-    ("r52", "what is queued to it is dropped"),
-    ("r53", "changed back, old codes stay invalid"),
-    ("r54", "two members may share a number and its limits"),
-    ("r55", "an admin's change leaves it unverified, and is told"),
-    ("r56", "a sensitive setting takes a code"),
-    ("r57", "which ones there are is data"),
-    ("r58", "carried out after the code, once, exactly as asked for"),
-    ("r59", "one code per change"),
-    ("r60", "changed meanwhile: stale"),
-    ("r61", "the message names the purpose"),
-    ("r62", "turning 2FA off first leaves a trace"),
-    ("r84", "primary admins may hear of changed numbers"),
-    ("r86", "who ceases to be one hears no more, queued mails included"),
-    ("r87", "one mail per change and admin, without codes and full numbers"),
-    ("r88", "a mail that fails does not hold the change"),
-    ("r96", "turning 2FA off takes a code"),
-    ("r97", "given up, it stays on"),
-    ("r98", "afterwards the password alone, and a row"),
-    ("r99", "what is open is closed"),
-    ("r100", "refused while mandatory"),
-    ("r101", "turning it on again verifies afresh"),
-    ("r106", "no answer before the request is durable"),
-    ("r107", "state first, message second"),
-    ("r108", "nothing in clear on any disk"),
-    ("r109", "any process may be killed anywhere"),
-    ("r110", "a poisoned message is set aside with a reason, and the queue flows on"),
-    ("r111", "a login does not wait behind anything else"),
-];
+/// The last rule; they are numbered without a gap.
+const RULES: u32 = 111;
+
+/// The last decision.
+const DECISIONS: u32 = 8;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// A row of the document: the rule, the functions that decide it, and the tests that prove it, each
+/// as `path::name`.
+struct Row {
+    rule: String,
+    decided: Vec<String>,
+    proved: Vec<String>,
+}
+
+fn rows(document: &str) -> Vec<Row> {
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let rows = document.lines().filter(|line| line.starts_with("| R-") || line.starts_with("| D-"));
+    rows.map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [rule, _, decided, proved] = cells[..] else { panic!("not four cells: {line}") };
+        let rule = rule.replace('-', "").to_lowercase();
+        Row { rule, decided: quoted(decided), proved: quoted(proved) }
+    })
+    .collect()
+}
+
+/// What is wrong with the place `path::name`, if anything is.
+fn misplaced(place: &str, is_there: impl Fn(&str, &str) -> bool) -> Option<String> {
+    let Some((path, name)) = place.split_once("::") else {
+        return Some(format!("{place} is not path::name"));
+    };
+    let Ok(text) = fs::read_to_string(root().join(path)) else {
+        return Some(format!("{place}: there is no {path}"));
+    };
+    (!is_there(&text, name)).then(|| format!("{path} has no {name}"))
+}
+
+/// Whether the text declares a function or a type of this name.
+fn declares(text: &str, name: &str) -> bool {
+    let starts = |rest: &str| {
+        rest.strip_prefix(name)
+            .is_some_and(|rest| !rest.starts_with(|c: char| c == '_' || c.is_ascii_alphanumeric()))
+    };
+    ["fn ", "struct ", "enum "].iter().any(|word| text.split(word).skip(1).any(starts))
+}
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -123,15 +89,51 @@ fn named(test: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
+fn every_rule_has_a_row_and_what_it_names_exists() {
+    let rows = rows(&fs::read_to_string(root().join("docs/requirements.md")).unwrap());
+    let listed: Vec<&str> = rows.iter().map(|row| row.rule.as_str()).collect();
+    let decisions = (1..=DECISIONS).map(|n| format!("d{n}"));
+    let wanted: Vec<String> = decisions.chain((1..=RULES).map(|n| format!("r{n}"))).collect();
+    assert_eq!(listed, wanted, "docs/requirements.md: each number once, in order");
+    let mut wrong = Vec::new();
+    for Row { rule, decided, proved } in &rows {
+        if decided.is_empty() || proved.is_empty() {
+            wrong.push(format!("{rule} names no function or no test"));
+        }
+        wrong.extend(decided.iter().filter_map(|place| misplaced(place, declares)));
+        let is_test = |text: &str, name: &str| tests(text).contains(&name);
+        wrong.extend(proved.iter().filter_map(|place| misplaced(place, is_test)));
+    }
+    assert!(wrong.is_empty(), "docs/requirements.md: {wrong:#?}");
+}
+
+#[test]
 fn every_rule_has_a_test_that_names_it() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let files: Vec<PathBuf> =
-        ["src", "workers", "tests"].iter().flat_map(|folder| sources(&root.join(folder))).collect();
+    let files: Vec<PathBuf> = ["src", "workers", "tests"]
+        .iter()
+        .flat_map(|folder| sources(&root().join(folder)))
+        .collect();
     let texts: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
     let proved: BTreeSet<&str> =
         texts.iter().flat_map(|text| tests(text)).flat_map(named).collect();
-    let without: Vec<_> = RULES.iter().filter(|(rule, _)| !proved.contains(rule)).collect();
-    assert!(without.is_empty(), "rules without a test: {without:#?}");
+    let rules = (1..=RULES).map(|n| format!("r{n}"));
+    let without: Vec<_> = rules.filter(|rule| !proved.contains(rule.as_str())).collect();
+    assert!(without.is_empty(), "rules without a test: {without:?}");
+}
+
+#[test]
+fn a_name_that_is_not_there_is_found() {
+    let text = "pub(super) async fn decide(a: u8) {}\npub struct Client {\n#[test]\nfn r1_a() {}";
+    for (name, is_there) in [("decide", true), ("decid", false), ("Client", true), ("r1", false)] {
+        assert_eq!(declares(text, name), is_there, "{name}");
+    }
+    let here = "tests/it/rules_named.rs";
+    assert!(misplaced(&format!("{here}::rows"), declares).is_none());
+    assert!(misplaced(&format!("{here}::nowhere_to_be_found"), |_, _| false).is_some());
+    assert!(misplaced("tests/it/none.rs::rows", declares).is_some());
+    assert!(misplaced(here, declares).is_some());
+    let row = &rows("| R-7 | so, and so | `a.rs::b`, `c.rs::d` | `e.rs::r7_f` |")[0];
+    assert_eq!((row.rule.as_str(), row.decided.len(), &row.proved[0][..]), ("r7", 2, "e.rs::r7_f"));
 }
 
 #[test]

@@ -251,8 +251,10 @@ async fn r63_r64_r67_r68_r69_r71_r72_r73_a_mandate_from_its_review_to_its_end() 
 
     assert_eq!(rows(&world, "member WHERE two_factor AND account = 'acme'").await, 4, "R-64");
     let mandated = "activity WHERE action = 'two_factor_enabled' AND origin = 'mandate'";
+    let of_account = "activity WHERE action = 'mandate_enabled' AND actor = 'boss' \
+        AND member IS NULL AND challenge IS NOT NULL";
     assert_eq!(rows(&world, mandated).await, 2, "R-69: one for each who had it off");
-    assert_eq!(rows(&world, "activity WHERE action = 'mandate_enabled'").await, 1, "R-69");
+    assert_eq!(rows(&world, of_account).await, 1, "R-69, R-92");
     let told =
         "SELECT count(*) FROM trail WHERE kind = 'factor.enabled' AND body->>'reason' = 'mandate'";
     world.until(told, 2, PATIENCE).await;
@@ -385,13 +387,13 @@ async fn r80_r82_r83_an_admin_turns_2fa_on_and_with_a_code_off_for_one_member() 
     let phone = "+12025550141";
     put(&world, "ada", json!({ "phone": phone })).await;
     put(&world, "bare", json!({})).await;
-    let by = json!({ "actor": "boss" });
+    let by = json!({ "actor": "boss", "ip": "192.0.2.7", "user_agent": "Mozilla/5.0" });
     let none = post(&world, "acme/members/bare/admin/enable", by.clone()).await;
     assert_eq!(outcome(&none), "no_phone");
     let on = post(&world, "acme/members/ada/admin/enable", by.clone()).await;
     assert_eq!(outcome(&on), "stored", "R-80: {on}");
     let row = "activity WHERE action = 'two_factor_enabled' AND member = 'ada' AND actor = 'boss' \
-        AND origin = 'admin'";
+        AND origin = 'admin' AND ip = '192.0.2.7' AND user_agent = 'Mozilla/5.0'";
     assert_eq!(rows(&world, row).await, 1);
     assert_eq!(rows(&world, "member WHERE member = 'ada' AND phone_verified_at IS NULL").await, 1);
     let login = world.login("acme", "ada", "l1").await;
@@ -478,6 +480,13 @@ async fn r102_r103_r104_r105_support_resets_a_lost_number_by_two_people_after_a_
         .await;
     assert_eq!(outcome(&world.login("acme", "ada", "l1").await), "suspended");
     let by = |reason: &str| json!({ "requested_by": "sue", "reason": reason });
+    let unsaid = post(&world, "acme/members/ada/resets", by(" ")).await;
+    assert_eq!((outcome(&unsaid), &unsaid["field"]), ("invalid", &json!("reason")), "R-104");
+    put(&world, "off", json!({ "phone": "+12025550143" })).await;
+    for (member, refusal) in [("off", "not_enabled"), ("nobody", "not_found")] {
+        let refused = post(&world, &format!("acme/members/{member}/resets"), by("lost")).await;
+        assert_eq!(outcome(&refused), refusal);
+    }
     let asked = post(&world, "acme/members/ada/resets", by("phone stolen")).await;
     assert_eq!(outcome(&asked), "recorded", "{asked}");
     let again = post(&world, "acme/members/ada/resets", by("once more")).await;
@@ -488,6 +497,9 @@ async fn r102_r103_r104_r105_support_resets_a_lost_number_by_two_people_after_a_
     assert_eq!(outcome(&post(&world, &path, approve("sue")).await), "forbidden", "R-104");
     let foreign = post(&world, &format!("globex/resets/{id}/approve"), approve("tom")).await;
     assert_eq!(outcome(&foreign), "not_found");
+    let stranger =
+        post(&world, &format!("acme/resets/{id}/cancel"), json!({ "actor": "off" })).await;
+    assert_eq!(outcome(&stranger), "forbidden", "R-105");
     let approved = post(&world, &path, approve("tom")).await;
     assert!(approved["due_at"].is_string(), "{approved}");
     // The member, at both addresses, and the subscribed admin hear of it in time.

@@ -248,7 +248,9 @@ async fn every_documented_message_does_what_the_document_says() {
     commands(&stage, &notice).await;
     stage.member("exa", json!({ "phone": stage.app.seal("+12025550109") })).await;
     let left_alone = stage.login("open", "exa", "l1").await;
-    stage.pass(&json!(600)).await;
+    stage.pass(&json!(545)).await;
+    stage.resend("delivery_too_late", &left_alone, "sms").await;
+    stage.pass(&json!(55)).await;
     stage.hears_of("challenge.expired", &left_alone).await;
     stage.guess("expired", &left_alone, WRONG).await;
     dead_letters(&stage).await;

@@ -95,7 +95,7 @@ async fn r86_who_ceases_to_be_primary_gets_no_mail_that_was_queued() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r88_a_mail_that_fails_does_not_hold_the_change() {
+async fn r88_r94_a_mail_that_fails_does_not_hold_the_change_or_its_row() {
     let world = world().await;
     world.register("acme", "ada", PHONE, None).await;
     boss(&world, 1, json!({})).await;

@@ -167,7 +167,7 @@ fn row(name: &str, at: Timestamp) -> Activity {
     Activity {
         account: AccountId::parse("acme").unwrap(),
         actor: member.clone(),
-        member,
+        member: Some(member),
         action: "written",
         origin: "self",
         old_number: None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::json;
 use stepup::domain::activity::{Client, Filter, USER_AGENT_MAX};
 use stepup::domain::id::{AccountId, AppName, ChallengeId, MemberId};
 use stepup::rules::change::Activity;
@@ -18,17 +19,17 @@ pub fn change(account: &str, n: i64) -> Activity {
     let begin = time::macros::datetime!(2026-01-01 0:00 UTC);
     Activity {
         account: AccountId::parse(account).unwrap(),
-        member: MemberId::parse(&format!("m{}", n % 5)).unwrap(),
+        member: MemberId::parse(&format!("m{}", n % 5)).ok(),
         actor: MemberId::parse(if n % 4 == 0 { "boss" } else { "ada" }).unwrap(),
         action: if n % 2 == 0 { "number_changed" } else { "two_factor_enabled" },
         origin: ["self", "admin", "mandate", "support"][(n % 4) as usize],
         old_number: masked(n),
         new_number: masked(n + 1),
         challenge: proved.then(|| ChallengeId(Uuid::from_u128(n as u128))),
-        client: Client::told(
-            proved.then(|| format!("192.0.2.{}", n % 250).parse().unwrap()),
-            proved.then_some("Mozilla/5.0"),
-        ),
+        client: Client {
+            ip: proved.then(|| format!("192.0.2.{}", n % 250).parse().unwrap()),
+            user_agent: proved.then(|| "Mozilla/5.0".into()),
+        },
         at: begin + Duration::seconds(n),
     }
 }
@@ -68,12 +69,13 @@ async fn found(store: &Store, filter: &Filter) -> Vec<i64> {
 async fn r92_every_field_is_read_as_it_was_written() {
     let (_database, store) = database().await;
     let long = "x".repeat(USER_AGENT_MAX) + "y";
-    let client = Client::told("2001:DB8::7".parse().ok(), Some(&format!("\0{long}")));
+    let told = json!({ "ip": "2001:DB8::7", "user_agent": format!("\0{long}") });
+    let client: Client = serde_json::from_value(told).unwrap();
     write(&store, &[Activity { client, ..change("acme", 6) }, change("acme", 7)]).await;
     let (app, account) = (AppName::parse("crm").unwrap(), AccountId::parse("acme").unwrap());
     let page = store::activity_page(&store, &app, &account, &all()).await.unwrap().unwrap();
     let [bare, full] = &page.rows[..] else { panic!("{page:?}") };
-    assert_eq!((full.account.as_str(), full.member.as_str()), ("acme", "m1"));
+    assert_eq!((full.account.as_str(), full.member.as_deref()), ("acme", Some("m1")));
     assert_eq!((full.actor.as_str(), full.action.as_str()), ("ada", "number_changed"));
     assert_eq!((full.origin.as_str(), full.challenge), ("mandate", Some(Uuid::from_u128(6))));
     assert_eq!(full.old_number.as_deref(), Some("•••06"));
