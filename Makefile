@@ -6,7 +6,7 @@
 help: ## this list
 	@sed -n 's/^\([a-z]*\): ## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
 
-demo: ## see it work: logins by SMS, the email fallback, a lost SMS; all on this machine
+demo: ## see it work: two logins, and an evening of a company, on this machine
 	@scripts/demo.sh run
 
 test: ## everything that must hold: formatting, lints, all tests (first run: about 5 minutes)

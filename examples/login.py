@@ -81,10 +81,11 @@ class App:
         print(f"{key}: {json.dumps(outcome, ensure_ascii=False)}")
         return outcome
 
-    def hears(self, kind):
-        """Whether an event of this kind arrives soon."""
-        heard = lambda: any(event["type"] == kind for event in self.events)
-        self._wait(heard, EVENT_SECONDS)
+    def hears(self, kind, seconds=EVENT_SECONDS, **fields):
+        """Whether an event of this kind, with these fields, arrives soon."""
+        wanted = {"type": kind, **fields}
+        heard = lambda: any(wanted.items() <= event.items() for event in self.events)
+        self._wait(heard, seconds)
         return heard()
 
     def _wait(self, done, seconds):

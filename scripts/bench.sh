@@ -45,17 +45,6 @@ role_arguments() { # ROLE
     esac
 }
 
-write_files() {
-    umask 077
-    mkdir -p "$STATE"
-    [[ -s $STATE/keys ]] || "$BINARY" keys create "$STATE/keys"
-    [[ -s $STATE/api-key ]] || random_hex 32 >"$STATE/api-key"
-    [[ -s $STATE/sms-secret ]] ||
-        printf 'whsec_%s' "$(head -c 32 /dev/urandom | base64 -w 0)" >"$STATE/sms-secret"
-    printf '[{"app":"demo","broker_user":"demo","api_key_sha256":"%s"}]\n' \
-        "$(sha256sum <"$STATE/api-key" | cut -d' ' -f1)" >"$STATE/apps.json"
-}
-
 set_environment() {
     local servers
     servers=$(env -u STEPUP_AMQP_URL -u STEPUP_DATABASE_URL scripts/services.sh env)
@@ -64,54 +53,13 @@ set_environment() {
     read -ra port <"$STATE/ports"
     HTTP_PORT=${port[0]} SIM_PORT=${port[1]} SMTP_PORT=${port[2]}
     METRICS_PORTS=("${port[@]:3}")
-    ENVIRONMENT=(
-        PATH="$PATH"
-        HOME="${HOME:-/}"
-        STEPUP_SIM_HTTP_ADDR="127.0.0.1:$SIM_PORT"
-        STEPUP_SIM_SMTP_ADDR="127.0.0.1:$SMTP_PORT"
-        STEPUP_SIM_SMS_SECRET_FILE="$STATE/sms-secret"
-        STEPUP_AMQP_URL="$STEPUP_AMQP_URL"
-        STEPUP_DATABASE_URL="$STEPUP_DATABASE_URL"
+    set_common_environment
+    ENVIRONMENT+=(
         STEPUP_PREFIX=bench
-        STEPUP_HTTP_ADDR="127.0.0.1:$HTTP_PORT"
-        STEPUP_KEYS_FILE="$STATE/keys"
-        STEPUP_APPS_FILE="$STATE/apps.json"
-        STEPUP_SMS_URL="http://127.0.0.1:$SIM_PORT/carrier/messages"
-        STEPUP_SMS_SECRET_FILE="$STATE/sms-secret"
-        STEPUP_SMTP_URL="smtp://127.0.0.1:$SMTP_PORT?tls=none"
-        STEPUP_MAIL_FROM=security@fieldservice.example
         STEPUP_FALLBACK_SECONDS="$FALLBACK_SECONDS"
         STEPUP_TRANSACTION_SECONDS="$TRANSACTION_SECONDS"
         STEPUP_LOG=warn
     )
-}
-
-# Nothing else reaches the programs, whatever the calling shell has set.
-launch() { # NAME COMMAND…
-    local name=$1
-    shift
-    setsid env -i "${ENVIRONMENT[@]}" "$@" >>"$STATE/$name.log" 2>&1 </dev/null &
-    remember_process "$name" $!
-}
-
-listens() { # PORT
-    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
-# The status of GET /readyz must be 200.
-is_ready() { # PORT
-    # shellcheck disable=SC2016 # expanded by the inner shell
-    timeout 5 bash -c '
-        exec 3<>"/dev/tcp/127.0.0.1/$1"
-        printf "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" >&3
-        read -r _ status _ <&3 && [[ $status == 200 ]]' bash "$1" 2>/dev/null
-}
-
-await() { # NAME COMMAND…
-    wait_until "$@" && return
-    say "$1 did not start; the end of $STATE/$1.log:"
-    tail -n 20 "$STATE/$1.log" >&2
-    exit 1
 }
 
 launch_roles() {

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 #
 # The main job on one machine, to look at: servers, a simulated SMS carrier and mail server, stepup
-# with all its workers, and logins that go through them.
+# with all its workers, two logins that go through them, and an evening of a made-up company.
 #
-#   scripts/demo.sh run     starts all of it (anew, if it runs already), shows the logins, and
-#                           leaves it running; the exit code is that of `stepup demo`
+#   scripts/demo.sh run     starts all of it (anew, if it runs already), shows the logins and the
+#                           evening, and leaves it running; the exit code is 0 if all went well
 #   scripts/demo.sh stop    stops stepup and the simulator; the servers stay
 #
 # Files, among them the logs, are in .services/demo.
@@ -19,69 +19,18 @@ SPEAKER=demo
 # shellcheck source=scripts/processes.sh
 source scripts/processes.sh
 
-write_files() {
-    umask 077
-    mkdir -p "$STATE"
-    [[ -s $STATE/keys ]] || "$BINARY" keys create "$STATE/keys"
-    [[ -s $STATE/api-key ]] || random_hex 32 >"$STATE/api-key"
-    [[ -s $STATE/sms-secret ]] ||
-        printf 'whsec_%s' "$(head -c 32 /dev/urandom | base64 -w 0)" >"$STATE/sms-secret"
-    printf '[{"app":"demo","broker_user":"demo","api_key_sha256":"%s"}]\n' \
-        "$(sha256sum <"$STATE/api-key" | cut -d' ' -f1)" >"$STATE/apps.json"
-}
-
-# Nothing else reaches the two programs, whatever the calling shell has set.
-launch() { # NAME COMMAND…
-    local name=$1
-    shift
-    setsid env -i "${ENVIRONMENT[@]}" "$@" >>"$STATE/$name.log" 2>&1 </dev/null &
-    remember_process "$name" $!
-}
-
 set_environment() {
-    ENVIRONMENT=(
-        PATH="$PATH"
-        HOME="${HOME:-/}"
-        STEPUP_SIM_HTTP_ADDR="127.0.0.1:$SIM_PORT"
-        STEPUP_SIM_SMTP_ADDR="127.0.0.1:$SMTP_PORT"
-        STEPUP_SIM_SMS_SECRET_FILE="$STATE/sms-secret"
+    set_common_environment
+    ENVIRONMENT+=(
         STEPUP_SIM_LEDGER_FILE="$STATE/sim-ledger"
-        STEPUP_AMQP_URL="$STEPUP_AMQP_URL"
-        STEPUP_DATABASE_URL="$STEPUP_DATABASE_URL"
         STEPUP_PREFIX=stepup
-        STEPUP_HTTP_ADDR="127.0.0.1:$HTTP_PORT"
         STEPUP_METRICS_ADDR="127.0.0.1:$METRICS_PORT"
-        STEPUP_KEYS_FILE="$STATE/keys"
-        STEPUP_APPS_FILE="$STATE/apps.json"
-        STEPUP_SMS_URL="http://127.0.0.1:$SIM_PORT/carrier/messages"
-        STEPUP_SMS_SECRET_FILE="$STATE/sms-secret"
-        STEPUP_SMTP_URL="smtp://127.0.0.1:$SMTP_PORT?tls=none"
-        STEPUP_MAIL_FROM=security@fieldservice.example
         STEPUP_FALLBACK_SECONDS=4
+        STEPUP_RESET_HOLD_SECONDS=10
         STEPUP_TRANSACTION_SECONDS=1
         "STEPUP_RESEND_SECONDS=4,4,8,20"
         STEPUP_LOG=info
     )
-}
-
-# The status of GET /readyz must be 200.
-is_ready() {
-    # shellcheck disable=SC2016 # expanded by the inner shell
-    timeout 5 bash -c '
-        exec 3<>"/dev/tcp/127.0.0.1/$1"
-        printf "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" >&3
-        read -r _ status _ <&3 && [[ $status == 200 ]]' bash "$METRICS_PORT" 2>/dev/null
-}
-
-listens() { # PORT
-    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
-await() { # NAME COMMAND…
-    wait_until "$@" && return
-    say "$1 did not start; the end of $STATE/$1.log:"
-    tail -n 20 "$STATE/$1.log" >&2
-    exit 1
 }
 
 stop() {
@@ -115,8 +64,9 @@ run() {
     say "starting stepup on http://127.0.0.1:$HTTP_PORT (log: $STATE/stepup.log)"
     env -i "${ENVIRONMENT[@]}" "$BINARY" migrate
     launch stepup "$BINARY" all
-    await stepup is_ready
-    say 'ready. To keep this short, the email follows after 4 s here instead of 60 s.'
+    await stepup is_ready "$METRICS_PORT"
+    say 'ready. To keep this short, the email follows after 4 s here instead of 60 s, and an'
+    say 'approved reset of a factor is carried out after 10 s instead of a day.'
 
     local code=0
     STEPUP_DEMO_URL="http://127.0.0.1:$HTTP_PORT" \
@@ -124,6 +74,14 @@ run() {
         STEPUP_DEMO_SIM_URL="http://127.0.0.1:$SIM_PORT" \
         STEPUP_DEMO_METRICS_URL="http://127.0.0.1:$METRICS_PORT" \
         "$BINARY" demo || code=$?
+    if ((code == 0)); then
+        printf '\n'
+        say 'and an evening of a made-up company, by examples/evening.sh (about 20 s):'
+        STEPUP_URL="http://127.0.0.1:$HTTP_PORT" \
+            STEPUP_API_KEY=$(<"$STATE/api-key") \
+            STEPUP_SIM_URL="http://127.0.0.1:$SIM_PORT" \
+            examples/evening.sh || code=$?
+    fi
     say "left running: http://127.0.0.1:$HTTP_PORT; \`make down\` stops and removes everything"
     return "$code"
 }

@@ -58,5 +58,6 @@ esac
 check_cargo "$1"
 command -v cc >/dev/null || missing 'no C compiler (cc) is installed' "$(apt gcc libc6-dev)"
 command -v perl >/dev/null || missing 'perl is not installed' "$(apt perl-base)"
+command -v curl >/dev/null || missing 'curl is not installed' "$(apt curl)"
 [[ $1 != test ]] || check_python
 exit "$problems"

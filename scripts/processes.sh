@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 #
-# Read by other scripts: processes that outlive the script that starts them, and ports for them.
+# Read by other scripts: processes that outlive the script that starts them, ports for them, and
+# at the end stepup itself with its simulator, as the demo and the benchmark start them.
 #
 # STATE is the folder where each of them is remembered: NAME.process holds its process id and its
 # start time, so that an id which the system has used again is never mistaken for it.
@@ -112,4 +113,68 @@ choose_ports() { # FILE COUNT
     [[ ! -s $1 ]] || read -ra remembered <"$1"
     free_ports "$2" "${remembered[@]}" | paste -sd' ' >"$1.new"
     mv "$1.new" "$1"
+}
+
+# ---------------------------------------------------------------- stepup and the simulator
+#
+# BINARY is the program. ENVIRONMENT is all that it gets to see.
+
+# Keys and secrets, made once; and the app that they belong to.
+write_files() {
+    umask 077
+    mkdir -p "$STATE"
+    [[ -s $STATE/keys ]] || "$BINARY" keys create "$STATE/keys"
+    [[ -s $STATE/api-key ]] || random_hex 32 >"$STATE/api-key"
+    [[ -s $STATE/sms-secret ]] ||
+        printf 'whsec_%s' "$(head -c 32 /dev/urandom | base64 -w 0)" >"$STATE/sms-secret"
+    printf '[{"app":"demo","broker_user":"demo","api_key_sha256":"%s"}]\n' \
+        "$(sha256sum <"$STATE/api-key" | cut -d' ' -f1)" >"$STATE/apps.json"
+}
+
+# What every start has in common. The servers and HTTP_PORT, SIM_PORT and SMTP_PORT must be known.
+set_common_environment() {
+    ENVIRONMENT=(
+        PATH="$PATH"
+        HOME="${HOME:-/}"
+        STEPUP_SIM_HTTP_ADDR="127.0.0.1:$SIM_PORT"
+        STEPUP_SIM_SMTP_ADDR="127.0.0.1:$SMTP_PORT"
+        STEPUP_SIM_SMS_SECRET_FILE="$STATE/sms-secret"
+        STEPUP_AMQP_URL="$STEPUP_AMQP_URL"
+        STEPUP_DATABASE_URL="$STEPUP_DATABASE_URL"
+        STEPUP_HTTP_ADDR="127.0.0.1:$HTTP_PORT"
+        STEPUP_KEYS_FILE="$STATE/keys"
+        STEPUP_APPS_FILE="$STATE/apps.json"
+        STEPUP_SMS_URL="http://127.0.0.1:$SIM_PORT/carrier/messages"
+        STEPUP_SMS_SECRET_FILE="$STATE/sms-secret"
+        STEPUP_SMTP_URL="smtp://127.0.0.1:$SMTP_PORT?tls=none"
+        STEPUP_MAIL_FROM=security@fieldservice.example
+    )
+}
+
+# Nothing else reaches the programs, whatever the calling shell has set.
+launch() { # NAME COMMAND…
+    local name=$1
+    shift
+    setsid env -i "${ENVIRONMENT[@]}" "$@" >>"$STATE/$name.log" 2>&1 </dev/null &
+    remember_process "$name" $!
+}
+
+listens() { # PORT
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+# The status of GET /readyz must be 200.
+is_ready() { # PORT
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    timeout 5 bash -c '
+        exec 3<>"/dev/tcp/127.0.0.1/$1"
+        printf "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" >&3
+        read -r _ status _ <&3 && [[ $status == 200 ]]' bash "$1" 2>/dev/null
+}
+
+await() { # NAME COMMAND…
+    wait_until "$@" && return
+    say "$1 did not start; the end of $STATE/$1.log:"
+    tail -n 20 "$STATE/$1.log" >&2
+    exit 1
 }

@@ -152,6 +152,10 @@ pub fn replied(key: &str, outcome: &[u8]) -> Result<Value, Problem> {
     };
     let (status, detail) = match (kind, key) {
         (OutcomeKind::Cancelled, "challenge.cancel") => (StatusCode::OK, ""),
+        (OutcomeKind::Forbidden, "support.reset.approve") => (
+            StatusCode::FORBIDDEN,
+            "whoever asked for a reset cannot approve it: another person must",
+        ),
         (kind, _) => row(kind),
     };
     if status.is_success() {
@@ -228,6 +232,18 @@ mod tests {
         assert!(replied("challenge.cancel", body.as_bytes()).is_ok());
         let problem = replied("challenge.verify", body.as_bytes()).unwrap_err();
         assert_eq!(problem.status(), StatusCode::CONFLICT);
+    }
+
+    #[test]
+    fn who_may_not_approve_a_reset_is_told_why() {
+        let body = Outcome::new(OutcomeKind::Forbidden).body();
+        let told = |key| {
+            let problem = replied(key, body.as_bytes()).unwrap_err();
+            assert_eq!(problem.status(), StatusCode::FORBIDDEN);
+            problem.member("detail").unwrap().to_string()
+        };
+        assert!(told("support.reset.approve").contains("another person"));
+        assert!(told("support.reset.cancel").contains("role"));
     }
 
     #[test]

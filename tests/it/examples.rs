@@ -66,3 +66,51 @@ async fn a_login_over_http_as_in_the_shell_example() {
     assert_prints(&printed, &outcomes.each_ref().map(String::as_str));
     world.end().await;
 }
+
+/// The holds of an evening are short, as its head asks for.
+const EVENING: [(&str, &str); 1] = [("STEPUP_RESET_HOLD_SECONDS", "10")];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_evening_over_amqp_as_in_the_python_example() {
+    let world = World::start(&[vec!["all"]], &EVENING).await;
+    let (url, key) = (setting("STEPUP_DEMO_AMQP_URL"), world.public_key().to_string());
+    let approval_keys = world.approval_keys();
+    let environment = [
+        ("STEPUP_APP_AMQP_URL", url.as_str()),
+        ("STEPUP_PUBLIC_KEY", key.as_str()),
+        ("STEPUP_APPROVAL_KEYS", approval_keys.as_str()),
+        ("STEPUP_SIM_URL", world.sim.as_str()),
+        ("STEPUP_URL", world.url.as_str()),
+        ("STEPUP_API_KEY", API_KEY),
+        ("STEPUP_PREFIX", world.topology.prefix.as_str()),
+    ];
+    let printed = run(&setting("STEPUP_PYTHON"), "evening.py", &environment);
+    let told = [
+        "without a phone: ben, cleo",
+        r#"settings.change.redeem: {"outcome": "redeemed""#,
+        r#"settings.change.redeem: {"outcome": "already_used""#,
+        "eve    by tom    factor_reset",
+    ];
+    assert_prints(&printed, &told);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_evening_over_http_as_in_the_shell_example() {
+    let world = World::start(&[vec!["all"]], &EVENING).await;
+    let environment = [
+        ("STEPUP_URL", world.url.as_str()),
+        ("STEPUP_API_KEY", API_KEY),
+        ("STEPUP_SIM_URL", world.sim.as_str()),
+    ];
+    let printed = run("bash", "evening.sh", &environment);
+    let told = [
+        "the review: ben has no_phone",
+        "the review: cleo has no_phone",
+        "200 redeemed",
+        "409 already_used",
+        "eve    by tom    factor_reset",
+    ];
+    assert_prints(&printed, &told);
+    world.end().await;
+}

@@ -121,6 +121,12 @@ impl World {
         PublicKey::parse(std::str::from_utf8(&output.stdout).unwrap()).unwrap()
     }
 
+    /// What apps verify approvals with, as `stepup keys approval` prints it.
+    pub fn approval_keys(&self) -> String {
+        let output = self.command(&["keys", "approval"]).stdout(Stdio::piped()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// The broker as the product's own user sees it.
     pub fn broker(&self) -> Broker {
         self.topology.connect(&setting("STEPUP_AMQP_URL"))
