@@ -240,3 +240,23 @@ fn says_all(said: &BTreeSet<String>, variables: &[&str]) -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_names_every_text_with_its_variables() {
+        let document = include_str!("../../../docs/texts.md");
+        for Wanted { name, variables } in wanted() {
+            let row = document
+                .lines()
+                .find(|line| line.contains(&format!("`{name}`")) && line.starts_with('|'));
+            let row = row.unwrap_or_else(|| panic!("{name} is not in docs/texts.md"));
+            let said = row.split('|').nth(2).unwrap();
+            let said: BTreeSet<&str> =
+                said.split('`').map(str::trim).filter(|word| !word.is_empty()).collect();
+            assert_eq!(said, variables.iter().copied().collect(), "{name}");
+        }
+    }
+}

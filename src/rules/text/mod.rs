@@ -105,7 +105,7 @@ impl Texts {
         if length(&full) <= SEGMENT {
             return Some(full);
         }
-        let room = SEGMENT.saturating_sub(length(&*with("", "")?));
+        let room = SEGMENT.saturating_sub(length(&with("", "")?));
         with("", &shortened(&summary, room))
     }
 
