@@ -87,11 +87,11 @@ impl<W: Worker> Desk<W> {
             let mut output = Output::default();
             let mut client = self.store.client().await?;
             let tx = client.begin().await?;
-            let fresh = self.sort(&tx, wave, &mut output).await?;
+            let (fresh, now) = self.sort(&tx, wave, &mut output).await?;
             if fresh.is_empty() {
                 return Ok(output);
             }
-            let (verdicts, now) = self.judge(&tx, fresh).await?;
+            let verdicts = self.judge(fresh, now);
             let judged: Vec<(&Item<W::Message>, &W::Verdict)> =
                 verdicts.iter().map(|(item, verdict)| (*item, verdict)).collect();
             let new = self.write(&tx, &judged, now, &mut output).await?;
@@ -117,11 +117,11 @@ impl<W: Worker> Desk<W> {
             let mut output = Output::default();
             let mut client = self.store.client().await?;
             let tx = client.begin().await?;
-            let fresh = self.sort(&tx, wave, &mut output).await?;
+            let (fresh, now) = self.sort(&tx, wave, &mut output).await?;
             if fresh.is_empty() {
                 return Ok((output, Vec::new()));
             }
-            let (verdicts, _) = self.judge(&tx, fresh).await?;
+            let verdicts = self.judge(fresh, now);
             let claimed: Vec<&W::Verdict> = verdicts
                 .iter()
                 .map(|(_, verdict)| verdict)
@@ -182,16 +182,17 @@ impl<W: Worker> Desk<W> {
     }
 
     /// Asks for the facts and, in the same breath, which of a wave are known. What was kept of those
-    /// goes into `output`; the others come back with their facts.
+    /// goes into `output`; the others come back with their facts, and with the time to judge them by.
     async fn sort<'a>(
         &self,
         tx: &Tx<'_>,
         wave: &'a [Item<W::Message>],
         output: &mut Output,
-    ) -> Result<Vec<(&'a Item<W::Message>, W::Facts)>, Fault> {
+    ) -> Result<(Vec<(&'a Item<W::Message>, W::Facts)>, Timestamp), Fault> {
         let ids: Vec<Uuid> = wave.iter().map(|item| item.decoded.id).collect();
         let messages: Vec<&Decoded<W::Message>> = wave.iter().map(|item| &item.decoded).collect();
-        let (mut known, facts) = try_join!(self.known(tx, &ids), self.worker.load(tx, &messages))?;
+        let read = async { try_join!(self.known(tx, &ids), self.worker.load(tx, &messages)) };
+        let ((mut known, facts), now) = tx.then_now(read).await?;
         let mut fresh = Vec::with_capacity(wave.len());
         for (item, facts) in wave.iter().zip(facts) {
             match known.remove(&item.decoded.id) {
@@ -199,7 +200,7 @@ impl<W: Worker> Desk<W> {
                 None => fresh.push((item, facts)),
             }
         }
-        Ok(fresh)
+        Ok((fresh, faulty::clock(W::NAME, now)))
     }
 
     async fn known(&self, tx: &Tx<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Known>, Fault> {
@@ -210,19 +211,17 @@ impl<W: Worker> Desk<W> {
         }
     }
 
-    async fn judge<'a>(
+    fn judge<'a>(
         &self,
-        tx: &Tx<'_>,
         fresh: Vec<(&'a Item<W::Message>, W::Facts)>,
-    ) -> Result<(Vec<(&'a Item<W::Message>, W::Verdict)>, Timestamp), Fault> {
-        // After the locks: whoever waited for one is judged by the time it came free.
-        let now = faulty::clock(W::NAME, tx.now().await?);
+        now: Timestamp,
+    ) -> Vec<(&'a Item<W::Message>, W::Verdict)> {
         let mut rng = UnwrapErr(SysRng);
         let mut ctx = Ctx { now, rng: &mut rng };
         let mut verdict = |(item, facts): (&'a Item<W::Message>, W::Facts)| {
             (item, self.worker.decide(&item.decoded, facts, &mut ctx))
         };
-        Ok((fresh.into_iter().map(&mut verdict).collect(), now))
+        fresh.into_iter().map(&mut verdict).collect()
     }
 
     /// Stores verdicts and their inbox rows, and puts what they cause into `output`.

@@ -137,7 +137,7 @@ pub async fn claim(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Resul
     let sends: Vec<i16> = queued.iter().map(|d| d.ask.send).collect();
     let tries: Vec<i16> = queued.iter().map(|d| d.ask.tries).collect();
     let leases: Vec<Timestamp> = queued.iter().map(lease_until).collect();
-    tx.guarded(QUEUED, &[&ids, &channels, &sends, &tries, &leases], queued.len()).await?;
+    let queued_params: [super::Param<'_>; 5] = [&ids, &channels, &sends, &tries, &leases];
 
     if !fresh.is_empty() {
         let ids: Vec<Uuid> = fresh.iter().map(|d| d.ask.challenge.0).collect();
@@ -148,12 +148,15 @@ pub async fn claim(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Resul
     }
     let first: Vec<&&Dispatch> =
         queued.iter().filter(|d| d.ask.channel == Channel::Sms && !d.fallback_set).collect();
-    if !first.is_empty() {
+    let fallback_at = async {
+        if first.is_empty() {
+            return Ok(());
+        }
         let ids: Vec<Uuid> = first.iter().map(|d| d.ask.challenge.0).collect();
         let due: Vec<Timestamp> = first.iter().map(|d| d.now + claim.fallback_after).collect();
-        tx.execute(FALLBACK_AT, &[&ids, &due]).await?;
-    }
-    Ok(())
+        tx.execute(FALLBACK_AT, &[&ids, &due]).await.map(drop)
+    };
+    try_join!(tx.guarded(QUEUED, &queued_params, queued.len()), fallback_at).map(drop)
 }
 
 /// How one send is settled.

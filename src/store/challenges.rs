@@ -130,6 +130,9 @@ pub async fn issue_facts(
     keys: &[IssueKey<'_>],
     policy: &Policy,
 ) -> Result<Vec<Facts>, Fault> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     let accounts: Vec<&str> = keys.iter().map(|key| key.account).collect();
     let names: Vec<&str> = keys.iter().map(|key| key.member).collect();
     let logins: Vec<&str> = keys.iter().map(|key| key.login).collect();
@@ -187,6 +190,9 @@ pub async fn challenge_facts(
     keys: &[ChallengeKey<'_>],
     policy: &Policy,
 ) -> Result<Vec<Facts>, Fault> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     let ids: Vec<Uuid> = keys.iter().map(|key| key.challenge.0).collect();
     let (members, numbers, challenges, replaced, sent, known) = try_join!(
         members::lock_of(tx, &ids),
@@ -379,14 +385,17 @@ pub async fn end(tx: &Tx<'_>, endings: &[&Ending]) -> Result<(), Fault> {
     let reasons: Vec<Option<&str>> =
         endings.iter().map(|ending| ending.reason.map(|reason| reason.label())).collect();
     let at: Vec<Timestamp> = endings.iter().map(|ending| ending.at).collect();
-    tx.guarded(SQL, &[&ids, &states, &reasons, &at], endings.len()).await?;
     let verified: Vec<Uuid> = endings
         .iter()
         .filter(|ending| ending.state == State::Verified)
         .map(|ending| ending.challenge.0)
         .collect();
-    if !verified.is_empty() {
-        tx.execute(CLEAR, &[&verified]).await?;
-    }
-    Ok(())
+    let clear = async {
+        if verified.is_empty() {
+            return Ok(());
+        }
+        tx.execute(CLEAR, &[&verified]).await.map(drop)
+    };
+    let params: [super::Param<'_>; 4] = [&ids, &states, &reasons, &at];
+    try_join!(tx.guarded(SQL, &params, endings.len()), clear).map(drop)
 }

@@ -186,8 +186,7 @@ pub async fn write(tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(),
         }
         tx.guarded(MEMBERS, &member_params, changed.len()).await
     };
-    try_join!(count, change)?;
-    challenges::end(tx, &endings).await?;
+    try_join!(count, change, challenges::end(tx, &endings))?;
     let changes: Vec<&Change> = writes.iter().filter_map(|w| w.change.as_ref()).collect();
     members::write_changes(tx, &changes, now).await?;
     let approvals: Vec<&Approval> = writes.iter().filter_map(|w| w.approval.as_ref()).collect();

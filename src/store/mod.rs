@@ -61,12 +61,17 @@ pub use views::{
 };
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, poll, try_join};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{IsolationLevel, Row, Statement};
+use tokio_postgres::{Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::domain::Timestamp;
@@ -106,7 +111,17 @@ pub struct Store {
 pub struct Client(deadpool_postgres::Object);
 
 /// One transaction. Dropped without [`Tx::commit`], it leaves nothing behind.
-pub struct Tx<'a>(deadpool_postgres::Transaction<'a>);
+///
+/// Its beginning is sent ahead of the first statement and answered with it: a round trip less for
+/// every pass.
+pub struct Tx<'a> {
+    client: &'a deadpool_postgres::Object,
+    /// The answer to the beginning, until a statement has waited for it.
+    begun: Mutex<Option<BoxFuture<'a, Result<(), Fault>>>>,
+    /// Statements sent so far.
+    sent: AtomicU32,
+    committed: bool,
+}
 
 type Param<'a> = &'a (dyn ToSql + Sync);
 
@@ -179,7 +194,7 @@ impl Client {
     /// # Errors
     /// `Down` when the connection is gone.
     pub async fn begin(&mut self) -> Result<Tx<'_>, Fault> {
-        self.0.transaction().await.map(Tx).map_err(|error| fault(&error))
+        self.start("BEGIN").await
     }
 
     /// Begins a transaction that only reads, and sees the database as it is now to its end.
@@ -187,9 +202,19 @@ impl Client {
     /// # Errors
     /// `Down` when the connection is gone.
     pub async fn begin_snapshot(&mut self) -> Result<Tx<'_>, Fault> {
-        let builder = self.0.build_transaction().read_only(true);
-        let begun = builder.isolation_level(IsolationLevel::RepeatableRead).start().await;
-        begun.map(Tx).map_err(|error| fault(&error))
+        self.start("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+    }
+
+    async fn start(&mut self, sql: &'static str) -> Result<Tx<'_>, Fault> {
+        let client = &self.0;
+        let mut begun =
+            async move { client.batch_execute(sql).await.map_err(|e| fault(&e)) }.boxed();
+        // Polled once it is on its way.
+        let begun = match poll!(&mut begun) {
+            Poll::Ready(begun) => begun.map(|()| None)?,
+            Poll::Pending => Some(begun),
+        };
+        Ok(Tx { client, begun: Mutex::new(begun), sent: AtomicU32::new(0), committed: false })
     }
 }
 
@@ -204,27 +229,68 @@ impl Tx<'_> {
         row::get(row, 0)
     }
 
+    /// Does `work`, and reads the one clock after the last of its statements: whoever waited for a
+    /// lock is judged by the time it came free. Costs no round trip where all of them were sent at
+    /// once.
+    ///
+    /// # Errors
+    /// Those of `work`, and as every statement.
+    pub async fn then_now<T>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<(T, Timestamp), Fault> {
+        // Polled second: by then the statements of `work` are on their way.
+        let clock = async {
+            let before = self.sent.load(Ordering::Relaxed);
+            self.now().await.map(|now| (now, before + 1))
+        };
+        let (done, (now, sent)) = try_join!(work, clock)?;
+        if self.sent.load(Ordering::Relaxed) == sent {
+            return Ok((done, now));
+        }
+        Ok((done, self.now().await?))
+    }
+
     /// Commits.
     ///
     /// # Errors
     /// `Down` when the connection is gone: then nobody knows whether it was committed, and the
     /// inbox tells when the message comes again.
-    pub async fn commit(self) -> Result<(), Fault> {
-        self.0.commit().await.map_err(|error| fault(&error))
+    pub async fn commit(mut self) -> Result<(), Fault> {
+        self.begun().await?;
+        self.client.batch_execute("COMMIT").await.map_err(|error| fault(&error))?;
+        self.committed = true;
+        Ok(())
+    }
+
+    async fn begun(&self) -> Result<(), Fault> {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match begun {
+            Some(begun) => begun.await,
+            None => Ok(()),
+        }
     }
 
     async fn prepared(&self, sql: &str) -> Result<Statement, Fault> {
-        self.0.prepare_cached(sql).await.map_err(|error| fault(&error))
+        self.client.prepare_cached(sql).await.map_err(|error| fault(&error))
     }
 
     async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
-        let statement = self.prepared(sql).await?;
-        self.0.query(&statement, params).await.map_err(|error| fault(&error))
+        let query = async {
+            let statement = self.prepared(sql).await?;
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            self.client.query(&statement, params).await.map_err(|error| fault(&error))
+        };
+        try_join!(self.begun(), query).map(|((), rows)| rows)
     }
 
     async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Fault> {
-        let statement = self.prepared(sql).await?;
-        self.0.execute(&statement, params).await.map_err(|error| fault(&error))
+        let query = async {
+            let statement = self.prepared(sql).await?;
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            self.client.execute(&statement, params).await.map_err(|error| fault(&error))
+        };
+        try_join!(self.begun(), query).map(|((), written)| written)
     }
 
     /// Executes, and insists that each of `judged` rows was still as it was judged. A batch in which
@@ -235,6 +301,15 @@ impl Tx<'_> {
             return Ok(());
         }
         Err(Fault::Transient(format!("{written} of {judged} rows were still as judged")))
+    }
+}
+
+impl Drop for Tx<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Polled once it is on its way, and nobody has to wait for the answer.
+            let _ = self.client.batch_execute("ROLLBACK").now_or_never();
+        }
     }
 }
 
