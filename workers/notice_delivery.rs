@@ -19,6 +19,7 @@ use stepup::message::{Command, Decoded};
 use stepup::observe;
 use stepup::rules::Ctx;
 use stepup::rules::notice::{self, Facts, Posting, Step};
+use stepup::rules::text::Texts;
 use stepup::runtime::Worker;
 use stepup::store::{self, Tx};
 
@@ -30,6 +31,8 @@ pub struct NoticeDelivery<G> {
     pub gateway: G,
     /// For addresses, and the codes that prove them.
     pub keys: Arc<Keyring>,
+    /// What they say.
+    pub texts: Arc<Texts>,
     /// How long the one who claims may take.
     pub lease: Duration,
 }
@@ -66,7 +69,7 @@ impl<G: MailGateway> Worker for NoticeDelivery<G> {
         ctx: &mut Ctx<'_>,
     ) -> Posting {
         let tries = asked(&command.message).map_or(0, |(_, tries)| tries);
-        notice::decide(tries, facts, &self.keys, ctx.now)
+        notice::decide(tries, facts, &self.keys, &self.texts, ctx.now)
     }
 
     async fn claim(&self, tx: &Tx<'_>, postings: &[&Posting]) -> Result<(), Fault> {

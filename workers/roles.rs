@@ -281,7 +281,9 @@ fn start(
         senders: Arc::new(config.senders()),
     };
     let policy = Arc::clone(&config.policy);
-    let rules = Rules { keys: Arc::clone(&keys), policy: Arc::clone(&policy) };
+    let texts = Arc::clone(&config.texts);
+    let rules =
+        Rules { keys: Arc::clone(&keys), policy: Arc::clone(&policy), texts: Arc::clone(&texts) };
     let lease = policy.provider_timeout + policy.lease_margin;
     let claim = Claim { lease, fallback_after: policy.fallback_after };
     let mut run = Runner { shared, config, stop, tasks };
@@ -319,7 +321,7 @@ fn start(
         Role::Notification => run.worker(Arc::new(Notification), "notification.notices"),
         Role::NoticeDelivery => {
             let gateway = mail_gateway(config)?;
-            let worker = NoticeDelivery { gateway, keys, lease };
+            let worker = NoticeDelivery { gateway, keys, texts, lease };
             run.worker(Arc::new(worker), "notice_delivery.notices");
         }
         Role::Timers => {

@@ -22,6 +22,7 @@ use crate::domain::policy::{Policy, Window};
 use crate::gateway::WebhookKey;
 use crate::ingress;
 use crate::message::Senders;
+use crate::rules::text::Texts;
 
 pub use settings::{SETTINGS, Setting, Shown};
 pub use source::ReadFile;
@@ -132,6 +133,8 @@ pub struct Config {
     pub log: String,
     /// How it is written.
     pub log_format: LogFormat,
+    /// The texts people get.
+    pub texts: Arc<Texts>,
     /// The limits that rules decide by.
     pub policy: Arc<Policy>,
     /// How long the ingress waits for an outcome.
@@ -222,6 +225,7 @@ impl Config {
                 .unwrap_or_default(),
             log: s.read("STEPUP_LOG", values::log).unwrap_or_default(),
             log_format: s.read("STEPUP_LOG_FORMAT", values::log_format).unwrap_or(usual_format),
+            texts: Arc::new(Texts::embedded()?),
             policy: Arc::new(policy(s)),
             reply_wait: s
                 .read("STEPUP_REPLY_WAIT_SECONDS", values::some_seconds)

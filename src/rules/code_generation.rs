@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::text::Texts;
 use super::{Ctx, Decided, Ending, issue, resend};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
@@ -128,6 +129,8 @@ pub struct Rules {
     pub keys: Arc<Keyring>,
     /// The numbers.
     pub policy: Arc<Policy>,
+    /// The texts.
+    pub texts: Arc<Texts>,
 }
 
 /// The rule.

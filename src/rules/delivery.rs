@@ -6,9 +6,9 @@
 
 use zeroize::Zeroizing;
 
+use super::Verdict;
 use super::change::voided;
 use super::code_generation::{Rules, about};
-use super::{Verdict, text};
 use crate::domain::Timestamp;
 use crate::domain::account::{Account, EmailFallback};
 use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel};
@@ -21,6 +21,10 @@ use crate::message::{Command, Effect, EmailCause, Event, EventKind, Rung};
 
 /// The send number of the automatic email: there is one at most.
 pub const FALLBACK_SEND: i16 = 0;
+/// Why nothing is sent: what was sealed does not open any more.
+const KEY_LOST: &str = "key_lost";
+/// Why nothing is sent: the template could not be rendered.
+pub const TEXT_FAULTY: &str = "text_faulty";
 
 /// One send that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,8 +232,8 @@ fn step(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Step {
         return Step::Skip("sends_used_up");
     }
     match letter(ask, facts, rules, now) {
-        Some(letter) => Step::Call(Box::new(letter)),
-        None => Step::Skip("key_lost"),
+        Ok(letter) => Step::Call(Box::new(letter)),
+        Err(why) => Step::Skip(why),
     }
 }
 
@@ -274,29 +278,33 @@ fn obstacle(ask: &Ask, facts: &Facts, policy: &Policy, now: Timestamp) -> Option
     }
 }
 
-fn letter(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Option<Letter> {
+/// The message in the member's language, or why there can be none.
+fn letter(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Result<Letter, &'static str> {
     let (challenge, keys) = (&facts.challenge, &rules.keys);
     let place = Place::Code(challenge.id.0.as_bytes(), challenge.expires_at.unix_timestamp());
-    let clear = keys.open(&place, challenge.code_sealed.as_deref()?).ok()?;
-    let code = Code::typed(std::str::from_utf8(&clear).ok()?);
+    let sealed = challenge.code_sealed.as_deref().ok_or(KEY_LOST)?;
+    let clear = keys.open(&place, sealed).map_err(|_| KEY_LOST)?;
+    let code = Code::typed(std::str::from_utf8(&clear).map_err(|_| KEY_LOST)?);
     let detail = match challenge.detail_sealed {
-        Some(_) => challenge.detail_in_clear(keys)?,
+        Some(_) => challenge.detail_in_clear(keys).ok_or(KEY_LOST)?,
         None => Zeroizing::default(),
     };
     let (attempt, account, purpose) = (ask.attempt_id(), &facts.account, challenge.purpose);
     let to_bind = purpose.binds_number();
     let summary = if to_bind { "" } else { detail.as_str() };
-    Some(match ask.channel {
+    let (texts, locale) = (&rules.texts, facts.member.locale.as_str());
+    Ok(match ask.channel {
         Channel::Sms => Letter {
             attempt,
             subject: String::new(),
-            text: text::sms(account, purpose, summary, &code),
-            to: if to_bind { detail } else { facts.member.phone_in_clear(keys)? },
+            text: texts.sms(locale, account, purpose, summary, &code).ok_or(TEXT_FAULTY)?,
+            to: if to_bind { detail } else { facts.member.phone_in_clear(keys).ok_or(KEY_LOST)? },
         },
         Channel::Email => {
             let minutes = (challenge.expires_at - now).whole_minutes();
-            let mail = text::code_mail(account, purpose, summary, &code, minutes);
-            let to = facts.member.email_in_clear(keys)?;
+            let mail = texts.code_mail(locale, account, purpose, summary, &code, minutes);
+            let mail = mail.ok_or(TEXT_FAULTY)?;
+            let to = facts.member.email_in_clear(keys).ok_or(KEY_LOST)?;
             Letter { attempt, to, subject: mail.subject, text: mail.text }
         }
     })

@@ -2,10 +2,9 @@
 //! members about their own, and the proof of an address. Who gets one, and whether it still goes
 //! when it is its turn.
 
-use std::sync::Arc;
-
-use super::delivery::{Answer, Letter, retry_rung};
-use super::{Decided, Verdict, text};
+use super::delivery::{Answer, Letter, TEXT_FAULTY, retry_rung};
+use super::text::{Change, Texts};
+use super::{Decided, Verdict};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::challenge::{AttemptState, words};
@@ -210,14 +209,20 @@ pub struct Posting {
 }
 
 /// The rule of the claim. Who has ceased to be a subscribed primary admin gets nothing.
-pub fn decide(tries: i16, facts: Option<Facts>, keys: &Arc<Keyring>, now: Timestamp) -> Posting {
+pub fn decide(
+    tries: i16,
+    facts: Option<Facts>,
+    keys: &Keyring,
+    texts: &Texts,
+    now: Timestamp,
+) -> Posting {
     let Some(facts) = facts else {
         return Posting { notice: None, tries, step: Step::Done, now };
     };
     let notice = facts.notice.clone();
     let step = match notice.state {
         AttemptState::Queued if notice.tries != tries => Step::Done,
-        AttemptState::Queued => match mail(&facts, keys, now) {
+        AttemptState::Queued => match mail(&facts, keys, texts, now) {
             Ok(letter) => Step::Call(Box::new(letter)),
             Err(why) => Step::Drop(why),
         },
@@ -230,17 +235,22 @@ pub fn decide(tries: i16, facts: Option<Facts>, keys: &Arc<Keyring>, now: Timest
     Posting { notice: Some(notice), tries, step, now }
 }
 
-/// The mail, or why there is to be none.
-fn mail(facts: &Facts, keys: &Keyring, now: Timestamp) -> Result<Letter, &'static str> {
+/// The mail in the recipient's language, or why there is to be none.
+fn mail(
+    facts: &Facts,
+    keys: &Keyring,
+    texts: &Texts,
+    now: Timestamp,
+) -> Result<Letter, &'static str> {
     let Facts { notice, account, recipient, proof } = facts;
     let event = &notice.event;
     let at = event.at.replace_nanosecond(0).unwrap_or(event.at);
-    let change = text::NumberChange {
+    let change = Change {
         member: event.member.as_str(),
         actor: event.actor.as_str(),
         at: &format!("{} {:02}:{:02} UTC", at.date(), at.hour(), at.minute()),
-        old: event.old_number.as_deref().unwrap_or("none"),
-        new: event.new_number.as_deref().unwrap_or("none"),
+        old: event.old_number.as_deref().unwrap_or_default(),
+        new: event.new_number.as_deref().unwrap_or_default(),
     };
     let mail = match notice.kind {
         NoticeKind::NumberChanged if !recipient.hears_of_number_changes() => {
@@ -253,28 +263,15 @@ fn mail(facts: &Facts, keys: &Keyring, now: Timestamp) -> Result<Letter, &'stati
         }
         _ if !recipient.active => return Err("no_address"),
         _ if recipient.email.is_none() && !notice.to_before => return Err("no_address"),
-        NoticeKind::NumberChanged => text::number_changed_mail(account, &change),
-        NoticeKind::OwnNumberChanged => text::own_number_changed_mail(account, &change),
-        NoticeKind::OwnNumberOwned => text::own_number_owned_mail(account),
-        NoticeKind::OwnFactorEnabled => {
-            text::factor_mail(account, text::FactorChange::Enabled, &change)
-        }
-        NoticeKind::OwnFactorDisabled => {
-            text::factor_mail(account, text::FactorChange::Disabled, &change)
-        }
-        NoticeKind::OwnResetApproved | NoticeKind::ResetApproved => {
-            text::factor_mail(account, text::FactorChange::ResetApproved, &change)
-        }
-        NoticeKind::OwnResetDone | NoticeKind::ResetDone => {
-            text::factor_mail(account, text::FactorChange::Reset, &change)
-        }
         NoticeKind::EmailProof => {
             let proof = proof.as_ref().filter(|proof| proof.notice() == notice.id);
             let proof = proof.filter(|proof| proof.to(recipient) && now < proof.expires_at);
             let code = proof.and_then(|proof| proof.code(keys)).ok_or("superseded")?;
-            text::email_proof_mail(account, &code)
+            texts.email_proof(&recipient.locale, account, &code)
         }
+        kind => texts.notice(&recipient.locale, account, kind, &change),
     };
+    let mail = mail.ok_or(TEXT_FAULTY)?;
     let to = if notice.to_before {
         recipient.email_before_in_clear(BEFORE, keys, now).ok_or("no_address")?
     } else {
@@ -355,7 +352,7 @@ impl Verdict for Posting {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::{NOW, account, member};
+    use super::super::tests_support::{NOW, TEXTS, account, member};
     use super::*;
     use crate::domain::member::Role;
     use serde_json::json;
@@ -384,7 +381,7 @@ mod tests {
 
     fn decided(notice: Notice, recipient: Member) -> Posting {
         let facts = Facts { notice, account: account(), recipient, proof: None };
-        decide(0, Some(facts), &Arc::new(Keyring::for_tests()), NOW)
+        decide(0, Some(facts), &Keyring::for_tests(), &TEXTS, NOW)
     }
 
     #[test]

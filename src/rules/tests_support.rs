@@ -1,6 +1,6 @@
 //! Facts for the tests of the rules.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -8,6 +8,7 @@ use time::macros::datetime;
 
 use super::Ctx;
 use super::code_generation::{ChallengeFacts, NumberFacts, Rules};
+use super::text::Texts;
 use crate::domain::Timestamp;
 use crate::domain::account::{Account, EmailFallback};
 use crate::domain::challenge::{AttemptState, Challenge, Channel, Purpose, State};
@@ -21,13 +22,19 @@ use crate::message::{IssueChallenge, LoginPurpose, Request};
 
 pub const NOW: Timestamp = datetime!(2026-01-01 12:00:00 UTC);
 pub const CODE: &str = "012345";
+/// Once for all tests: loading checks every text.
+pub static TEXTS: LazyLock<Arc<Texts>> = LazyLock::new(|| Arc::new(Texts::embedded().unwrap()));
 
 pub fn ctx(now: Timestamp) -> Ctx<'static> {
     Ctx { now, rng: Box::leak(Box::new(StdRng::seed_from_u64(7))) }
 }
 
 pub fn rules() -> Rules {
-    Rules { keys: Arc::new(Keyring::for_tests()), policy: Arc::new(Policy::default()) }
+    Rules {
+        keys: Arc::new(Keyring::for_tests()),
+        policy: Arc::new(Policy::default()),
+        texts: Arc::clone(&TEXTS),
+    }
 }
 
 pub fn account() -> Account {

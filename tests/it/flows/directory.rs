@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{PHONE, PHONE_PLACE, challenge, events, seconds, world};
+use super::{EMAIL, MAIL_PLACE, PHONE, PHONE_PLACE, challenge, events, seconds, world};
 use crate::support::{PATIENCE, World};
 
 async fn boss(world: &World, version: u64, changes: Value) {
@@ -109,5 +109,34 @@ async fn r88_r94_a_mail_that_fails_does_not_hold_the_change_or_its_row() {
     assert_eq!(world.arrived(PHONE_PLACE).await, 0);
     let rows = "SELECT count(*) FROM activity WHERE action = 'number_changed'";
     assert_eq!(world.count(rows).await, 1);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r61_r84_each_gets_the_texts_in_the_language_of_their_own() {
+    let world = world().await;
+    world.register("acme", "ada", PHONE, Some(EMAIL)).await;
+    let german = json!({ "version": 2, "locale": "de-AT", "phone": PHONE, "two_factor": true,
+        "email": EMAIL, "email_verified": true, "email_backup": true });
+    world.put_member("acme", "ada", german).await;
+    boss(&world, 1, json!({ "locale": "pt-BR" })).await;
+    let last = async |place: &str, n: usize| {
+        world.code(place, n).await;
+        world.sim_get(place).await["messages"][n].clone()
+    };
+    world.login("acme", "ada", "l1").await;
+    let sms = last(PHONE_PLACE, 0).await;
+    let sms = sms["text"].as_str().unwrap();
+    assert!(sms.contains("ist Ihr Anmeldecode für Acme."), "{sms}");
+    assert!(sms.lines().last().unwrap().starts_with("@app.acme.example #"), "{sms}");
+    world.drain().await;
+    world.advance(seconds(61)).await;
+    let mail = last(MAIL_PLACE, 0).await;
+    assert_eq!(mail["subject"], "Ihr Anmeldecode für Acme", "{mail}");
+    moves(&world, 3, "+12025550188").await;
+    let notice = last("/mailboxes/boss@acme.example", 0).await;
+    let subject = "Acme: um telefone do segundo fator foi alterado";
+    assert_eq!(notice["subject"], subject, "{notice}");
+    assert!(notice["text"].as_str().unwrap().contains("Número anterior:  •••23"), "{notice}");
     world.end().await;
 }

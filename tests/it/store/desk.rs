@@ -14,6 +14,7 @@ use stepup::domain::policy::Policy;
 use stepup::message::{Decoded, Effect, Message, Outcome};
 use stepup::rules::code_generation::{Rules, Write};
 use stepup::rules::delivery::{self, Dispatch};
+use stepup::rules::text::Texts;
 use stepup::rules::{Ctx, Verdict, verification};
 use stepup::runtime::Worker;
 use stepup::store::{self, Claim, Client, Store, Tx};
@@ -64,7 +65,8 @@ impl Desk {
     pub async fn open() -> Self {
         let database = Database::create(&random_name()).await;
         let keys = Arc::new(Keyring::for_tests());
-        let rules = Rules { keys, policy: Arc::new(Policy::default()) };
+        let texts = Arc::new(Texts::embedded().unwrap());
+        let rules = Rules { keys, policy: Arc::new(Policy::default()), texts };
         let desk = Self { store: database.store(), database, rules };
         let account = json!({ "account": "acme", "version": 1, "name": "Acme", "country": "US" });
         let mut client = desk.client().await;
