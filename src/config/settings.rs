@@ -146,6 +146,7 @@ const FOREIGN: &[&str] = &[
     "STEPUP_LOAD_*",
     // What the examples are told, and what compose reads.
     "STEPUP_APP_AMQP_URL",
+    "STEPUP_APPROVAL_KEYS",
     "STEPUP_URL",
     "STEPUP_API_KEY",
     "STEPUP_SECRETS_DIR",

@@ -5,6 +5,7 @@ use time::Duration;
 use zeroize::Zeroizing;
 
 use super::code_generation::{NumberFacts, Rules, Write, about, ending_event, outcome};
+use super::delivery::too_late;
 use super::limits::{all_full_until, full_until};
 use super::{Ctx, Decided, Ending, seconds_until};
 use crate::domain::Timestamp;
@@ -220,6 +221,13 @@ fn issue(
     let masked = target.masked.clone();
     let challenge = draw(demand, target, facts, rules, ctx);
     let send_at = challenge.resend_at - rules.policy.resend_wait(1);
+    // As a resend: said now, rather than after a wait for an SMS that would be dropped.
+    if send_at > now && too_late(&challenge, &rules.policy, send_at + rules.policy.transaction_max)
+    {
+        let retry_after = Some(seconds_until(send_at, now));
+        let outcome = Outcome { retry_after, ..Outcome::new(OutcomeKind::DeliveryTooLate) };
+        return refuse(demand, true, outcome);
+    }
     let mut effects = Vec::new();
     let mut ended = None;
     if let Some(old) = facts.current.as_ref().filter(|current| current.state == State::Open) {
@@ -482,6 +490,18 @@ mod tests {
         old.state = State::Locked;
         let fresh = new_challenge(&Facts { current: Some(old), ..facts() });
         assert_eq!(fresh.challenge.id, facts().id);
+    }
+
+    #[test]
+    fn r17_r26_whose_number_would_wait_too_long_is_told_when_to_come_back() {
+        let life = rules().policy.life(Purpose::Login);
+        let next = NOW + life;
+        let number = NumberFacts { next_send_at: Some(next), sends: vec![ago(20)] };
+        let decided = decided(&Facts { number, ..facts() });
+        assert!(decided.write.is_none());
+        let reply = decided.reply.unwrap();
+        assert_eq!(reply.outcome, OutcomeKind::DeliveryTooLate);
+        assert_eq!(reply.retry_after, Some(seconds_until(next, NOW)));
     }
 
     #[test]
