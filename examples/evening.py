@@ -261,22 +261,24 @@ class Evening:
             numbers = row["new_number"] or ""
             if row["old_number"]:
                 numbers = f"{row['old_number']} -> {row['new_number'] or 'none'}"
-            print(f"  {row['at'][11:19]}  {row['member']:6} by {row['actor']:6} "
+            print(f"  {row['at'][11:19]}  {row['member'] or 'all':6} by {row['actor']:6} "
                   f"{row['action']:19} {row['origin']:8} {numbers}")
         found = [(row["member"], row["actor"], row["action"], row["origin"]) for row in rows]
         check(found == ROWS, f"these rows were expected: {ROWS}")
 
 
-# Whom it concerns, who did it, what, and how.
+# Whom it concerns (none: the whole account), who did it, what, and how.
 ROWS = [
     ("grace", "grace", "two_factor_enabled", "self"),
     ("dan", "dan", "two_factor_enabled", "self"),
     ("eve", "eve", "two_factor_enabled", "self"),
     ("ada", "ada", "two_factor_enabled", "self"),
-    ("grace", "grace", "mandate_enabled", "admin"),
+    (None, "grace", "mandate_enabled", "admin"),
     ("ben", "grace", "two_factor_enabled", "mandate"),
     ("cleo", "grace", "two_factor_enabled", "mandate"),
     ("dan", "dan", "number_changed", "self"),
+    ("eve", "sue", "reset_requested", "support"),
+    ("eve", "tom", "reset_approved", "support"),
     ("eve", "tom", "number_changed", "support"),
     ("eve", "tom", "factor_reset", "support"),
     ("eve", "eve", "number_changed", "self"),

@@ -260,6 +260,8 @@ http GET "/v1/accounts/$ACCOUNT/activity?format=csv&limit=1000"
 [[ $STATUS == 200 ]] || fail "no report: $STATUS $ANSWER"
 rows=() lines=()
 while IFS=, read -r _ at _ member actor action origin old new _; do
+    # A row about the whole account has no member.
+    member=${member:-all}
     rows=("$member by $actor: $action ($origin)" "${rows[@]}")
     [[ -z $old ]] || new="$old -> ${new:-none}"
     lines=("$(printf '%.8s  %-6s by %-6s %-19s %-8s %s' "${at#*T}" \
@@ -272,10 +274,12 @@ wanted='grace by grace: two_factor_enabled (self)
 dan by dan: two_factor_enabled (self)
 eve by eve: two_factor_enabled (self)
 ada by ada: two_factor_enabled (self)
-grace by grace: mandate_enabled (admin)
+all by grace: mandate_enabled (admin)
 ben by grace: two_factor_enabled (mandate)
 cleo by grace: two_factor_enabled (mandate)
 dan by dan: number_changed (self)
+eve by sue: reset_requested (support)
+eve by tom: reset_approved (support)
 eve by tom: number_changed (support)
 eve by tom: factor_reset (support)
 eve by eve: number_changed (self)'

@@ -34,7 +34,8 @@ pub struct Activity {
     /// Who did it.
     pub actor: MemberId,
     /// `number_changed`, `two_factor_enabled`, `two_factor_disabled`, `email_backup_enabled`,
-    /// `email_backup_disabled`, `mandate_enabled`, `mandate_disabled`, `factor_reset`.
+    /// `email_backup_disabled`, `mandate_enabled`, `mandate_disabled`, `reset_requested`,
+    /// `reset_approved`, `reset_cancelled`, `factor_reset`.
     pub action: &'static str,
     /// `self`, `admin`, `mandate` or `support`.
     pub origin: &'static str,

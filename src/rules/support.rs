@@ -127,11 +127,11 @@ pub struct CarriedOut {
 #[derive(Debug)]
 pub enum Write {
     /// Somebody asks.
-    Requested(Box<Reset>, Timestamp),
-    /// Another approves: who, until when it waits.
-    Approved(Uuid, MemberId, Timestamp),
-    /// It is stopped: by whom, when.
-    Cancelled(Uuid, MemberId, Timestamp),
+    Requested(Box<Reset>, Box<Activity>),
+    /// Another approves; until when it waits.
+    Approved(Uuid, Timestamp, Box<Activity>),
+    /// It is stopped.
+    Cancelled(Uuid, Box<Activity>),
     /// It is done.
     Done(Box<CarriedOut>),
 }
@@ -164,6 +164,22 @@ fn about(reset: &Reset, kind: EventKind, app: &AppName) -> Event {
         member: Some(reset.member.clone()),
         reset: Some(reset.id),
         ..Event::new(kind, Some(reset.account.clone()))
+    }
+}
+
+/// A row of the report: whoever does something about a reset stands in it.
+fn row(reset: &Reset, actor: &MemberId, action: &'static str, now: Timestamp) -> Activity {
+    Activity {
+        account: reset.account.clone(),
+        member: Some(reset.member.clone()),
+        actor: actor.clone(),
+        action,
+        origin: "support",
+        old_number: None,
+        new_number: None,
+        challenge: None,
+        client: Client::default(),
+        at: now,
     }
 }
 
@@ -205,7 +221,8 @@ fn requested(ask: &RequestReset, facts: &Facts, now: Timestamp) -> Decided<Write
         actor: Some(ask.requested_by.clone()),
         ..about(&reset, EventKind::ResetRequested, &facts.account.app)
     };
-    recorded(facts.id, None, Write::Requested(Box::new(reset), now), event)
+    let row = row(&reset, &ask.requested_by, "reset_requested", now);
+    recorded(facts.id, None, Write::Requested(Box::new(reset), Box::new(row)), event)
 }
 
 fn approved(
@@ -227,7 +244,8 @@ fn approved(
         due_at: Some(due_at),
         ..about(reset, EventKind::ResetApproved, &facts.account.app)
     };
-    let write = Write::Approved(reset.id, ask.approved_by.clone(), due_at);
+    let row = row(reset, &ask.approved_by, "reset_approved", now);
+    let write = Write::Approved(reset.id, due_at, Box::new(row));
     recorded(reset.id, Some(due_at), write, event)
 }
 
@@ -253,7 +271,12 @@ fn cancelled(ask: &CancelReset, reset: &Reset, facts: &Facts, now: Timestamp) ->
         actor: Some(ask.actor.clone()),
         ..about(reset, EventKind::ResetCancelled, &facts.account.app)
     };
-    recorded(reset.id, None, Write::Cancelled(reset.id, ask.actor.clone(), now), event)
+    let own = ask.actor == reset.member;
+    let row = Activity {
+        origin: if own { "self" } else { "admin" },
+        ..row(reset, &ask.actor, "reset_cancelled", now)
+    };
+    recorded(reset.id, None, Write::Cancelled(reset.id, Box::new(row)), event)
 }
 
 /// The number goes, 2FA stays on: the next login leads to an enrolment. Wrong codes no longer count,
@@ -287,18 +310,7 @@ fn carried_out(reset: &Reset, facts: &Facts, keys: &Keyring, now: Timestamp) -> 
     };
     let (mut change, mut effects) =
         change::change(Some(&facts.member), after, &facts.open, &by, keys, now);
-    change.activity.push(Activity {
-        account: reset.account.clone(),
-        member: Some(reset.member.clone()),
-        actor: approver.clone(),
-        action: "factor_reset",
-        origin: "support",
-        old_number: None,
-        new_number: None,
-        challenge: None,
-        client: Client::default(),
-        at: now,
-    });
+    change.activity.push(row(reset, approver, "factor_reset", now));
     let event = Event {
         actor: Some(approver.clone()),
         ..about(reset, EventKind::FactorReset, &facts.account.app)
@@ -370,12 +382,14 @@ mod tests {
             decided(&Ask::Request(Request { app: account().app, ask }), facts(None), NOW)
         };
         assert_eq!(kind(&request("  ")), OutcomeKind::Invalid);
-        assert!(matches!(request("phone stolen").write, Some(Write::Requested(..))));
+        let Some(Write::Requested(_, row)) = request("phone stolen").write else { panic!() };
+        assert_eq!((row.action, row.actor.as_str()), ("reset_requested", "sue"), "R-95");
         let alone = decided(&approve("sue"), facts(Some(reset(ResetState::Requested))), NOW);
         assert_eq!(kind(&alone), OutcomeKind::Forbidden);
         let both = decided(&approve("tom"), facts(Some(reset(ResetState::Requested))), NOW);
         let due = NOW + rules().policy.reset_hold;
-        assert!(matches!(both.write, Some(Write::Approved(_, _, at)) if at == due));
+        let Some(Write::Approved(_, at, row)) = both.write else { panic!() };
+        assert_eq!((at, row.action, row.actor.as_str()), (due, "reset_approved", "tom"), "R-95");
         let again = decided(&approve("tom"), facts(Some(reset(ResetState::Approved))), NOW);
         assert!(again.write.is_none());
     }
@@ -422,8 +436,11 @@ mod tests {
             decided(&Ask::Cancel(Request { app: account().app, ask }), known, NOW)
         };
         let other = Member { id: id("eve"), ..member() };
-        for allowed in [member(), Member { role: Role::Admin, ..other.clone() }] {
-            assert!(matches!(cancel(Some(allowed)).write, Some(Write::Cancelled(..))));
+        for (allowed, origin) in
+            [(member(), "self"), (Member { role: Role::Admin, ..other.clone() }, "admin")]
+        {
+            let Some(Write::Cancelled(_, row)) = cancel(Some(allowed)).write else { panic!() };
+            assert_eq!((row.action, row.origin), ("reset_cancelled", origin), "R-95");
         }
         for refused in [None, Some(other)] {
             assert_eq!(kind(&cancel(refused)), OutcomeKind::Forbidden);

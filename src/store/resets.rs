@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Tx, accounts, members, row};
+use super::{Tx, accounts, activity, members, row};
 use crate::domain::Timestamp;
 use crate::domain::id::{AccountId, MemberId};
 use crate::fault::Fault;
@@ -105,22 +105,25 @@ pub async fn write_resets(tx: &Tx<'_>, writes: &[&Write]) -> Result<(), Fault> {
         ended_at = $3 WHERE id = $1 AND ended_at IS NULL";
     for write in writes {
         match write {
-            Write::Requested(reset, at) => {
+            Write::Requested(reset, row) => {
                 let params: [super::Param<'_>; 6] = [
                     &reset.id,
                     &reset.account.as_str(),
                     &reset.member.as_str(),
                     &reset.reason,
                     &reset.requested_by.as_str(),
-                    at,
+                    &row.at,
                 ];
                 tx.execute(REQUESTED, &params).await?;
+                activity::append(tx, &[row.as_ref()]).await?;
             }
-            Write::Approved(reset, by, due_at) => {
-                tx.guarded(APPROVED, &[reset, &by.as_str(), due_at], 1).await?;
+            Write::Approved(reset, due_at, row) => {
+                tx.guarded(APPROVED, &[reset, &row.actor.as_str(), due_at], 1).await?;
+                activity::append(tx, &[row.as_ref()]).await?;
             }
-            Write::Cancelled(reset, by, at) => {
-                tx.guarded(CANCELLED, &[reset, &by.as_str(), at], 1).await?;
+            Write::Cancelled(reset, row) => {
+                tx.guarded(CANCELLED, &[reset, &row.actor.as_str(), &row.at], 1).await?;
+                activity::append(tx, &[row.as_ref()]).await?;
             }
             Write::Done(done) => carry_out(tx, done, done.at).await?,
         }

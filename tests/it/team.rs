@@ -569,7 +569,7 @@ async fn r86_a_role_that_is_taken_away_while_mails_are_queued_gets_none() {
 }
 
 /// Members of the enable-for-all that is killed over and over.
-const MANY: i64 = 2000;
+const MANY: i64 = 10_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r69_r109_twenty_kills_during_an_enable_for_all_leave_no_half_state() {
