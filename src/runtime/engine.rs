@@ -117,7 +117,8 @@ impl<W: Worker> Engine<W> {
                 }
             };
             let Some(batch) = batch else { break };
-            let Some(last) = batch.last().map(|delivery| delivery.tag) else { continue };
+            let mut tags: Vec<u64> = batch.iter().map(|delivery| delivery.tag).collect();
+            let Some(last) = tags.last().copied() else { continue };
             reach(W::NAME, Point::Received).await?;
             if planted(Bug::AckBeforeCommit) {
                 consumer.ack_through(last).await?;
@@ -127,17 +128,28 @@ impl<W: Worker> Engine<W> {
             async {
                 let mut outputs = vec![Output::default()];
                 let items = self.read(batch, &mut outputs[0]);
-                // Usually one. Many guesses for one challenge are many, and the first answers do
-                // not wait for the last.
-                for wave in waves(items) {
+                // Usually one. Many guesses for one challenge are many: the first answers do not wait
+                // for the last, and what is done is acked at once. Else a process that is killed
+                // again and again before it comes to the end brings all of it nearer to the
+                // delivery limit each time.
+                let waves = waves(items);
+                let one = waves.len() <= 1;
+                for wave in waves {
+                    let done: Vec<u64> = wave.iter().map(|item| item.delivery.tag).collect();
                     outputs.extend(self.settle(wave).await);
                     self.publish(&mut publisher, &outputs).await?;
                     outputs.clear();
+                    if !one && !planted(Bug::AckBeforeCommit) {
+                        consumer.ack(&done).await?;
+                        tags.retain(|tag| !done.contains(tag));
+                    }
                 }
                 self.publish(&mut publisher, &outputs).await?;
                 reach(W::NAME, Point::Confirmed).await?;
-                if !planted(Bug::AckBeforeCommit) {
-                    consumer.ack_through(last).await?;
+                match (planted(Bug::AckBeforeCommit), one) {
+                    (true, _) => {}
+                    (false, true) => consumer.ack_through(last).await?,
+                    (false, false) => consumer.ack(&tags).await?,
                 }
                 reach(W::NAME, Point::Acked).await
             }
