@@ -78,6 +78,24 @@ async fn r107_r109_a_process_killed_between_commit_and_publishing_loses_no_messa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r107_what_is_done_of_a_batch_does_not_come_again_when_its_process_is_killed() {
+    let house = House::open(endless).await;
+    // Both about Ada, so one after the other, and in one batch.
+    house.publish(&[note("ada", Act::Write), note("ada", Act::Hold)]).await;
+    let worker = Inward::new();
+    let first = house.start(&worker).await;
+    worker.looked("ada", 2).await;
+    assert_eq!(house.events(1).await.len(), 1);
+    first.kill().await;
+    house.depth(QUEUE, |depth| depth.consumers == 0 && depth.messages == 1).await;
+    worker.gate.add_permits(1);
+    let second = house.start(&worker).await;
+    house.written(2).await;
+    second.drain().await;
+    house.depth(QUEUE, |depth| depth.messages == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_stops_under_load_finishes_what_it_has_and_leaves_the_rest() {
     const MESSAGES: usize = 500;
     let house = House::open(endless).await;
