@@ -16,7 +16,7 @@
 //! | 5     | [`ingress`] | `broker`, `domain`, `fault`, `message`, `observe`    |
 //!
 //! [`config`] reads the environment for all of them; [`sabotage`], empty but for the fault tests, is
-//! used by `broker` and `runtime`. The workers live in a package of their own, `workers/`, which this
+//! used where they crash a process. The workers live in a package of their own, `workers/`, which this
 //! one cannot import.
 
 pub mod broker;
