@@ -1,4 +1,5 @@
-//! Finds out who is to be told of a changed number, or of one that is a company's.
+//! Finds out who is to be told of a change of a number or a factor, of a reset, or of a number that is a
+//! company's.
 //!
 //! |          |                                                                             |
 //! |----------|-----------------------------------------------------------------------------|

@@ -24,7 +24,9 @@ pub enum Nothing {}
 
 impl Message for Nothing {
     fn read(_: &str, _: Option<AppName>, _: serde_json::Value) -> Result<Self, Rejected> {
-        Err(Rejected::malformed("no queue takes this routing key: see docs/http.md and README.md"))
+        Err(Rejected::malformed(
+            "no queue takes this routing key: docs/messages.md has those there are",
+        ))
     }
 
     fn subject(&self) -> Subject {

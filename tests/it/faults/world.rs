@@ -198,8 +198,8 @@ fn start_sim(binary: &Path) -> (Child, String, String) {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let address = |name: &str| {
-        let (_, rest) = line.split_once(name).unwrap();
-        rest.split_whitespace().next().unwrap().to_owned()
+        let found = line.split_once(name).and_then(|(_, rest)| rest.split_whitespace().next());
+        found.unwrap_or_else(|| panic!("the sim did not start: its error is above")).to_owned()
     };
     let (http, smtp) = (address("http="), address("smtp="));
     (child, http, smtp)

@@ -1,5 +1,6 @@
 //! The product as processes of its own: the real binary, the sim, a database and a prefix per test.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -95,14 +96,17 @@ impl World {
             .env("STEPUP_SIM_HTTP_ADDR", "127.0.0.1:0")
             .env("STEPUP_SIM_SMTP_ADDR", "127.0.0.1:0")
             .stdout(Stdio::piped())
+            .stderr(self.log("sim"))
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         self.processes.push(("sim".into(), vec!["sim"], child));
         let address = |name: &str| {
-            let (_, rest) = line.split_once(name).unwrap();
-            rest.split_whitespace().next().unwrap().to_owned()
+            let found = line.split_once(name).and_then(|(_, rest)| rest.split_whitespace().next());
+            found
+                .unwrap_or_else(|| panic!("the sim did not start: {}", self.said("sim")))
+                .to_owned()
         };
         (address("http="), address("smtp="))
     }
@@ -146,14 +150,23 @@ impl World {
         pages
     }
 
+    /// Where a process writes its log, and what else it has to say.
+    fn log(&self, name: &str) -> File {
+        let log = self.folder.join(format!("{name}.log"));
+        File::options().create(true).append(true).open(log).unwrap()
+    }
+
+    /// The end of what a process has said.
+    fn said(&self, name: &str) -> String {
+        let log = std::fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
     fn launch(&mut self, arguments: Vec<&'static str>) {
         let name = arguments.join("-");
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.folder.join(format!("{name}.log")))
-            .unwrap();
-        let child = self.command(&arguments).stdout(log).spawn().unwrap();
+        let (log, errors) = (self.log(&name), self.log(&name));
+        let child = self.command(&arguments).stdout(log).stderr(errors).spawn().unwrap();
         self.processes.push((name, arguments, child));
     }
 
@@ -177,10 +190,16 @@ impl World {
         self.launch(roles);
     }
 
-    async fn await_ready(&self) {
+    async fn await_ready(&mut self) {
         let started = Instant::now();
         let nobody = format!("{}/v1/challenges/x", self.url);
         while self.http.get(&nobody).send().await.is_err() {
+            let mut ended = self.processes.iter_mut().filter_map(|(name, _, child)| {
+                child.try_wait().unwrap().map(|status| (name.clone(), status))
+            });
+            if let Some((name, status)) = ended.next() {
+                panic!("{name} ended with {status}: {}", self.said(&name));
+            }
             assert!(started.elapsed() < PATIENCE, "the ingress did not start: {:?}", self.folder);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
