@@ -1,4 +1,5 @@
-//! Turns what is due into commands: delayed first sends, email fallbacks, expiries.
+//! Turns what is due into commands: delayed first sends, email fallbacks, expiries, resets after
+//! their hold.
 //!
 //! Being due changes no state. The watermark moves only after the broker has confirmed, so a crash
 //! publishes again, with the same ids.
