@@ -38,7 +38,7 @@ pub fn create(path: &Path) -> Result<String, String> {
     let (text, keys) = render(&file)?;
     write_new(path, &text, None).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => format!(
-            "{} is there already and is not overwritten: add a set to it with --rotate",
+            "{} is there already and is not overwritten: add a set to it with --add",
             path.display()
         ),
         _ => format!("{} cannot be written: {error}", path.display()),
@@ -250,7 +250,7 @@ mod tests {
         let keys = Keyring::parse(&text).unwrap();
         assert!(told.ends_with(&public(&keys)));
         assert_eq!(list(&keys), "k1 active\n");
-        assert!(create(&path).unwrap_err().contains("--rotate"));
+        assert!(create(&path).unwrap_err().contains("--add"));
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 

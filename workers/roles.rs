@@ -371,7 +371,7 @@ fn sms_gateway(config: &Config) -> Result<SmsWebhook, String> {
         timeout,
         connect_timeout: SmsWebhook::DEFAULT_CONNECT_TIMEOUT.min(timeout),
     })
-    .map_err(|error| error.to_string())
+    .map_err(|error| format!("the settings of the SMS webhook: {error}"))
 }
 
 fn mail_gateway(config: &Config) -> Result<Smtp, String> {
@@ -381,5 +381,5 @@ fn mail_gateway(config: &Config) -> Result<Smtp, String> {
         ca_file: config.ca_file.clone(),
         timeout: config.policy.provider_timeout,
     })
-    .map_err(|error| error.to_string())
+    .map_err(|error| format!("the settings of the mail server: {error}"))
 }

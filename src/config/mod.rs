@@ -213,12 +213,9 @@ impl Config {
             public_key: public_key.or_else(|| keys.as_ref().map(|keys| keys.public())),
             keys,
             apps: s.read("STEPUP_APPS", values::apps).unwrap_or_default(),
-            sms_url: s.read("STEPUP_SMS_URL", values::url(["https", "http"])).unwrap_or_default(),
+            sms_url: s.read("STEPUP_SMS_URL", values::sms_url).unwrap_or_default(),
             sms_secret: s.read("STEPUP_SMS_SECRET", sms_secret).unwrap_or_default(),
-            smtp_url: s
-                .read("STEPUP_SMTP_URL", values::url(["smtp", "smtps"]))
-                .map(Zeroizing::new)
-                .unwrap_or_default(),
+            smtp_url: s.read("STEPUP_SMTP_URL", values::smtp_url).unwrap_or_default(),
             mail_from: s.read("STEPUP_MAIL_FROM", values::mail_from).unwrap_or_default(),
             ca_file: s.read("STEPUP_CA_FILE", |path| ca_file(path, read_file)),
             checkpoint_file: s.read("STEPUP_CHECKPOINT_FILE", |path| Ok(PathBuf::from(path))),

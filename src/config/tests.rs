@@ -81,6 +81,25 @@ fn everything_wrong_is_reported_at_once() {
 }
 
 #[test]
+fn what_a_mail_server_s_settings_lack_is_told_before_a_role_needs_them() {
+    for (name, value, about) in [
+        ("STEPUP_SMTP_URL", "smtp://u:hunter2@mx.example?tls=maybe", "`tls` must be required"),
+        ("STEPUP_SMTP_URL", "smtps://hunter2@mx.example", "a user without a password"),
+        ("STEPUP_SMTP_URL", "https://mx.example", "begin with smtp://"),
+        ("STEPUP_MAIL_FROM", "Sign-in <no reply@acme.example>", "name@example.org"),
+    ] {
+        let errors = errors(&[(name, value)], &[]);
+        assert!(errors[0].starts_with(name) && errors[0].contains(about), "{errors:?}");
+        assert!(errors.len() == 1 && !errors[0].contains("hunter2"), "{errors:?}");
+    }
+    let good = [
+        ("STEPUP_SMTP_URL", "smtp://u:p%40@mx.example:2525?tls=opportunistic"),
+        ("STEPUP_MAIL_FROM", "Sign-in <no-reply@acme.example>"),
+    ];
+    assert_eq!(errors(&good, &[]), Vec::<String>::new());
+}
+
+#[test]
 fn a_file_of_authorities_holds_certificates() {
     let told = |path| errors(&[("STEPUP_CA_FILE", path)], &[]);
     assert_eq!(told("/run/ca.pem"), Vec::<String>::new());

@@ -9,10 +9,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::{App, LogFormat};
 use crate::domain::id::AppName;
 use crate::domain::policy::Window;
+use crate::gateway::Smtp;
 
 const SECONDS_MAX: f64 = 366.0 * 24.0 * 3600.0;
 
@@ -91,23 +93,27 @@ pub(super) fn database_url(text: &str) -> Result<String, String> {
         .into())
 }
 
-/// An URL with one of `schemes`.
-pub(super) fn url(schemes: [&'static str; 2]) -> impl Fn(&str) -> Result<String, String> {
-    move |text| {
-        let url = reqwest::Url::parse(text).ok();
-        let fits = |url: &reqwest::Url| schemes.contains(&url.scheme()) && url.has_host();
-        url.filter(fits).map(|_| text.to_owned()).ok_or_else(|| {
-            let [first, second] = schemes;
-            format!(
-                "must be a URL that begins with {first}:// or {second}://, with special characters \
-                 of user and password percent-encoded"
-            )
-        })
-    }
+pub(super) fn sms_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok();
+    let fits = |url: &reqwest::Url| matches!(url.scheme(), "https" | "http") && url.has_host();
+    url.filter(fits).map(|_| text.to_owned()).ok_or_else(|| {
+        "must be a URL that begins with https:// or http://, with special characters of user and \
+         password percent-encoded"
+            .into()
+    })
+}
+
+pub(super) fn smtp_url(text: &str) -> Result<Zeroizing<String>, String> {
+    Smtp::check_url(text).map(|()| Zeroizing::new(text.to_owned())).map_err(|why| {
+        format!(
+            "must be smtp://user:password@host:port or smtps://, with special characters of user and \
+             password percent-encoded ({why})"
+        )
+    })
 }
 
 pub(super) fn mail_from(text: &str) -> Result<String, String> {
-    if text.contains('@') && text.is_ascii() && !text.contains(['\r', '\n']) {
+    if text.is_ascii() && Smtp::check_sender(text).is_ok() {
         Ok(text.to_owned())
     } else {
         Err("must be name@example.org or Name <name@example.org>, in ASCII".into())

@@ -143,6 +143,7 @@ impl Approval {
 #[cfg(test)]
 mod tests {
     use super::*;
+    // Another library than the one that signs.
     use ring::signature::{ED25519, UnparsedPublicKey};
 
     fn operation(before: &str, after: &str) -> Operation {

@@ -8,8 +8,8 @@ use std::fmt;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use ed25519_dalek::{Signer, SigningKey};
 use hmac::Mac;
-use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -44,16 +44,15 @@ struct KeySet {
     pepper: Zeroizing<[u8; 32]>,
     seal: Zeroizing<[u8; 32]>,
     opener: crypto_box::SecretKey,
-    signer: Ed25519KeyPair,
+    signer: SigningKey,
 }
 
 /// The key that approvals are signed with. Derived, so that a key file needs no further key.
-fn signer(opener: &[u8; 32]) -> Result<Ed25519KeyPair, String> {
+fn signer(opener: &[u8; 32]) -> SigningKey {
     let seed = Zeroizing::new(<[u8; 32]>::from(
         keyed(opener, "stepup/approval-key/v1").finalize().into_bytes(),
     ));
-    Ed25519KeyPair::from_seed_unchecked(seed.as_ref())
-        .map_err(|_| "no signing key can be made of `opener`".to_owned())
+    SigningKey::from_bytes(&seed)
 }
 
 /// All keys a worker holds. No `Debug`; the memory is wiped when dropped.
@@ -196,7 +195,7 @@ impl Keyring {
             let set = KeySet {
                 pepper: key_bytes(&set.pepper, "pepper")?,
                 seal: key_bytes(&set.seal, "seal")?,
-                signer: signer(&opener)?,
+                signer: signer(&opener),
                 opener: crypto_box::SecretKey::from(*opener),
             };
             sets.insert(kid, set);
@@ -278,7 +277,7 @@ impl Keyring {
         let part = |value: &serde_json::Value| base64::encode_url(value.to_string().as_bytes());
         let signed = format!("{}.{}", part(&header), part(claims));
         let signature = self.active_set().signer.sign(signed.as_bytes());
-        format!("{signed}.{}", base64::encode_url(signature.as_ref()))
+        format!("{signed}.{}", base64::encode_url(&signature.to_bytes()))
     }
 
     /// The public keys that what [`Self::sign`] makes is verified with, as a JWK set (RFC 7517).
@@ -287,7 +286,7 @@ impl Keyring {
             serde_json::json!({
                 "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig",
                 "kid": kid.as_str(),
-                "x": base64::encode_url(set.signer.public_key().as_ref()),
+                "x": base64::encode_url(set.signer.verifying_key().as_bytes()),
             })
         };
         serde_json::json!({ "keys": self.sets.iter().map(key).collect::<Vec<_>>() })

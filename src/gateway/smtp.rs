@@ -31,7 +31,7 @@ use lettre::transport::smtp::commands::Rset;
 use zeroize::Zeroizing;
 
 use super::smtp_session::{Step, connect, deliver};
-use super::smtp_url::Server;
+use super::smtp_url::{Server, ServerUrl};
 use super::{Answer, Mail, MailGateway, Scope, SettingsError, authorities};
 
 const IDLE_CONNECTIONS_MAX: usize = 8;
@@ -78,20 +78,45 @@ impl Smtp {
     /// The URL, the sender, the CA file or the timeout cannot work, or the system's certificates
     /// cannot be read.
     pub fn new(settings: SmtpSettings) -> Result<Self, SettingsError> {
-        let from: Mailbox =
-            settings.from.parse().map_err(|_| SettingsError::new("from: not a mail address"))?;
-        if !is_ascii(&from.email) {
-            return Err(SettingsError::new("from: the address must be ASCII"));
-        }
+        let from = Self::sender(&settings.from)?;
         if settings.timeout.is_zero() {
             return Err(SettingsError::new("timeout: must be longer than zero"));
         }
         Ok(Self {
-            server: Server::parse(&settings.url, &authorities(settings.ca_file.as_deref())?)?,
+            server: ServerUrl::parse(&settings.url)?
+                .server(&authorities(settings.ca_file.as_deref())?)?,
             from,
             timeout: settings.timeout,
             idle: Mutex::default(),
         })
+    }
+
+    /// Whether [`SmtpSettings::url`] is one, as far as the text tells.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn check_url(url: &str) -> Result<(), SettingsError> {
+        ServerUrl::parse(url).map(drop)
+    }
+
+    /// Whether [`SmtpSettings::from`] is a sender.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn check_sender(from: &str) -> Result<(), SettingsError> {
+        Self::sender(from).map(drop)
+    }
+
+    fn sender(from: &str) -> Result<Mailbox, SettingsError> {
+        let from: Mailbox =
+            from.parse().map_err(|_| SettingsError::new("from: not a mail address"))?;
+        if is_ascii(&from.email) {
+            Ok(from)
+        } else {
+            Err(SettingsError::new("from: the address must be ASCII"))
+        }
     }
 
     async fn attempt(&self, to: &Address, content: &[u8], step: &mut Step) -> Answer {

@@ -15,12 +15,27 @@ pub(super) struct Server {
     pub(super) credentials: Option<Credentials>,
 }
 
-impl Server {
+/// What a URL says of a mail server.
+pub(super) struct ServerUrl {
+    host: String,
+    port: u16,
+    encryption: Encryption,
+    credentials: Option<Credentials>,
+}
+
+/// How the connection is encrypted.
+enum Encryption {
+    Wrapper,
+    Required,
+    Opportunistic,
+    None,
+}
+
+impl ServerUrl {
     /// Reads `smtp://[user:password@]host[:port][?tls=required|opportunistic|none]` or
     /// `smtps://[user:password@]host[:port]`. Without `tls`, STARTTLS is required. The ports
-    /// default to 587, 25 for `tls=none`, and 465 for `smtps`. `authorities` are certificates, PEM, to
-    /// trust besides the system's.
-    pub(super) fn parse(text: &str, authorities: &[u8]) -> Result<Self, SettingsError> {
+    /// default to 587, 25 for `tls=none`, and 465 for `smtps`.
+    pub(super) fn parse(text: &str) -> Result<Self, SettingsError> {
         let url = Url::parse(text).map_err(|error| SettingsError::new(format!("url: {error}")))?;
         let host = match url.host() {
             Some(host) if !url.host_str().is_some_and(str::is_empty) => {
@@ -31,14 +46,35 @@ impl Server {
         if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
             return Err(SettingsError::new("url: nothing may follow the host but `?tls=`"));
         }
-        let (tls, port) = encryption(&url, &host, authorities)?;
+        let (encryption, port) = encryption(&url)?;
         let credentials = credentials(&url)?;
-        Ok(Self { host, port: url.port().unwrap_or(port), tls, credentials })
+        Ok(Self { host, port: url.port().unwrap_or(port), encryption, credentials })
+    }
+
+    /// The server, whose certificate is checked against the system's authorities and `authorities`
+    /// (PEM).
+    pub(super) fn server(self, authorities: &[u8]) -> Result<Server, SettingsError> {
+        let Self { host, port, encryption, credentials } = self;
+        let trusted = Certificate::from_pem(authorities)
+            .map_err(|_| SettingsError::new("ca_file: is not PEM"))?;
+        let parameters = || {
+            TlsParameters::builder(host.clone())
+                .add_root_certificate(trusted)
+                .build()
+                .map_err(|_| SettingsError::new("tls: the system's certificates cannot be read"))
+        };
+        let tls = match encryption {
+            Encryption::Wrapper => Tls::Wrapper(parameters()?),
+            Encryption::Required => Tls::Required(parameters()?),
+            Encryption::Opportunistic => Tls::Opportunistic(parameters()?),
+            Encryption::None => Tls::None,
+        };
+        Ok(Server { host, port, tls, credentials })
     }
 }
 
 /// How the connection is encrypted, and the port that goes with it.
-fn encryption(url: &Url, host: &str, authorities: &[u8]) -> Result<(Tls, u16), SettingsError> {
+fn encryption(url: &Url) -> Result<(Encryption, u16), SettingsError> {
     let mut mode = None;
     for (name, value) in url.query_pairs() {
         match &*name {
@@ -46,20 +82,12 @@ fn encryption(url: &Url, host: &str, authorities: &[u8]) -> Result<(Tls, u16), S
             _ => return Err(SettingsError::new("url: the only parameter is `tls`")),
         }
     }
-    let trusted = Certificate::from_pem(authorities)
-        .map_err(|_| SettingsError::new("ca_file: is not PEM"))?;
-    let parameters = || {
-        TlsParameters::builder(host.to_owned())
-            .add_root_certificate(trusted.clone())
-            .build()
-            .map_err(|_| SettingsError::new("tls: the system's certificates cannot be read"))
-    };
     match (url.scheme(), mode.as_deref()) {
-        ("smtps", None) => Ok((Tls::Wrapper(parameters()?), 465)),
+        ("smtps", None) => Ok((Encryption::Wrapper, 465)),
         ("smtps", Some(_)) => Err(SettingsError::new("url: smtps:// takes no `tls`")),
-        ("smtp", None | Some("required")) => Ok((Tls::Required(parameters()?), 587)),
-        ("smtp", Some("opportunistic")) => Ok((Tls::Opportunistic(parameters()?), 587)),
-        ("smtp", Some("none")) => Ok((Tls::None, 25)),
+        ("smtp", None | Some("required")) => Ok((Encryption::Required, 587)),
+        ("smtp", Some("opportunistic")) => Ok((Encryption::Opportunistic, 587)),
+        ("smtp", Some("none")) => Ok((Encryption::None, 25)),
         ("smtp", Some(_)) => {
             Err(SettingsError::new("url: `tls` must be required, opportunistic or none"))
         }
@@ -90,7 +118,7 @@ mod tests {
 
     fn parse(url: &str) -> Result<Server, SettingsError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Server::parse(url, b"")
+        ServerUrl::parse(url)?.server(b"")
     }
 
     #[test]
