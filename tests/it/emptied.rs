@@ -60,8 +60,8 @@ async fn r109_an_end_that_the_broker_has_stranded_is_asked_for_again() {
     world.until(swept, 1, PATIENCE).await;
     let broker = world.broker();
     let queue = broker.names().queue("code_generation.bulk");
-    let connection = lapin::Connection::connect(&setting("STEPUP_AMQP_URL"), Default::default());
-    let connection = connection.await.unwrap();
+    let url = setting("STEPUP_AMQP_URL");
+    let connection = lapin::Connection::connect(&url, Default::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let purged = channel.queue_purge(queue.as_str().into(), Default::default()).await.unwrap();
     assert_eq!(purged, 1);
