@@ -128,10 +128,12 @@ impl Injector {
         let (mut broker, mut database) = (0, 0);
         let from = rng.random_range(0..100);
         let mut first = FIRST.iter();
+        let ordered = ServerFault::ordered();
+        let mut ordered = ordered.iter().cycle();
         while !stop.is_cancelled() {
-            let fault = if let Some(first) = first.next() {
-                *first
-            } else if rng.random_ratio(1, 3) {
+            let fault = if let Some(fault) = ordered.next().or_else(|| first.next()) {
+                *fault
+            } else if rng.random_ratio(2, 5) {
                 broker += 1;
                 ServerFault::BROKER[(from + broker) % ServerFault::BROKER.len()]
             } else {
@@ -148,8 +150,9 @@ impl Injector {
             self.tally.skip("a full disk", "this user may not mount");
             return;
         }
-        self.tally.count(fault.victim(), &format!("{fault:?}"));
-        fault.inject(&self.world, rng).await;
+        if fault.inject(&self.world, rng).await {
+            self.tally.count(fault.victim(), &format!("{fault:?}"));
+        }
         self.tally.recovered(self.until_well().await);
     }
 

@@ -16,6 +16,7 @@ mod history;
 mod injector;
 mod load;
 mod proxy;
+mod reordering;
 mod report;
 mod requests;
 mod server_faults;
