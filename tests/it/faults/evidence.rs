@@ -11,7 +11,8 @@ use stepup::message::Rung;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::history::{self, Call};
+use super::checker::Outage;
+use super::history::{self, Call, Seen};
 use super::world::{self, World};
 
 /// The longest wait for everything to come to rest: a challenge's life, what a pause of a worker
@@ -43,10 +44,11 @@ pub struct Row {
     pub body: Value,
 }
 
+#[derive(Default)]
 pub struct Evidence {
     pub calls: Vec<Call>,
     /// Those that a subscriber got.
-    pub events: HashMap<Uuid, Value>,
+    pub events: HashMap<Uuid, Seen>,
     pub commands: HashMap<(String, String), Vec<Uuid>>,
     pub challenges: HashMap<Uuid, Challenge>,
     pub attempts: HashMap<Uuid, Vec<Attempt>>,
@@ -57,6 +59,7 @@ pub struct Evidence {
     /// Dead letters by message id, with what was said about them.
     pub dead: HashMap<String, String>,
     pub provoked: Vec<String>,
+    pub outages: Vec<Outage>,
     /// Queues that are not empty, and what has not ended.
     pub unrest: Vec<String>,
     pub surprises: Vec<String>,
@@ -118,10 +121,11 @@ pub async fn gather(world: &World, http: &reqwest::Client, rest_max: Duration) -
         }
     };
     let client = world::sql(&world.servers.direct().database).await.unwrap();
-    let events: HashMap<Uuid, (Value, u32)> = world.history.events.lock().unwrap().clone();
-    let events = events.into_iter().map(|(id, (body, _))| (id, body)).collect();
+    let events = world.history.events.lock().unwrap().clone();
     let commands = world.history.commands.lock().unwrap().clone();
     let provoked = world.history.provoked.lock().unwrap().clone();
+    let mut outages = std::mem::take(&mut *world.history.outages.lock().unwrap());
+    outages.extend(world.fleet.stops());
     Evidence {
         calls: world.history.calls(),
         events,
@@ -133,6 +137,7 @@ pub async fn gather(world: &World, http: &reqwest::Client, rest_max: Duration) -
         notices: notices(&client).await,
         dead: dead_letters(world).await.unwrap(),
         provoked,
+        outages,
         unrest,
         surprises: world.fleet.surprises(),
     }

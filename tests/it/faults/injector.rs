@@ -10,9 +10,11 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 use stepup::sabotage::{INWARD, JANITOR, OUTWARD, Point, TIMERS};
+use time::OffsetDateTime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::checker::Outage;
 use super::database_faults::disks_can_be_small;
 use super::history::channel;
 use super::load::{Load, Way};
@@ -150,7 +152,11 @@ impl Injector {
             self.tally.skip("a full disk", "this user may not mount");
             return;
         }
-        if fault.inject(&self.world, rng).await {
+        let from = OffsetDateTime::now_utc();
+        let done = fault.inject(&self.world, rng).await;
+        let outage = Outage { from, to: OffsetDateTime::now_utc() };
+        self.world.history.outages.lock().unwrap().push(outage);
+        if done {
             self.tally.count(fault.victim(), &format!("{fault:?}"));
         }
         self.tally.recovered(self.until_well().await);

@@ -1,13 +1,17 @@
 //! The invariants, judged on the evidence of a run.
 
+mod lateness;
 mod lives;
 mod outside;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::evidence::{Evidence, Row};
+pub use lateness::Outage;
+use lateness::lateness;
 use lives::{deliveries, guesses, life, logins, members};
 use outside::{ledger, replies, trail};
 
@@ -29,6 +33,8 @@ pub struct Findings {
     pub lost: usize,
     /// Ends, acceptances and messages beyond the one there may be.
     pub doubled: usize,
+    /// The longest time from a challenge's expiry to its end, outages left out.
+    pub latest_end: Duration,
     /// Everything that is wrong, the lost and the doubled included.
     pub violations: Vec<String>,
 }
@@ -63,6 +69,7 @@ pub fn check(evidence: &Evidence) -> Findings {
         deliveries(*id, challenge, rows, evidence, &mut findings);
         guesses(*id, challenge, rows, evidence, &mut findings);
     }
+    lateness(evidence, &mut findings);
     trail(evidence, &mut findings);
     ledger(evidence, &mut findings);
     replies(evidence, &mut findings);

@@ -20,7 +20,9 @@ pub(super) fn trail(evidence: &Evidence, findings: &mut Findings) {
     let rows: HashSet<&Uuid> = evidence.trail.keys().collect();
     let events: HashSet<&Uuid> = evidence.events.keys().collect();
     for id in events.difference(&rows) {
-        findings.violations.push(format!("{} is not in the trail", evidence.events[*id]["type"]));
+        findings
+            .violations
+            .push(format!("{} is not in the trail", evidence.events[*id].body["type"]));
     }
     for id in rows.difference(&events) {
         let kind = &evidence.trail[*id].kind;
