@@ -27,6 +27,7 @@ pub const FLEET: &[Roles] = &[
     &["work", "sms-delivery"],
     &["work", "email-fallback"],
     &["work", "directory", "settings"],
+    &["work", "team", "team-batch", "support"],
     &["work", "audit"],
     &["work", "notification", "notice-delivery"],
     &["work", "timers"],

@@ -26,6 +26,14 @@ pub enum What {
     Change,
     /// An approved change is about to be carried out.
     Redeem,
+    /// An admin has the contacts of an account reviewed.
+    Review,
+    /// An admin makes 2FA mandatory: first without a proof, then with it.
+    Mandate,
+    /// Support asks for a reset.
+    Reset,
+    /// Another person at support approves it.
+    Approval,
     Resend,
     Cancel,
     /// A guess, and whether it is the code that the person was sent.

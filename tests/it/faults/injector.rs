@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
-use stepup::sabotage::{INWARD, JANITOR, OUTWARD, Point, TIMERS};
+use stepup::sabotage::{INGRESS, INWARD, OUTWARD, Point, ROWS, TIMERS};
 use time::OffsetDateTime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -24,9 +24,13 @@ use super::world::World;
 
 /// Who has which points, and the role that runs it.
 pub const WORKERS: &[(&str, &str, &[Point])] = &[
+    ("ingress", "ingress", INGRESS),
     ("code_generation", "code-generation", INWARD),
     ("verification", "verification", INWARD),
     ("settings", "settings", INWARD),
+    ("team", "team", INWARD),
+    ("team_batch", "team-batch", INWARD),
+    ("support", "support", INWARD),
     ("directory", "directory", INWARD),
     ("unroutable", "directory", INWARD),
     ("audit", "audit", INWARD),
@@ -35,7 +39,9 @@ pub const WORKERS: &[(&str, &str, &[Point])] = &[
     ("email_fallback", "email-fallback", OUTWARD),
     ("notice_delivery", "notice-delivery", OUTWARD),
     ("timers", "timers", TIMERS),
-    ("janitor", "janitor", JANITOR),
+    ("janitor", "janitor", ROWS),
+    ("chain", "audit", ROWS),
+    ("checkpoints", "audit", ROWS),
 ];
 
 /// What even a short run sees.

@@ -3,6 +3,7 @@
 mod lateness;
 mod lives;
 mod outside;
+mod team;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub use lateness::Outage;
 use lateness::lateness;
 use lives::{deliveries, guesses, life, logins, members};
 use outside::{ledger, replies, trail};
+use team::team;
 
 const TERMINAL: &[&str] = &[
     "challenge.verified",
@@ -73,6 +75,7 @@ pub fn check(evidence: &Evidence) -> Findings {
     trail(evidence, &mut findings);
     ledger(evidence, &mut findings);
     replies(evidence, &mut findings);
+    team(evidence, &mut findings);
     for ((key, body), ids) in &evidence.commands {
         let one = ids.len() == 1;
         findings.require(one, || format!("{key} {body} was published under {} ids", ids.len()));
@@ -88,6 +91,7 @@ pub fn check(evidence: &Evidence) -> Findings {
         findings.require(settled, || format!("notice {id} is left {state}"));
     }
     findings.violations.extend(evidence.unrest.iter().map(|what| format!("at the end: {what}")));
+    findings.violations.extend(evidence.report.clone());
     findings.violations.extend(evidence.surprises.iter().cloned());
     findings
 }
