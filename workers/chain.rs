@@ -15,11 +15,16 @@ use stepup::domain::checkpoint::Checkpoint;
 use stepup::domain::keys::Keyring;
 use stepup::fault::Fault;
 use stepup::observe;
+use stepup::sabotage::{self, Point, reach};
 use stepup::store::{self, CHAIN_ROWS, Store};
 use tokio_util::sync::CancellationToken;
 
 /// How often new rows are looked for.
 const TICK: Duration = Duration::from_secs(1);
+
+/// The names in the log.
+const CHAIN: &str = "chain";
+const CHECKPOINTS: &str = "checkpoints";
 
 /// How the chain is attested.
 pub struct Attesting {
@@ -33,6 +38,8 @@ pub struct Attesting {
 
 /// Extends and attests until `stop`, and then attests what is there.
 pub async fn run(store: Store, attesting: Attesting, stop: CancellationToken) {
+    sabotage::announce(CHAIN, sabotage::ROWS);
+    sabotage::announce(CHECKPOINTS, sabotage::ROWS);
     let mut last: Option<Instant> = None;
     let mut since = 0;
     while !stop.is_cancelled() {
@@ -44,7 +51,7 @@ pub async fn run(store: Store, attesting: Attesting, stop: CancellationToken) {
                     pause = Duration::ZERO;
                 }
             }
-            Err(fault) => observe::loop_failed("chain", &fault),
+            Err(fault) => observe::loop_failed(CHAIN, &fault),
         }
         let due = last.is_none_or(|last| last.elapsed() >= attesting.every);
         if due || since >= CHAIN_ROWS as usize {
@@ -61,7 +68,7 @@ pub async fn run(store: Store, attesting: Attesting, stop: CancellationToken) {
 
 fn report(attested: Result<(), Fault>) {
     if let Err(fault) = attested {
-        observe::loop_failed("checkpoints", &fault);
+        observe::loop_failed(CHECKPOINTS, &fault);
     }
 }
 
@@ -69,7 +76,13 @@ async fn extend(store: &Store) -> Result<usize, Fault> {
     let mut client = store.client().await?;
     let tx = client.begin().await?;
     let rows = store::extend_chain(&tx).await?.unwrap_or(0);
+    if rows > 0 {
+        reach(CHAIN, Point::InTransaction).await?;
+    }
     tx.commit().await?;
+    if rows > 0 {
+        reach(CHAIN, Point::Committed).await?;
+    }
     observe::activity_chained(rows);
     Ok(rows)
 }
@@ -95,7 +108,9 @@ async fn attest(store: &Store, attesting: &Attesting) -> Result<(), Fault> {
         }
         let signed: Vec<_> = heads.iter().zip(lines).collect();
         store::attest(&tx, &signed).await?;
+        reach(CHECKPOINTS, Point::InTransaction).await?;
         tx.commit().await?;
+        reach(CHECKPOINTS, Point::Committed).await?;
         observe::checkpoints_signed(heads.len());
     }
 }

@@ -19,7 +19,7 @@ const NAME: &str = "janitor";
 
 /// Deletes until `stop`.
 pub async fn run(store: Store, retention: Retention, stop: CancellationToken) {
-    sabotage::announce(NAME, sabotage::JANITOR);
+    sabotage::announce(NAME, sabotage::ROWS);
     while !stop.is_cancelled() {
         let pause = match turn(&store, &retention).await {
             Ok(most) if most >= BUSY => Duration::from_millis(100),

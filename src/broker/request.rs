@@ -1,8 +1,8 @@
 //! Asking over AMQP and waiting for the outcome: what the HTTP ingress does for its callers.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use lapin::{
     BasicProperties, Channel, Confirmation,
     options::{BasicConsumeOptions, BasicPublishOptions},
@@ -25,7 +25,7 @@ use crate::{
     fault::Fault,
     message::Outgoing,
     observe,
-    sabotage::{Bug, planted},
+    sabotage::{Bug, Point, planted, reach},
 };
 
 /// Requests whose confirm or answer is awaited at once in this process. More wait for a place; it
@@ -37,6 +37,9 @@ const BURST_MAX: usize = 100;
 
 /// The broker puts the real address of our channel in its place.
 const REPLY_TO_ME: &str = "amq.rabbitmq.reply-to";
+
+/// Whose crash points the ones in here are: of ours, only the ingress asks.
+const INGRESS: &str = "ingress";
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +77,14 @@ impl Requester {
         tokio::spawn(async move {
             supervise("requester", stop, |stop| {
                 let (broker, requests) = (owned.clone(), Arc::clone(&requests));
-                async move { session(&broker, &mut *requests.lock().await, &stop).await }
+                async move {
+                    let asking =
+                        async { session(&broker, &mut *requests.lock().await, &stop).await };
+                    // Nobody awaits this task: if a panic ended it, the process would live on and
+                    // take no request any more.
+                    let asked = AssertUnwindSafe(asking).catch_unwind().await;
+                    asked.unwrap_or_else(|_panic| Err(away("the session panicked")))
+                }
             })
             .await;
         });
@@ -204,10 +214,12 @@ async fn publish(
 ) -> Result<(), Fault> {
     let options = BasicPublishOptions { mandatory: true, immediate: false };
     let sent = channel.basic_publish(exchange, key, options, body.as_bytes(), properties).await;
+    reach(INGRESS, Point::Published).await?;
     let confirmation = match sent {
         Ok(confirm) => confirm.await,
         Err(error) => Err(error),
     };
+    reach(INGRESS, Point::Confirmed).await?;
     let outcome = match confirmation.map_err(|error| classify("publish a request", &error))? {
         Confirmation::Ack(None) => {
             observe::published("requests", 1);

@@ -47,7 +47,11 @@ use crate::domain::keys::PublicKey;
 use crate::fault::Fault;
 use crate::message::Outgoing;
 use crate::observe;
+use crate::sabotage::{self, Point, reach};
 use endpoint::Endpoint;
+
+/// The name in the log.
+const NAME: &str = "ingress";
 
 /// The largest body, in bytes.
 pub const BODY_MAX: usize = 16 * 1024;
@@ -260,6 +264,7 @@ pub async fn serve<A: Asks, V: Views>(
     limits: Limits,
     stop: CancellationToken,
 ) {
+    sabotage::announce(NAME, sabotage::INGRESS);
     let deadline = REQUEST_DEADLINE + state.0.answer_wait;
     connections::serve(listener, router(state), limits, deadline, stop).await;
 }
@@ -329,9 +334,12 @@ async fn ask<A: Asks, V: Views>(
         _ => Problem::new(StatusCode::BAD_REQUEST, "malformed", "the body broke off"),
     })?;
     let accepted = accept::accept(endpoint, path, &headers, &body, &app, id, &parts.seal)?;
+    reach(NAME, Point::Received).await.map_err(Problem::fault)?;
     let outgoing = accepted.outgoing.clone();
     let asked = parts.asks.ask(outgoing, &app, drawn_id(), parts.answer_wait).await;
-    match asked.map_err(Problem::fault)? {
+    let answer = asked.map_err(Problem::fault)?;
+    reach(NAME, Point::Answered).await.map_err(Problem::fault)?;
+    match answer {
         Answer::Replied(outcome) => {
             Ok(Json(answer::replied(endpoint.key, &outcome)?).into_response())
         }

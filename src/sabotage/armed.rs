@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::{Bug, OUTWARD, Point};
+use super::{Bug, INGRESS, OUTWARD, Point};
 use crate::fault::{Dependency, Fault};
 
 /// What is to happen, and when: `sms_delivery.called=kill:3` is at the third call.
@@ -48,7 +48,8 @@ impl FromStr for Order {
         };
         let (place, what) = text.split_once('=').ok_or_else(form)?;
         let (worker, point) = place.split_once('.').ok_or_else(form)?;
-        let point = OUTWARD.iter().find(|known| known.label() == point).ok_or_else(form)?;
+        let mut known = OUTWARD.iter().chain(INGRESS);
+        let point = known.find(|known| known.label() == point).ok_or_else(form)?;
         let (action, nth) = what.split_once(':').unwrap_or((what, "1"));
         let action = match action {
             "kill" => Action::Kill,
@@ -161,6 +162,8 @@ mod tests {
         assert_eq!((order.action, order.nth), (Action::Kill, 3));
         let order: Order = "audit.acked=sleep250".parse().unwrap();
         assert_eq!(order.action, Action::Sleep(Duration::from_millis(250)));
+        let order: Order = "ingress.answered=stop".parse().unwrap();
+        assert_eq!((order.point, order.nth), (Point::Answered, 1));
         for wrong in
             ["", "audit=kill", "audit.nowhere=kill", "audit.acked=maim", "audit.acked=kill:0"]
         {

@@ -35,6 +35,8 @@ pub enum Point {
     Confirmed,
     /// Acked.
     Acked,
+    /// Ingress: the outcome has come; whoever asked is not answered.
+    Answered,
 }
 
 /// The points of a worker that stays in the house.
@@ -58,11 +60,14 @@ pub const OUTWARD: &[Point] = &[
     Point::Confirmed,
     Point::Acked,
 ];
+/// The points of the ingress.
+pub const INGRESS: &[Point] =
+    &[Point::Received, Point::Published, Point::Confirmed, Point::Answered];
 /// The points of the timers. They publish before they commit.
 pub const TIMERS: &[Point] =
     &[Point::Received, Point::Published, Point::Confirmed, Point::Committed];
-/// The points of the janitor.
-pub const JANITOR: &[Point] = &[Point::InTransaction, Point::Committed];
+/// The points of a loop that only writes rows: the janitor, the chain, its checkpoints.
+pub const ROWS: &[Point] = &[Point::InTransaction, Point::Committed];
 
 impl Point {
     /// The name in `STEPUP_FAULT` and in the log.
@@ -77,6 +82,7 @@ impl Point {
             Self::Published => "published",
             Self::Confirmed => "confirmed",
             Self::Acked => "acked",
+            Self::Answered => "answered",
         }
     }
 }

@@ -21,7 +21,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("ingress", &["broker", "domain", "fault", "ingress", "message", "observe"]),
+    ("ingress", &["broker", "domain", "fault", "ingress", "message", "observe", "sabotage"]),
 ];
 const PURE: &[&str] = &["fault.rs", "domain", "message", "rules"];
 const IMPURE: &[&str] = &[

@@ -117,6 +117,12 @@ impl Client {
         }
     }
 
+    /// What can be read under a path, if it is answered.
+    pub async fn view(&self, path: &str) -> Option<Value> {
+        let asked = self.http.get(format!("{}{path}", self.url)).bearer_auth(API_KEY);
+        asked.send().await.ok()?.json().await.ok()
+    }
+
     async fn over_amqp(&self, ask: &Ask, id: Uuid) -> Option<Option<Value>> {
         let mut body = ask.body.clone();
         if let Some(challenge) = ask.challenge {

@@ -11,7 +11,8 @@ use stepup::message::Rung;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::history::{self, Call};
+use super::checker::Outage;
+use super::history::{self, Call, Seen};
 use super::world::{self, World};
 
 /// The longest wait for everything to come to rest: a challenge's life, what a pause of a worker
@@ -43,10 +44,11 @@ pub struct Row {
     pub body: Value,
 }
 
+#[derive(Default)]
 pub struct Evidence {
     pub calls: Vec<Call>,
     /// Those that a subscriber got.
-    pub events: HashMap<Uuid, Value>,
+    pub events: HashMap<Uuid, Seen>,
     pub commands: HashMap<(String, String), Vec<Uuid>>,
     pub challenges: HashMap<Uuid, Challenge>,
     pub attempts: HashMap<Uuid, Vec<Attempt>>,
@@ -57,6 +59,11 @@ pub struct Evidence {
     /// Dead letters by message id, with what was said about them.
     pub dead: HashMap<String, String>,
     pub provoked: Vec<String>,
+    /// Reviews and resets by id, mandates by account, and whether each was carried out to its end.
+    pub works: HashMap<String, bool>,
+    /// Why the Activity report does not agree with its chain and its checkpoints, if it does not.
+    pub report: Option<String>,
+    pub outages: Vec<Outage>,
     /// Queues that are not empty, and what has not ended.
     pub unrest: Vec<String>,
     pub surprises: Vec<String>,
@@ -91,6 +98,11 @@ async fn look(world: &World) -> Result<Vec<String>, String> {
             "calls that were not settled",
             "SELECT count(*) FROM delivery_attempt WHERE state = 'calling'",
         ),
+        ("reviews that are not done", "SELECT count(*) FROM review WHERE done_at IS NULL"),
+        ("mandates that are not applied", "SELECT count(*) FROM mandate WHERE done_at IS NULL"),
+        ("resets that wait", "SELECT count(*) FROM reset WHERE state = 'approved'"),
+        ("rows that are not in the chain", "SELECT count(*) FROM activity_unchained"),
+        ("accounts that are not attested", "SELECT count(*) FROM activity_unattested"),
     ] {
         let rows: i64 =
             client.query_one(query, &[]).await.map_err(|error| error.to_string())?.get(0);
@@ -118,10 +130,11 @@ pub async fn gather(world: &World, http: &reqwest::Client, rest_max: Duration) -
         }
     };
     let client = world::sql(&world.servers.direct().database).await.unwrap();
-    let events: HashMap<Uuid, (Value, u32)> = world.history.events.lock().unwrap().clone();
-    let events = events.into_iter().map(|(id, (body, _))| (id, body)).collect();
+    let events = world.history.events.lock().unwrap().clone();
     let commands = world.history.commands.lock().unwrap().clone();
     let provoked = world.history.provoked.lock().unwrap().clone();
+    let mut outages = std::mem::take(&mut *world.history.outages.lock().unwrap());
+    outages.extend(world.fleet.stops());
     Evidence {
         calls: world.history.calls(),
         events,
@@ -133,6 +146,9 @@ pub async fn gather(world: &World, http: &reqwest::Client, rest_max: Duration) -
         notices: notices(&client).await,
         dead: dead_letters(world).await.unwrap(),
         provoked,
+        works: works(&client).await,
+        report: world.unverified(),
+        outages,
         unrest,
         surprises: world.fleet.surprises(),
     }
@@ -185,6 +201,17 @@ async fn trail(client: &tokio_postgres::Client) -> HashMap<Uuid, Row> {
 
 async fn notices(client: &tokio_postgres::Client) -> HashMap<Uuid, String> {
     let rows = client.query("SELECT id, state FROM notice", &[]).await.unwrap();
+    rows.into_iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+async fn works(client: &tokio_postgres::Client) -> HashMap<String, bool> {
+    const SQL: &str = "SELECT id::text, done_at IS NOT NULL AND checked = (SELECT count(*) \
+            FROM member m WHERE m.account = r.account AND m.active) FROM review r \
+        UNION ALL SELECT account, done_at IS NOT NULL AND mandatory AND NOT EXISTS (SELECT \
+            FROM member m WHERE m.account = a.account AND NOT m.two_factor) FROM mandate a \
+        UNION ALL SELECT id::text, state = 'done' AND m.phone IS NULL AND m.two_factor \
+            FROM reset JOIN member m USING (account, member)";
+    let rows = client.query(SQL, &[]).await.unwrap();
     rows.into_iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 

@@ -6,9 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use time::OffsetDateTime;
+
+use super::checker::Outage;
 
 /// What one process runs.
 pub type Roles = &'static [&'static str];
+
+/// Who is on the way to the end of a challenge. The others may sleep: it expires without them.
+const ENDING: &[&str] = &["code-generation", "verification", "timers"];
 
 /// Those that matter most run twice, so that one may hang while the other goes on.
 pub const FLEET: &[Roles] = &[
@@ -21,6 +27,7 @@ pub const FLEET: &[Roles] = &[
     &["work", "sms-delivery"],
     &["work", "email-fallback"],
     &["work", "directory", "settings"],
+    &["work", "team", "team-batch", "support"],
     &["work", "audit"],
     &["work", "notification", "notice-delivery"],
     &["work", "timers"],
@@ -34,7 +41,7 @@ struct Process {
     /// For the next start only.
     armed: Option<String>,
     deaths: u64,
-    stopped_since: Option<Instant>,
+    stopped_since: Option<(Instant, OffsetDateTime)>,
     /// Not started again until released.
     held: bool,
 }
@@ -48,6 +55,8 @@ pub struct Fleet {
     processes: Vec<Mutex<Process>>,
     /// Ends that nobody ordered.
     surprises: Mutex<Vec<String>>,
+    /// When a process of [`ENDING`] slept.
+    stops: Mutex<Vec<Outage>>,
 }
 
 impl Fleet {
@@ -76,6 +85,7 @@ impl Fleet {
             stop_for,
             processes: FLEET.iter().enumerate().map(process).collect(),
             surprises: Mutex::default(),
+            stops: Mutex::default(),
         });
         let watched = Arc::downgrade(&fleet);
         std::thread::spawn(move || {
@@ -142,6 +152,11 @@ impl Fleet {
         self.surprises.lock().unwrap().clone()
     }
 
+    /// When one of those slept who are on the way to the end of a challenge.
+    pub fn stops(&self) -> Vec<Outage> {
+        std::mem::take(&mut self.stops.lock().unwrap())
+    }
+
     /// What the processes have written.
     pub fn logs(&self) -> String {
         let names = self.processes.iter().map(|process| process.lock().unwrap().name.clone());
@@ -187,16 +202,30 @@ impl Fleet {
         let Some(id) = process.child.as_ref().map(Child::id) else { return };
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         let stopped = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
-        let since = process.stopped_since.filter(|_| stopped);
-        process.stopped_since = stopped.then(|| since.unwrap_or_else(Instant::now));
-        if since.is_some_and(|since| since.elapsed() > self.stop_for) {
+        if !stopped {
+            self.woken(process);
+            return;
+        }
+        let now = || (Instant::now(), OffsetDateTime::now_utc());
+        let (since, _) = *process.stopped_since.get_or_insert_with(now);
+        if since.elapsed() > self.stop_for {
             let _ = kill_process(Pid::from_raw(id as i32).unwrap(), Signal::CONT);
+        }
+    }
+
+    /// Writes down how long it slept, if it did.
+    fn woken(&self, process: &mut Process) {
+        if let Some((_, from)) = process.stopped_since.take()
+            && process.roles.iter().any(|role| ENDING.contains(role))
+        {
+            let to = OffsetDateTime::now_utc();
+            self.stops.lock().unwrap().push(Outage { from, to });
         }
     }
 
     fn ended(&self, process: &mut Process, status: ExitStatus) {
         process.deaths += 1;
-        process.stopped_since = None;
+        self.woken(process);
         use std::os::unix::process::ExitStatusExt;
         // SIGTERM kills whoever has only begun to start; 1 is what a drain that took too long and
         // an ordered panic end with.

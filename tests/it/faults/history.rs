@@ -15,6 +15,8 @@ use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::checker::Outage;
+
 /// What a client asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
@@ -24,6 +26,14 @@ pub enum What {
     Change,
     /// An approved change is about to be carried out.
     Redeem,
+    /// An admin has the contacts of an account reviewed.
+    Review,
+    /// An admin makes 2FA mandatory: first without a proof, then with it.
+    Mandate,
+    /// Support asks for a reset.
+    Reset,
+    /// Another person at support approves it.
+    Approval,
     Resend,
     Cancel,
     /// A guess, and whether it is the code that the person was sent.
@@ -54,15 +64,25 @@ impl Call {
     }
 }
 
+/// An event as a subscriber got it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub body: Value,
+    /// When it came first.
+    pub at: OffsetDateTime,
+}
+
 #[derive(Default)]
 pub struct History {
     pub calls: Mutex<Vec<Call>>,
-    /// By event id: the body, and how often it came.
-    pub events: Mutex<HashMap<Uuid, (Value, u32)>>,
+    /// By event id.
+    pub events: Mutex<HashMap<Uuid, Seen>>,
     /// Ids of the commands seen, by key and body.
     pub commands: Mutex<HashMap<(String, String), Vec<Uuid>>>,
     /// Ids of messages that are meant to end as dead letters.
     pub provoked: Mutex<Vec<String>>,
+    /// When a server was not well.
+    pub outages: Mutex<Vec<Outage>>,
 }
 
 impl History {
@@ -77,7 +97,8 @@ impl History {
     fn event(&self, body: &[u8]) {
         let Ok(body) = serde_json::from_slice::<Value>(body) else { return };
         let Some(id) = body["id"].as_str().and_then(|id| Uuid::parse_str(id).ok()) else { return };
-        self.events.lock().unwrap().entry(id).or_insert((body, 0)).1 += 1;
+        let seen = Seen { body, at: OffsetDateTime::now_utc() };
+        self.events.lock().unwrap().entry(id).or_insert(seen);
     }
 
     fn command(&self, key: &str, id: &str, body: &[u8]) {

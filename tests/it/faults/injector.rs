@@ -9,10 +9,12 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
-use stepup::sabotage::{INWARD, JANITOR, OUTWARD, Point, TIMERS};
+use stepup::sabotage::{INGRESS, INWARD, OUTWARD, Point, ROWS, TIMERS};
+use time::OffsetDateTime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::checker::Outage;
 use super::database_faults::disks_can_be_small;
 use super::history::channel;
 use super::load::{Load, Way};
@@ -22,9 +24,13 @@ use super::world::World;
 
 /// Who has which points, and the role that runs it.
 pub const WORKERS: &[(&str, &str, &[Point])] = &[
+    ("ingress", "ingress", INGRESS),
     ("code_generation", "code-generation", INWARD),
     ("verification", "verification", INWARD),
     ("settings", "settings", INWARD),
+    ("team", "team", INWARD),
+    ("team_batch", "team-batch", INWARD),
+    ("support", "support", INWARD),
     ("directory", "directory", INWARD),
     ("unroutable", "directory", INWARD),
     ("audit", "audit", INWARD),
@@ -33,7 +39,9 @@ pub const WORKERS: &[(&str, &str, &[Point])] = &[
     ("email_fallback", "email-fallback", OUTWARD),
     ("notice_delivery", "notice-delivery", OUTWARD),
     ("timers", "timers", TIMERS),
-    ("janitor", "janitor", JANITOR),
+    ("janitor", "janitor", ROWS),
+    ("chain", "audit", ROWS),
+    ("checkpoints", "audit", ROWS),
 ];
 
 /// What even a short run sees.
@@ -128,10 +136,12 @@ impl Injector {
         let (mut broker, mut database) = (0, 0);
         let from = rng.random_range(0..100);
         let mut first = FIRST.iter();
+        let ordered = ServerFault::ordered();
+        let mut ordered = ordered.iter().cycle();
         while !stop.is_cancelled() {
-            let fault = if let Some(first) = first.next() {
-                *first
-            } else if rng.random_ratio(1, 3) {
+            let fault = if let Some(fault) = ordered.next().or_else(|| first.next()) {
+                *fault
+            } else if rng.random_ratio(2, 5) {
                 broker += 1;
                 ServerFault::BROKER[(from + broker) % ServerFault::BROKER.len()]
             } else {
@@ -148,8 +158,13 @@ impl Injector {
             self.tally.skip("a full disk", "this user may not mount");
             return;
         }
-        self.tally.count(fault.victim(), &format!("{fault:?}"));
-        fault.inject(&self.world, rng).await;
+        let from = OffsetDateTime::now_utc();
+        let done = fault.inject(&self.world, rng).await;
+        let outage = Outage { from, to: OffsetDateTime::now_utc() };
+        self.world.history.outages.lock().unwrap().push(outage);
+        if done {
+            self.tally.count(fault.victim(), &format!("{fault:?}"));
+        }
         self.tally.recovered(self.until_well().await);
     }
 

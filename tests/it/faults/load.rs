@@ -40,6 +40,8 @@ pub enum Way {
     Flaky,
     /// The carrier takes the message and says nothing.
     Unknown,
+    /// The right code, one more SMS and an end are asked for at once: they come in any order.
+    AtOnce,
     /// No login: a sensitive setting is changed, and the approval redeemed three times at once.
     Setting,
 }
@@ -58,6 +60,7 @@ impl Way {
         Self::Late,
         Self::Flaky,
         Self::Unknown,
+        Self::AtOnce,
         Self::Abandoned,
     ];
 
@@ -68,7 +71,8 @@ impl Way {
             44..52 => Self::RightThrice,
             52..59 => Self::Locked,
             59..64 => Self::Abandoned,
-            64..70 => Self::Cancelled,
+            64..68 => Self::Cancelled,
+            68..70 => Self::AtOnce,
             70..78 => Self::Email,
             78..84 => Self::Resent,
             84..88 => Self::Undeliverable,
@@ -224,6 +228,13 @@ impl Person<'_> {
                 let guesses = (0..3).map(|_| self.guess(challenge, code.clone(), true));
                 let all = futures_util::future::join_all(guesses).await;
                 return Some(all.into_iter().any(|verified| verified));
+            }
+            Way::AtOnce => {
+                let about = |what| client.about(what, member, challenge, json!({}), self.door);
+                let guess = self.guess(challenge, code, true);
+                let (_, _, verified) =
+                    futures_util::join!(about(What::Cancel), about(What::Resend), guess);
+                return Some(verified);
             }
             Way::Late => {
                 let left = expires - OffsetDateTime::now_utc() + time::Duration::milliseconds(300);

@@ -16,11 +16,13 @@ mod history;
 mod injector;
 mod load;
 mod proxy;
+mod reordering;
 mod report;
 mod requests;
 mod server_faults;
 mod servers;
 mod tally;
+mod team;
 mod world;
 
 use std::collections::BTreeSet;
@@ -101,6 +103,7 @@ async fn everything(
         tally: Arc::clone(tally),
         seed: report.seed,
     });
+    let teams = tokio::spawn(team::run(client.clone(), stop.clone()));
     let workers_pace = Duration::from_millis(if long.is_some() { 800 } else { 400 });
     let servers_pause = Duration::from_secs(if long.is_some() { 6 } else { 2 });
     let started = Instant::now();
@@ -121,7 +124,7 @@ async fn everything(
         report.full_throughput_after = full_throughput(&load, before).await;
     }
     load.stop();
-    let _ = running.await;
+    let _ = tokio::join!(running, teams);
     report.attempted = load.started();
     report.kills = world.fleet.deaths();
     let evidence = gather(&world, &client.http, REST_MAX).await;

@@ -11,6 +11,8 @@ use tokio::time::sleep;
 
 use super::database_faults::{full_disk, in_database};
 use super::history::channel;
+use super::proxy::Channels;
+use super::reordering::{How, reorder};
 use super::tally::Victim;
 use super::world::{self, World};
 
@@ -25,6 +27,10 @@ pub enum ServerFault {
     PermissionsRevoked,
     QueueFull,
     BindingLost,
+    Reordered,
+    HeldBack,
+    ConsumingChannelsClosed,
+    PublishingChannelsClosed,
     BrokerCut,
     BrokerSlow,
     BrokerSilent,
@@ -50,13 +56,17 @@ impl ServerFault {
     /// more often.
     pub const BROKER: &[Self] = &[
         F::BrokerKilled,
+        F::ConsumingChannelsClosed,
         F::BrokerCut,
         F::BrokerStopped,
         F::BindingLost,
+        F::Reordered,
         F::MemoryAlarm,
+        F::PublishingChannelsClosed,
         F::BrokerSlow,
         F::QueueFull,
         F::BrokerSilent,
+        F::HeldBack,
         F::ConnectionsClosed,
         F::DiskAlarm,
         F::PermissionsRevoked,
@@ -78,12 +88,19 @@ impl ServerFault {
         F::DatabaseStopped,
     ];
 
+    /// Those that `FAULTS_FAULT` names; none for all.
+    pub fn ordered() -> Vec<Self> {
+        let names = std::env::var("FAULTS_FAULT").unwrap_or_default();
+        let all = Self::BROKER.iter().chain(Self::DATABASE).copied();
+        all.filter(|fault| names.split(',').any(|name| name == format!("{fault:?}"))).collect()
+    }
+
     pub fn victim(self) -> Victim {
         if Self::BROKER.contains(&self) { Victim::Broker } else { Victim::Database }
     }
 
-    /// Does it, and undoes it.
-    pub async fn inject(self, world: &World, rng: &mut StdRng) {
+    /// Does it, and undoes it. True unless there was nothing to do it to.
+    pub async fn inject(self, world: &World, rng: &mut StdRng) -> bool {
         let servers = &world.servers;
         let moment = Duration::from_millis(rng.random_range(500..4000));
         match self {
@@ -112,6 +129,18 @@ impl ServerFault {
             F::DiskFull => full_disk(world, moment).await,
             F::QueueFull => full_queue(world, moment).await,
             F::BindingLost => lost_binding(world, rng, moment).await,
+            F::Reordered => return reorder(world, How::Moved, rng, moment).await,
+            F::HeldBack => return reorder(world, How::HeldBack, rng, moment).await,
+            F::ConsumingChannelsClosed | F::PublishingChannelsClosed => {
+                let consuming = self == F::ConsumingChannelsClosed;
+                let channels = if consuming { Channels::Consuming } else { Channels::Publishing };
+                let times = rng.random_range(1..6);
+                servers.broker.close_channels(channels, times);
+                sleep(moment).await;
+                let left = servers.broker.channels_left(channels);
+                servers.broker.heal();
+                return left < times;
+            }
             F::BrokerCut => servers.broker.cut(),
             F::DatabaseCut => servers.database.cut(),
             F::BrokerSlow | F::DatabaseSlow => {
@@ -142,6 +171,7 @@ impl ServerFault {
                 let _ = in_database(self, world, rng, moment).await;
             }
         }
+        true
     }
 }
 

@@ -44,7 +44,7 @@ impl Servers {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults-services");
         let servers = Self {
             folder,
-            broker: Proxy::start(Kind::Bytes).await,
+            broker: Proxy::start(Kind::Amqp).await,
             database: Proxy::start(Kind::Postgres).await,
             addresses: Mutex::default(),
         };

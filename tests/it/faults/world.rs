@@ -34,6 +34,8 @@ const SETTINGS: &[(&str, &str)] = &[
     // A build without optimisation judges a large batch for longer than a transaction may last.
     ("STEPUP_BATCH_MAX", "20"),
     ("STEPUP_DRAIN_SECONDS", "8"),
+    ("STEPUP_RESET_HOLD_SECONDS", "4"),
+    ("STEPUP_CHECKPOINT_SECONDS", "3"),
     ("STEPUP_MAIL_FROM", "security@example.com"),
     ("STEPUP_SMS_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
     ("STEPUP_LOG_FORMAT", "json"),
@@ -49,6 +51,7 @@ pub struct World {
     /// What an app of its own asks over AMQP with.
     pub app: Requester,
     pub folder: PathBuf,
+    environment: Vec<(String, String)>,
     sim_process: Child,
     tap: Tap,
     stop: CancellationToken,
@@ -114,6 +117,7 @@ impl World {
             ("STEPUP_CHALLENGE_SECONDS".into(), life_seconds.into()),
             ("STEPUP_HTTP_ADDR".into(), format!("127.0.0.1:{http}")),
             ("STEPUP_KEYS_FILE".into(), keys.clone()),
+            ("STEPUP_CHECKPOINT_FILE".into(), checkpoints(&folder)),
             ("STEPUP_APPS".into(), app.to_string()),
             ("STEPUP_SMS_URL".into(), format!("http://{sim_http}/carrier/messages")),
             ("STEPUP_SMTP_URL".into(), format!("smtp://{sim_smtp}?tls=none")),
@@ -137,7 +141,8 @@ impl World {
         let stop = CancellationToken::new();
         let world = Self {
             servers: Arc::clone(servers),
-            fleet: Fleet::start(&binary, &folder, environment, stop_for),
+            fleet: Fleet::start(&binary, &folder, environment.clone(), stop_for),
+            environment,
             history,
             url: format!("http://127.0.0.1:{http}"),
             sim: format!("http://{sim_http}"),
@@ -177,6 +182,17 @@ impl World {
         }
     }
 
+    /// What `stepup audit verify` finds wrong with the Activity report, given every checkpoint.
+    pub fn unverified(&self) -> Option<String> {
+        let mut command = Command::new(self.folder.join("stepup"));
+        command.args(["audit", "verify", "--checkpoints", &checkpoints(&self.folder)]);
+        command.env_clear().envs(self.environment.iter().cloned());
+        let output = command.output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8_lossy(&told).into_owned();
+        (!output.status.success()).then(|| format!("stepup audit verify: {told}"))
+    }
+
     /// Ends every process; the servers stay.
     pub async fn end(mut self) {
         self.stop.cancel();
@@ -184,6 +200,10 @@ impl World {
         let _ = self.sim_process.kill();
         let _ = self.sim_process.wait();
     }
+}
+
+fn checkpoints(folder: &Path) -> String {
+    folder.join("checkpoints").display().to_string()
 }
 
 fn start_sim(binary: &Path) -> (Child, String, String) {

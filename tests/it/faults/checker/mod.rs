@@ -1,15 +1,21 @@
 //! The invariants, judged on the evidence of a run.
 
+mod lateness;
 mod lives;
 mod outside;
+mod team;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::evidence::{Evidence, Row};
+pub use lateness::Outage;
+use lateness::lateness;
 use lives::{deliveries, guesses, life, logins, members};
 use outside::{ledger, replies, trail};
+use team::team;
 
 const TERMINAL: &[&str] = &[
     "challenge.verified",
@@ -29,6 +35,8 @@ pub struct Findings {
     pub lost: usize,
     /// Ends, acceptances and messages beyond the one there may be.
     pub doubled: usize,
+    /// The longest time from a challenge's expiry to its end, outages left out.
+    pub latest_end: Duration,
     /// Everything that is wrong, the lost and the doubled included.
     pub violations: Vec<String>,
 }
@@ -63,9 +71,11 @@ pub fn check(evidence: &Evidence) -> Findings {
         deliveries(*id, challenge, rows, evidence, &mut findings);
         guesses(*id, challenge, rows, evidence, &mut findings);
     }
+    lateness(evidence, &mut findings);
     trail(evidence, &mut findings);
     ledger(evidence, &mut findings);
     replies(evidence, &mut findings);
+    team(evidence, &mut findings);
     for ((key, body), ids) in &evidence.commands {
         let one = ids.len() == 1;
         findings.require(one, || format!("{key} {body} was published under {} ids", ids.len()));
@@ -81,6 +91,7 @@ pub fn check(evidence: &Evidence) -> Findings {
         findings.require(settled, || format!("notice {id} is left {state}"));
     }
     findings.violations.extend(evidence.unrest.iter().map(|what| format!("at the end: {what}")));
+    findings.violations.extend(evidence.report.clone());
     findings.violations.extend(evidence.surprises.iter().cloned());
     findings
 }

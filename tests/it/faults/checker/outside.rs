@@ -20,7 +20,9 @@ pub(super) fn trail(evidence: &Evidence, findings: &mut Findings) {
     let rows: HashSet<&Uuid> = evidence.trail.keys().collect();
     let events: HashSet<&Uuid> = evidence.events.keys().collect();
     for id in events.difference(&rows) {
-        findings.violations.push(format!("{} is not in the trail", evidence.events[*id]["type"]));
+        findings
+            .violations
+            .push(format!("{} is not in the trail", evidence.events[*id].body["type"]));
     }
     for id in rows.difference(&events) {
         let kind = &evidence.trail[*id].kind;
@@ -86,12 +88,15 @@ pub(super) fn replies(evidence: &Evidence, findings: &mut Findings) {
         let state = state.map(|challenge| challenge.state.as_str());
         let fits = match (what, outcome) {
             (What::Register, outcome) => outcome == "stored",
+            (What::Review, outcome) => outcome == "reviewing",
+            (What::Reset | What::Approval, outcome) => outcome == "recorded",
+            (What::Mandate, "stored") => state == Some("verified"),
             (_, "verified" | "already_used") => state == Some("verified"),
             (_, "locked") => state == Some("locked"),
             (_, "cancelled" | "target_changed") => state == Some("cancelled"),
             (_, "expired") => state == Some("expired"),
             (_, "undeliverable") => state == Some("undeliverable"),
-            (What::Login | What::Change, "open") => state.is_some(),
+            (What::Login | What::Change | What::Mandate, "open") => state.is_some(),
             (What::Redeem, "redeemed") => state == Some("verified"),
             (What::Guess { right }, "wrong_code") => !right && state.is_some(),
             (What::Resend, "resent" | "cooldown") => state.is_some(),
