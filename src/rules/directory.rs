@@ -282,10 +282,11 @@ fn put_member(
     };
     // A number that was there before stays, flagged, so that the rest can still be put.
     let known = facts.member.as_ref().and_then(|known| known.phone.as_ref());
-    if numbers(&Ask::Member(request.clone()), account, keys)
-        .iter()
-        .any(|index| facts.owned.contains(index) && known.is_none_or(|known| known.index != *index))
-    {
+    let of_company = |number: &PhoneNumber| {
+        let index = keys.blind("phone", number.e164());
+        facts.owned.contains(index.as_slice()) && known.is_none_or(|known| known.index != index)
+    };
+    if phone.iter().flatten().any(of_company) {
         let outcome = Outcome::new(OutcomeKind::CompanyOwnedNumber);
         return refused(Outcome { field: Some("phone"), ..outcome }, &request.app);
     }
