@@ -1,7 +1,7 @@
 //! What an app tells of a member: a changed number, a switched off factor or a deactivated member ends
 //! what is open.
 
-use super::{Ask, Facts, Write, invalid, numbers, refused, stored};
+use super::{Facts, Write, invalid, refused, stored};
 use crate::domain::email::EmailAddress;
 use crate::domain::keys::Keyring;
 use crate::domain::member::{Member, Role};
@@ -160,7 +160,7 @@ mod tests {
     use std::collections::HashSet;
     use std::sync::Arc;
 
-    use super::super::decide;
+    use super::super::{Ask, decide};
     use super::*;
     use crate::domain::account::Account;
     use crate::domain::challenge::CancelReason;
