@@ -1,6 +1,6 @@
 //! Deletes what is past its retention, a batch at a time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stepup::fault::Fault;
 use stepup::observe;
@@ -8,10 +8,11 @@ use stepup::sabotage::{self, Point, reach};
 use stepup::store::{self, Retention, Store};
 use tokio_util::sync::CancellationToken;
 
-/// Between turns that found nothing much. A turn reads all numbers, since no index names a column that
-/// changes with every send; rows are kept for hours, so minutes do not matter.
+/// Between two looks at a table that held nothing much. A look at the numbers reads all of them, since
+/// no index names a column that changes with every send; rows are kept for hours, so minutes do not
+/// matter.
 const PAUSE: Duration = Duration::from_secs(300);
-/// A turn that deleted as much as this from a table is followed by the next at once.
+/// A table of which a turn deleted as much as this is looked at again at once.
 const BUSY: u64 = 1000;
 
 /// The name in the log.
@@ -20,10 +21,18 @@ const NAME: &str = "janitor";
 /// Deletes until `stop`.
 pub async fn run(store: Store, retention: Retention, stop: CancellationToken) {
     sabotage::announce(NAME, sabotage::ROWS);
+    let (mut rested, mut looked_at) = (Vec::new(), Instant::now());
     while !stop.is_cancelled() {
-        let pause = match turn(&store, &retention).await {
-            Ok(most) if most >= BUSY => Duration::from_millis(100),
-            Ok(_) => PAUSE,
+        if looked_at.elapsed() >= PAUSE {
+            rested.clear();
+            looked_at = Instant::now();
+        }
+        let pause = match turn(&store, &retention, &rested).await {
+            Ok(deleted) => {
+                let busy = deleted.iter().any(|(_, rows)| *rows >= BUSY);
+                rested.extend(deleted.iter().filter(|(_, rows)| *rows < BUSY).map(|(t, _)| *t));
+                if busy { Duration::from_millis(100) } else { PAUSE }
+            }
             Err(fault) => {
                 observe::loop_failed(NAME, &fault);
                 PAUSE
@@ -36,16 +45,20 @@ pub async fn run(store: Store, retention: Retention, stop: CancellationToken) {
     }
 }
 
-async fn turn(store: &Store, retention: &Retention) -> Result<u64, Fault> {
+async fn turn(
+    store: &Store,
+    retention: &Retention,
+    rested: &[&'static str],
+) -> Result<Vec<(&'static str, u64)>, Fault> {
     let mut client = store.client().await?;
     let tx = client.begin().await?;
     let now = tx.now().await?;
-    let deleted = store::delete_expired(&tx, retention, now).await?;
+    let deleted = store::delete_expired(&tx, retention, now, rested).await?;
     reach(NAME, Point::InTransaction).await?;
     tx.commit().await?;
     reach(NAME, Point::Committed).await?;
     for (table, rows) in &deleted {
         observe::rows_deleted(table, *rows);
     }
-    Ok(deleted.iter().map(|(_, rows)| *rows).max().unwrap_or(0))
+    Ok(deleted)
 }

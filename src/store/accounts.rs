@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use futures_util::future::try_join_all;
+
 use super::{Tx, row};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
@@ -40,9 +42,11 @@ pub(super) async fn lock(
     tx: &Tx<'_>,
     accounts: &[&str],
 ) -> Result<HashMap<String, (Account, i64)>, Fault> {
-    const SQL: &str = "SELECT 1 FROM account WHERE account = ANY($1) ORDER BY account FOR UPDATE";
-    tx.rows(SQL, &[&accounts]).await?;
-    load(tx, accounts).await
+    let sql = format!(
+        "SELECT {} FROM account a WHERE a.account = ANY($1) ORDER BY a.account FOR UPDATE",
+        row::ACCOUNT
+    );
+    by_id(&tx.rows(&sql, &[&accounts]).await?)
 }
 
 /// Writes accounts, each only over an older version of the same app's.
@@ -57,7 +61,7 @@ pub async fn put(tx: &Tx<'_>, accounts: &[(&Account, i64)], now: Timestamp) -> R
         countries = $7, email_fallback = $8, changed_at = $9, sensitive_settings = $10, \
         require_for_sensitive_settings = $11 \
         WHERE a.app = $2 AND a.version < $3";
-    for (account, version) in accounts {
+    let written = accounts.iter().map(async |(account, version)| {
         let countries: Vec<&str> = account.countries.iter().map(|c| c.as_str()).collect();
         let settings: Vec<&str> = account.sensitive_settings.iter().map(|s| s.as_str()).collect();
         let params: [super::Param<'_>; 11] = [
@@ -73,7 +77,7 @@ pub async fn put(tx: &Tx<'_>, accounts: &[(&Account, i64)], now: Timestamp) -> R
             &settings,
             &account.require_for_sensitive_settings,
         ];
-        tx.guarded(SQL, &params, 1).await?;
-    }
-    Ok(())
+        tx.guarded(SQL, &params, 1).await
+    });
+    try_join_all(written).await.map(drop)
 }

@@ -60,17 +60,31 @@ pub async fn accounts(store: &Store, prefix: &str) -> Result<i64, Fault> {
     rows.first().map_or(Ok(0), |found| row::get(found, 0))
 }
 
-/// Rows of the trail that say a challenge of these accounts was verified, and how many challenges
-/// they are about.
+/// The one clock.
 ///
 /// # Errors
 /// As every statement.
-pub async fn verified(store: &Store, accounts: &[String]) -> Result<(i64, i64), Fault> {
-    const SQL: &str = "SELECT count(*), count(DISTINCT challenge) FROM trail \
-        WHERE account = ANY($1) AND kind = 'challenge.verified'";
+pub async fn now(store: &Store) -> Result<Timestamp, Fault> {
     let mut client = store.client().await?;
     let tx = client.begin().await?;
-    let rows = tx.rows(SQL, &[&accounts]).await?;
+    tx.now().await
+}
+
+/// Rows of the trail that say a challenge of these accounts was verified `since` then, and how many
+/// challenges they are about.
+///
+/// # Errors
+/// As every statement.
+pub async fn verified(
+    store: &Store,
+    accounts: &[String],
+    since: Timestamp,
+) -> Result<(i64, i64), Fault> {
+    const SQL: &str = "SELECT count(*), count(DISTINCT challenge) FROM trail \
+        WHERE account = ANY($1) AND at >= $2 AND kind = 'challenge.verified'";
+    let mut client = store.client().await?;
+    let tx = client.begin().await?;
+    let rows = tx.rows(SQL, &[&accounts, &since]).await?;
     rows.first().map_or(Ok((0, 0)), |found| Ok((row::get(found, 0)?, row::get(found, 1)?)))
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use futures_util::try_join;
+
 use super::{Tx, accounts, activity, challenges, owned, row};
 use crate::domain::Timestamp;
 use crate::domain::challenge::Challenge;
@@ -88,9 +90,9 @@ pub async fn directory_facts(
     let (of, members): (Vec<&str>, Vec<&str>) =
         keys.iter().filter_map(|(account, member)| member.map(|m| (*account, m))).unzip();
     owned::keep_still(tx).await?;
-    let known_accounts = accounts::lock(tx, &accounts).await?;
-    let known_members = lock(tx, &of, &members).await?;
-    let mut open = open(tx, &of, &members).await?;
+    // Pipelined: the server takes them in this order, which is that of the locks.
+    let (known_accounts, known_members, mut open) =
+        try_join!(accounts::lock(tx, &accounts), lock(tx, &of, &members), open(tx, &of, &members))?;
     let facts = keys.iter().map(|(account, member)| {
         let key = ((*account).to_owned(), member.unwrap_or_default().to_owned());
         Facts {
@@ -126,53 +128,66 @@ pub async fn actors(tx: &Tx<'_>, keys: &[(&str, &str)]) -> Result<Vec<Option<Mem
 /// # Errors
 /// As every statement; `Transient` when a newer version came meanwhile.
 pub async fn put(tx: &Tx<'_>, changes: &[&Change], now: Timestamp) -> Result<(), Fault> {
+    // In the order of the keys, in which the rows of others are locked, too.
     const SQL: &str = "INSERT INTO member AS m (account, member, version, active, role, locale, \
         phone, phone_index, phone_prefix_index, phone_country, phone_textable, phone_verified_at, \
         email, email_index, email_verified, two_factor, email_backup, notify_number_changes, \
-        changed_at, phone_owned_at, factor_by_mandate, grace_until, factor_changed_at, reset_at, \
-        email_proved_at, email_before, email_changed_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-        $19, $20, $21, $22, $23, $24, $25, $26, $27) \
-        ON CONFLICT (account, member) DO UPDATE SET version = $3, active = $4, role = $5, \
-        locale = $6, phone = $7, phone_index = $8, phone_prefix_index = $9, phone_country = $10, \
-        phone_textable = $11, phone_verified_at = $12, email = $13, email_index = $14, \
-        email_verified = $15, two_factor = $16, email_backup = $17, notify_number_changes = $18, \
-        changed_at = $19, phone_owned_at = $20, factor_by_mandate = $21, grace_until = $22, \
-        factor_changed_at = $23, reset_at = $24, email_proved_at = $25, email_before = $26, \
-        email_changed_at = $27 WHERE m.version < $3";
-    for member in changes.iter().map(|change| &change.member) {
-        let (phone, email) = (member.phone.as_ref(), member.email.as_ref());
-        let params: [super::Param<'_>; 27] = [
-            &member.account.as_str(),
-            &member.id.as_str(),
-            &member.version,
-            &member.active,
-            &member.role.label(),
-            &member.locale,
-            &phone.map(|contact| &contact.sealed),
-            &phone.map(|contact| &contact.index),
-            &member.phone_prefix_index,
-            &member.phone_country.as_ref().map(|country| country.as_str()),
-            &member.phone_textable,
-            &member.phone_verified_at,
-            &email.map(|contact| &contact.sealed),
-            &email.map(|contact| &contact.index),
-            &member.email_verified,
-            &member.two_factor,
-            &member.email_backup,
-            &member.notify_number_changes,
-            &now,
-            &member.phone_owned_at,
-            &member.factor_by_mandate,
-            &member.grace_until,
-            &member.factor_changed_at,
-            &member.reset_at,
-            &member.email_proved_at,
-            &member.email_before,
-            &member.email_changed_at,
-        ];
-        tx.guarded(SQL, &params, 1).await?;
+        phone_owned_at, factor_by_mandate, grace_until, factor_changed_at, reset_at, \
+        email_proved_at, email_before, email_changed_at, changed_at) \
+        SELECT u.*, $27 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::boolean[], \
+        $5::text[], $6::text[], $7::bytea[], $8::bytea[], $9::bytea[], $10::text[], \
+        $11::boolean[], $12::timestamptz[], $13::bytea[], $14::bytea[], $15::boolean[], \
+        $16::boolean[], $17::boolean[], $18::boolean[], $19::timestamptz[], $20::boolean[], \
+        $21::timestamptz[], $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], \
+        $25::bytea[], $26::timestamptz[]) AS u(account, member) ORDER BY u.account, u.member \
+        ON CONFLICT (account, member) DO UPDATE SET version = EXCLUDED.version, \
+        active = EXCLUDED.active, role = EXCLUDED.role, locale = EXCLUDED.locale, \
+        phone = EXCLUDED.phone, phone_index = EXCLUDED.phone_index, \
+        phone_prefix_index = EXCLUDED.phone_prefix_index, \
+        phone_country = EXCLUDED.phone_country, phone_textable = EXCLUDED.phone_textable, \
+        phone_verified_at = EXCLUDED.phone_verified_at, email = EXCLUDED.email, \
+        email_index = EXCLUDED.email_index, email_verified = EXCLUDED.email_verified, \
+        two_factor = EXCLUDED.two_factor, email_backup = EXCLUDED.email_backup, \
+        notify_number_changes = EXCLUDED.notify_number_changes, \
+        phone_owned_at = EXCLUDED.phone_owned_at, \
+        factor_by_mandate = EXCLUDED.factor_by_mandate, grace_until = EXCLUDED.grace_until, \
+        factor_changed_at = EXCLUDED.factor_changed_at, reset_at = EXCLUDED.reset_at, \
+        email_proved_at = EXCLUDED.email_proved_at, email_before = EXCLUDED.email_before, \
+        email_changed_at = EXCLUDED.email_changed_at, changed_at = EXCLUDED.changed_at \
+        WHERE m.version < EXCLUDED.version";
+    if changes.is_empty() {
+        return Ok(());
     }
+    let params: [super::Param<'_>; 27] = [
+        &column(changes, |m| m.account.as_str()),
+        &column(changes, |m| m.id.as_str()),
+        &column(changes, |m| m.version),
+        &column(changes, |m| m.active),
+        &column(changes, |m| m.role.label()),
+        &column(changes, |m| m.locale.as_str()),
+        &column(changes, |m| m.phone.as_ref().map(|contact| contact.sealed.as_slice())),
+        &column(changes, |m| m.phone.as_ref().map(|contact| contact.index.as_slice())),
+        &column(changes, |m| m.phone_prefix_index.as_deref()),
+        &column(changes, |m| m.phone_country.as_ref().map(|country| country.as_str())),
+        &column(changes, |m| m.phone_textable),
+        &column(changes, |m| m.phone_verified_at),
+        &column(changes, |m| m.email.as_ref().map(|contact| contact.sealed.as_slice())),
+        &column(changes, |m| m.email.as_ref().map(|contact| contact.index.as_slice())),
+        &column(changes, |m| m.email_verified),
+        &column(changes, |m| m.two_factor),
+        &column(changes, |m| m.email_backup),
+        &column(changes, |m| m.notify_number_changes),
+        &column(changes, |m| m.phone_owned_at),
+        &column(changes, |m| m.factor_by_mandate),
+        &column(changes, |m| m.grace_until),
+        &column(changes, |m| m.factor_changed_at),
+        &column(changes, |m| m.reset_at),
+        &column(changes, |m| m.email_proved_at),
+        &column(changes, |m| m.email_before.as_deref()),
+        &column(changes, |m| m.email_changed_at),
+        &now,
+    ];
+    tx.guarded(SQL, &params, changes.len()).await?;
     follow(tx, changes).await
 }
 
@@ -182,46 +197,61 @@ pub async fn put(tx: &Tx<'_>, changes: &[&Change], now: Timestamp) -> Result<(),
 /// # Errors
 /// As every statement; `Transient` when something is no longer as judged.
 pub async fn write_changes(tx: &Tx<'_>, changes: &[&Change], now: Timestamp) -> Result<(), Fault> {
-    const SQL: &str = "UPDATE member SET phone = $4, phone_index = $5, phone_prefix_index = $6, \
-        phone_country = $7, phone_textable = $8, phone_verified_at = $9, phone_owned_at = $10, \
-        email_verified = $11, two_factor = $12, email_backup = $13, changed_at = $14, \
-        factor_by_mandate = $15, grace_until = $16, factor_changed_at = $17, reset_at = $18, \
-        email_proved_at = $19 \
-        WHERE account = $1 AND member = $2 AND version = $3";
-    for member in changes.iter().map(|change| &change.member) {
-        let phone = member.phone.as_ref();
-        let params: [super::Param<'_>; 19] = [
-            &member.account.as_str(),
-            &member.id.as_str(),
-            &member.version,
-            &phone.map(|contact| &contact.sealed),
-            &phone.map(|contact| &contact.index),
-            &member.phone_prefix_index,
-            &member.phone_country.as_ref().map(|country| country.as_str()),
-            &member.phone_textable,
-            &member.phone_verified_at,
-            &member.phone_owned_at,
-            &member.email_verified,
-            &member.two_factor,
-            &member.email_backup,
-            &now,
-            &member.factor_by_mandate,
-            &member.grace_until,
-            &member.factor_changed_at,
-            &member.reset_at,
-            &member.email_proved_at,
-        ];
-        tx.guarded(SQL, &params, 1).await?;
+    const SQL: &str = "UPDATE member m SET phone = u.phone, phone_index = u.phone_index, \
+        phone_prefix_index = u.phone_prefix_index, phone_country = u.phone_country, \
+        phone_textable = u.phone_textable, phone_verified_at = u.phone_verified_at, \
+        phone_owned_at = u.phone_owned_at, email_verified = u.email_verified, \
+        two_factor = u.two_factor, email_backup = u.email_backup, \
+        factor_by_mandate = u.factor_by_mandate, grace_until = u.grace_until, \
+        factor_changed_at = u.factor_changed_at, reset_at = u.reset_at, \
+        email_proved_at = u.email_proved_at, changed_at = $19 \
+        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], \
+        $6::bytea[], $7::text[], $8::boolean[], $9::timestamptz[], $10::timestamptz[], \
+        $11::boolean[], $12::boolean[], $13::boolean[], $14::boolean[], $15::timestamptz[], \
+        $16::timestamptz[], $17::timestamptz[], $18::timestamptz[]) \
+        AS u(account, member, version, phone, phone_index, phone_prefix_index, phone_country, \
+        phone_textable, phone_verified_at, phone_owned_at, email_verified, two_factor, \
+        email_backup, factor_by_mandate, grace_until, factor_changed_at, reset_at, \
+        email_proved_at) \
+        WHERE m.account = u.account AND m.member = u.member AND m.version = u.version";
+    if changes.is_empty() {
+        return Ok(());
     }
+    let params: [super::Param<'_>; 19] = [
+        &column(changes, |m| m.account.as_str()),
+        &column(changes, |m| m.id.as_str()),
+        &column(changes, |m| m.version),
+        &column(changes, |m| m.phone.as_ref().map(|contact| contact.sealed.as_slice())),
+        &column(changes, |m| m.phone.as_ref().map(|contact| contact.index.as_slice())),
+        &column(changes, |m| m.phone_prefix_index.as_deref()),
+        &column(changes, |m| m.phone_country.as_ref().map(|country| country.as_str())),
+        &column(changes, |m| m.phone_textable),
+        &column(changes, |m| m.phone_verified_at),
+        &column(changes, |m| m.phone_owned_at),
+        &column(changes, |m| m.email_verified),
+        &column(changes, |m| m.two_factor),
+        &column(changes, |m| m.email_backup),
+        &column(changes, |m| m.factor_by_mandate),
+        &column(changes, |m| m.grace_until),
+        &column(changes, |m| m.factor_changed_at),
+        &column(changes, |m| m.reset_at),
+        &column(changes, |m| m.email_proved_at),
+        &now,
+    ];
+    tx.guarded(SQL, &params, changes.len()).await?;
     follow(tx, changes).await
+}
+
+/// One value of each changed member, for a statement that takes all rows at once.
+fn column<'a, T>(changes: &[&'a Change], value: impl Fn(&'a Member) -> T) -> Vec<T> {
+    changes.iter().map(|change| value(&change.member)).collect()
 }
 
 /// What goes with a change: ended challenges, and rows for the Activity report.
 async fn follow(tx: &Tx<'_>, changes: &[&Change]) -> Result<(), Fault> {
     let endings: Vec<_> = changes.iter().flat_map(|change| &change.endings).collect();
     let rows: Vec<_> = changes.iter().flat_map(|change| &change.activity).collect();
-    challenges::end(tx, &endings).await?;
-    activity::append(tx, &rows).await
+    try_join!(challenges::end(tx, &endings), activity::append(tx, &rows)).map(drop)
 }
 
 /// The open challenges of these members, locked in the order of their ids.

@@ -16,6 +16,15 @@ const OUTCOME_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at a challenge whose outcome came too late for its request.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// How far a request is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Until the broker has it; over HTTP there is no such thing, and the outcome is awaited.
+    Confirmed,
+    /// Until its outcome says that it is stored.
+    Stored,
+}
+
 /// How requests get in.
 pub(super) enum Door {
     /// Published to the broker, the outcome by direct reply-to.
@@ -50,7 +59,15 @@ impl Amqp {
         Self { requester, app, seal_to }
     }
 
-    async fn ask(&self, key: &str, mut body: Value, sealed: &[&str]) -> Result<Value, String> {
+    /// Publishes a request and waits for its outcome for as long as `wait` from the confirm on.
+    /// Returns its id, too.
+    async fn request(
+        &self,
+        key: &str,
+        mut body: Value,
+        sealed: &[&str],
+        wait: Duration,
+    ) -> Result<(Uuid, Answer), String> {
         for field in sealed {
             if let Some(Value::String(clear)) = body.get_mut(field) {
                 *clear = self.seal_to.seal(clear.as_bytes());
@@ -65,8 +82,13 @@ impl Amqp {
             delay: None,
             traceparent: None,
         };
-        let asked = self.requester.request(message, self.app.as_str(), fresh(), OUTCOME_MAX);
-        match asked.await.map_err(|fault| fault.to_string())? {
+        let asked = self.requester.request(message, self.app.as_str(), fresh(), wait);
+        Ok((id, asked.await.map_err(|fault| fault.to_string())?))
+    }
+
+    async fn ask(&self, key: &str, body: Value, sealed: &[&str]) -> Result<Value, String> {
+        let (id, answer) = self.request(key, body, sealed, OUTCOME_MAX).await?;
+        match answer {
             Answer::Replied(body) => {
                 serde_json::from_slice(&body).map_err(|_| "an outcome is no JSON".to_owned())
             }
@@ -162,7 +184,16 @@ impl Door {
     ///
     /// # Errors
     /// A sentence, when it is not.
-    pub async fn put(&self, key: &str, body: Value, sealed: &[&str]) -> Result<(), String> {
+    pub async fn put(
+        &self,
+        key: &str,
+        body: Value,
+        sealed: &[&str],
+        until: Until,
+    ) -> Result<(), String> {
+        if let (Until::Confirmed, Self::Amqp(amqp)) = (until, self) {
+            return amqp.request(key, body, sealed, Duration::ZERO).await.map(drop);
+        }
         let answer = self.ask(key, body, sealed).await?;
         match text(&answer, "outcome").as_deref() {
             Some("stored" | "outdated") => Ok(()),

@@ -1,16 +1,21 @@
 //! The people who log in: who they are, how they get into the directory, and whose turn it is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rand::seq::SliceRandom;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::door::Door;
+use super::door::{Door, Until};
 
 /// In front of the accounts' names. Each run takes new ones, so that no number has a past.
 pub(super) const ACCOUNT_PREFIX: &str = "load-";
 const MEMBERS_PER_ACCOUNT: usize = 1000;
+/// In front of everybody's number: a German mobile one, 0151 and eight digits.
+const PHONE_PREFIX: &str = "+49151";
+/// How many numbers there are.
+const NUMBERS: usize = 100_000_000;
 
 /// Logins of one member in a run: one fewer than the sends to a number that the product allows in
 /// ten minutes, so that its limit is on and in nobody's way.
@@ -28,24 +33,20 @@ pub(super) struct Members {
     first_account: usize,
     count: usize,
     turns: Mutex<VecDeque<(Member, u8)>>,
-    by_contact: HashMap<String, Member>,
 }
 
 impl Members {
     /// `count` members, in accounts from number `first_account` on.
     pub fn new(first_account: usize, count: usize) -> Self {
-        let mut members = Self {
-            first_account,
-            count,
-            turns: Mutex::new((0..count).map(|at| (Member(at), 0)).collect()),
-            by_contact: HashMap::with_capacity(2 * count),
-        };
-        for at in 0..count {
-            let member = Member(at);
-            members.by_contact.insert(members.phone(member), member);
-            members.by_contact.insert(members.email(member), member);
-        }
-        members
+        let turns = (0..count).map(|at| (Member(at), 0)).collect();
+        Self { first_account, count, turns: Mutex::new(turns) }
+    }
+
+    /// The same members, their turns in no order: logins go to all parts of the tables.
+    pub fn shuffled(self) -> Self {
+        let mut turns = self.turns.into_inner().unwrap_or_else(PoisonError::into_inner);
+        turns.make_contiguous().shuffle(&mut rand::rng());
+        Self { turns: Mutex::new(turns), ..self }
     }
 
     /// How many there are.
@@ -69,10 +70,13 @@ impl Members {
         format!("m-{}", member.0)
     }
 
-    /// A German mobile number: 0151 and eight digits, of which there are enough. They may belong to
-    /// somebody, which is why nothing is sent before it is known to reach the simulator.
+    /// May belong to somebody, which is why nothing is sent before it is known to reach the simulator.
     fn phone(&self, member: Member) -> String {
-        format!("+49151{:08}", (self.first_account * MEMBERS_PER_ACCOUNT + member.0) % 100_000_000)
+        format!("{PHONE_PREFIX}{:08}", (self.first_number() + member.0) % NUMBERS)
+    }
+
+    fn first_number(&self) -> usize {
+        self.first_account * MEMBERS_PER_ACCOUNT % NUMBERS
     }
 
     fn email(&self, member: Member) -> String {
@@ -81,7 +85,16 @@ impl Members {
 
     /// Whose number or address that is.
     pub fn by_contact(&self, contact: &str) -> Option<Member> {
-        self.by_contact.get(contact).copied()
+        let place = match contact.strip_prefix(PHONE_PREFIX) {
+            Some(rest) => {
+                rest.parse::<usize>().ok()?.checked_add(NUMBERS - self.first_number())? % NUMBERS
+            }
+            None => contact.strip_prefix('m')?.split('@').next()?.parse().ok()?,
+        };
+        let member = Member(place);
+        let known =
+            place < self.count && (contact == self.phone(member) || contact == self.email(member));
+        known.then_some(member)
     }
 
     /// The next member that may log in, if there is one.
@@ -102,10 +115,10 @@ impl Members {
         (logins / f64::from(LOGINS_PER_MEMBER)).ceil() as usize
     }
 
-    /// Tells the directory of all of them, many at a time.
-    pub async fn register(self: &Arc<Self>, door: &Arc<Door>) -> Result<(), String> {
+    /// Tells the directory of all of them, many at a time, accounts first.
+    pub async fn register(self: &Arc<Self>, door: &Arc<Door>, until: Until) -> Result<(), String> {
         for account in self.accounts() {
-            register_account(door, &account).await?;
+            register_account(door, &account, until).await?;
         }
         let mut under_way = JoinSet::new();
         for at in 0..self.count {
@@ -117,7 +130,7 @@ impl Members {
                 let member = Member(at);
                 let (account, id) = (members.account(member), members.id(member));
                 let (phone, email) = (members.phone(member), members.email(member));
-                register_member(&door, &account, &id, &phone, &email).await
+                register_member(&door, &account, &id, (&phone, &email), until).await
             });
         }
         while !under_way.is_empty() {
@@ -132,24 +145,28 @@ fn joined(ended: Option<Result<Result<(), String>, tokio::task::JoinError>>) -> 
 }
 
 /// Puts an account.
-pub(super) async fn register_account(door: &Door, account: &str) -> Result<(), String> {
+pub(super) async fn register_account(
+    door: &Door,
+    account: &str,
+    until: Until,
+) -> Result<(), String> {
     let body = json!({ "account": account, "version": 1, "name": "Load", "country": "DE",
         "countries": ["DE", "US"], "origin": "load.example" });
-    door.put("directory.account", body, &[]).await
+    door.put("directory.account", body, &[], until).await
 }
 
-/// Puts a member whose email may back the SMS up.
+/// Puts a member, with a number and with an address that may back the SMS up.
 pub(super) async fn register_member(
     door: &Door,
     account: &str,
     member: &str,
-    phone: &str,
-    email: &str,
+    (phone, email): (&str, &str),
+    until: Until,
 ) -> Result<(), String> {
     let body = json!({ "account": account, "member": member, "version": 1,
         "phone": phone, "email": email,
         "email_verified": true, "two_factor": true, "email_backup": true });
-    door.put("directory.member", body, &["phone", "email"]).await
+    door.put("directory.member", body, &["phone", "email"], until).await
 }
 
 #[cfg(test)]
@@ -168,13 +185,21 @@ mod tests {
                 assert_eq!(number.e164(), written);
                 assert!(number.textable(), "{written}");
                 assert_eq!(members.by_contact(&written), Some(Member(at)));
+                let address = members.email(Member(at));
+                assert_eq!(members.by_contact(&address), Some(Member(at)));
             }
+            let others = Members::new(first_account + 1, 3);
+            for strange in ["+4915", "+49151", "+49151x", "m", "m3@load-0.example", "a@b.example"] {
+                assert_eq!(members.by_contact(strange), None, "{strange}");
+            }
+            assert_eq!(members.by_contact(&others.phone(Member(0))), None);
+            assert_eq!(members.by_contact(&others.email(Member(0))), None);
         }
     }
 
     #[test]
     fn a_member_has_no_more_turns_than_the_limits_allow() {
-        let members = Members::new(0, 2);
+        let members = Members::new(0, 2).shuffled();
         let mut turns = 0;
         while let Some(turn) = members.next() {
             turns += 1;

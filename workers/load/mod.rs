@@ -55,6 +55,13 @@ pub struct Order {
     /// Members to log in; without it, as many as the limits ask for.
     #[arg(long)]
     members: Option<usize>,
+    /// Log in members that an earlier `--fill` has put, in no order: those from this account's number
+    /// on. Without it, new ones are registered.
+    #[arg(long, requires = "members")]
+    from_account: Option<usize>,
+    /// Log nobody in: put this many members, wait for no outcome, and end.
+    #[arg(long)]
+    fill: Option<usize>,
     /// How long each of the three bare paths is measured; 0 leaves them out.
     #[arg(long, default_value_t = 4.0)]
     bare_seconds: f64,
@@ -109,5 +116,8 @@ impl Order {
 /// A sentence, when it cannot be driven, and when anything was lost or doubled.
 pub async fn run(order: Order) -> Result<(), String> {
     order.check()?;
-    run::run(&order).await
+    match order.fill {
+        Some(members) => run::fill(&order, members).await,
+        None => run::run(&order).await,
+    }
 }

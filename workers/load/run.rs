@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use stepup::store::measure;
 
+use super::door::{Door, Until};
 use super::drive::{Drive, now};
 use super::feed::{Feed, Stream};
 use super::figures::Figures;
@@ -43,13 +44,16 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
     let plan = site.plan(order);
     let seconds = order.seconds + order.warm_up_seconds;
     let usual = Members::needed(order.rate.unwrap_or(FLAT_OUT_RATE) * seconds) + 4 * plan.in_flight;
-    // The probe has used the first account.
-    let members = Members::new(first_account + 1, order.members.unwrap_or(usual));
-    let members = Arc::new(members);
-    let began = Instant::now();
-    say(&format!("registering {} members", members.count()));
-    members.register(&amqp).await?;
-    say(&format!("registered in {:.1} s", began.elapsed().as_secs_f64()));
+    let count = order.members.unwrap_or(usual);
+    let members = match order.from_account {
+        Some(filled) => Arc::new(Members::new(filled, count).shuffled()),
+        None => {
+            // The probe has used the first account.
+            let members = Arc::new(Members::new(first_account + 1, count));
+            register(&members, &amqp, Until::Stored).await?;
+            members
+        }
+    };
 
     let feed = Arc::new(Feed::new(Arc::clone(&members)));
     let reading = tokio::spawn({
@@ -62,6 +66,7 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
     };
     tokio::time::sleep(STATISTICS).await;
     let commits = fault(measure::commits(&site.store).await)?;
+    let since = fault(measure::now(&site.store).await)?;
     let before = site.scrape.look().await?;
     let figures = Arc::new(Figures::default());
     let epoch = (Instant::now(), now());
@@ -74,7 +79,7 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
         epoch,
     });
     let peaks = Mutex::new(BTreeMap::new());
-    let work = site.drive(&drive);
+    let work = site.drive(&drive, since);
     let seconds = tokio::select! {
         seconds = work => seconds?,
         never = watch(&drive, &site.scrape, &peaks) => match never {},
@@ -86,7 +91,7 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
     tokio::time::sleep(STATISTICS).await;
     let after = site.scrape.look().await?;
     let commits = fault(measure::commits(&site.store).await)? - commits;
-    let trail = fault(measure::verified(&site.store, &members.accounts()).await)?;
+    let trail = fault(measure::verified(&site.store, &members.accounts(), since).await)?;
     let report = Run {
         over: match order.over {
             Over::Amqp => "amqp",
@@ -117,6 +122,30 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
         (0, 0) => Ok(()),
         (lost, doubled) => Err(format!("{lost} lost, {doubled} doubled")),
     }
+}
+
+/// Puts members without waiting for what becomes of it: a backlog for `directory`.
+pub(super) async fn fill(order: &Order, count: usize) -> Result<(), String> {
+    let site = Site::open(order)?;
+    let first_account = fault(measure::accounts(&site.store, ACCOUNT_PREFIX).await)?;
+    let members = Members::new(usize::try_from(first_account).unwrap_or(0), count);
+    say(&format!("a later run finds them by --from-account {first_account} --members {count}"));
+    register(&Arc::new(members), &Arc::new(site.amqp()?), Until::Confirmed).await?;
+    site.broker.close().await;
+    Ok(())
+}
+
+async fn register(members: &Arc<Members>, door: &Arc<Door>, until: Until) -> Result<(), String> {
+    let (began, count) = (Instant::now(), members.count());
+    let what = match until {
+        Until::Confirmed => "handing over",
+        Until::Stored => "registering",
+    };
+    say(&format!("{what} {count} members"));
+    members.register(door, until).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    say(&format!("done in {seconds:.1} s, {:.0} a second", count as f64 / seconds));
+    Ok(())
 }
 
 /// Requests that we have published ourselves. Over HTTP the ingress counts them.

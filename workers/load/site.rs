@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use stepup::broker::{Broker, bare};
 use stepup::config::{Config, Need};
+use stepup::domain::Timestamp;
 use stepup::domain::id::AppName;
 use stepup::store::{Store, measure};
 use tokio_util::task::TaskTracker;
 
 use super::Order;
-use super::door::{Amqp, Door, Http};
+use super::door::{Amqp, Door, Http, Until};
 use super::drive::{Drive, Plan};
 use super::feed::Stream;
 use super::figures::{Figures, Percentiles};
@@ -92,8 +93,9 @@ impl Site {
     pub async fn probe(&self, door: &Door, run: usize, stream: &mut Stream) -> Result<(), String> {
         let (account, member) = (format!("{ACCOUNT_PREFIX}{run}"), "probe");
         let phone = format!("+120255501{:02}", run % 100);
-        register_account(door, &account).await?;
-        register_member(door, &account, member, &phone, "probe@load.example").await?;
+        let contacts = (phone.as_str(), "probe@load.example");
+        register_account(door, &account, Until::Stored).await?;
+        register_member(door, &account, member, contacts, Until::Stored).await?;
         let login = format!("probe-{run}");
         let body = serde_json::json!({ "account": account, "member": member, "login": login });
         door.ask("challenge.issue", body, &[]).await?;
@@ -137,7 +139,7 @@ impl Site {
 
     /// Begins logins, waits until the measured ones are in the trail, then for the emails. Returns
     /// the seconds from the end of the warm-up to the former.
-    pub async fn drive(&self, drive: &Arc<Drive>) -> Result<f64, String> {
+    pub async fn drive(&self, drive: &Arc<Drive>, since: Timestamp) -> Result<f64, String> {
         let logins = TaskTracker::new();
         drive.begin(&logins).await.unwrap_or_else(|why| drive.figures.complain(why));
         logins.close();
@@ -153,7 +155,7 @@ impl Site {
         let accounts = drive.members.accounts();
         let end = Instant::now() + TRAIL_MAX;
         loop {
-            let (_, told) = fault(measure::verified(&self.store, &accounts).await)?;
+            let (_, told) = fault(measure::verified(&self.store, &accounts, since).await)?;
             if u64::try_from(told).unwrap_or(0) >= done || Instant::now() > end {
                 break;
             }
@@ -165,7 +167,7 @@ impl Site {
         }
         logins.wait().await;
         let told = async {
-            while let Ok((_, told)) = measure::verified(&self.store, &accounts).await {
+            while let Ok((_, told)) = measure::verified(&self.store, &accounts, since).await {
                 if u64::try_from(told).unwrap_or(0) >= figures.verified.get() {
                     return;
                 }

@@ -1,7 +1,7 @@
 //! What an app tells of a member: a changed number, a switched off factor or a deactivated member ends
 //! what is open.
 
-use super::{Ask, Facts, Write, invalid, numbers, refused, stored};
+use super::{Facts, Write, invalid, refused, stored};
 use crate::domain::email::EmailAddress;
 use crate::domain::keys::Keyring;
 use crate::domain::member::{Member, Role};
@@ -41,10 +41,11 @@ pub(super) fn put_member(
     };
     // A number that was there before stays, flagged, so that the rest can still be put.
     let known = facts.member.as_ref().and_then(|known| known.phone.as_ref());
-    if numbers(&Ask::Member(request.clone()), account, keys)
-        .iter()
-        .any(|index| facts.owned.contains(index) && known.is_none_or(|known| known.index != *index))
-    {
+    let of_company = |number: &PhoneNumber| {
+        let index = keys.blind("phone", number.e164());
+        facts.owned.contains(index.as_slice()) && known.is_none_or(|known| known.index != index)
+    };
+    if phone.iter().flatten().any(of_company) {
         let outcome = Outcome::new(OutcomeKind::CompanyOwnedNumber);
         return refused(Outcome { field: Some("phone"), ..outcome }, &request.app);
     }
@@ -159,7 +160,7 @@ mod tests {
     use std::collections::HashSet;
     use std::sync::Arc;
 
-    use super::super::decide;
+    use super::super::{Ask, decide};
     use super::*;
     use crate::domain::account::Account;
     use crate::domain::challenge::CancelReason;

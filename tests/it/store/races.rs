@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use stepup::domain::id::{AccountId, MemberId};
+use stepup::domain::member::Member;
 use stepup::fault::Fault;
+use stepup::rules::change::Change;
 use stepup::rules::delivery::Step;
 use stepup::store;
 use tokio::time::timeout;
@@ -181,4 +184,43 @@ async fn whoever_keeps_to_the_locking_order_meets_no_deadlock() {
     });
     // Each of these statements would say so.
     join_all(rounds).await;
+}
+
+/// A batch of members as the directory and as members themselves write them: all of it or nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_members_with_one_that_was_judged_on_stale_facts_writes_none() {
+    let desk = Desk::open().await;
+    let account = AccountId::parse("acme").unwrap();
+    let change = |name: &str, version, locale: &str| {
+        let id = MemberId::parse(name).unwrap();
+        let member = Member { version, locale: locale.into(), ..Member::new(&account, &id) };
+        Change { member: Box::new(member), endings: Vec::new(), activity: Vec::new() }
+    };
+    let (bob, cid) = (change("bob", 1, "de"), change("cid", 3, "fr"));
+    let mut client = desk.client().await;
+    let tx = client.begin().await.unwrap();
+    let now = tx.now().await.unwrap();
+    store::put_members(&tx, &[&cid, &bob], now).await.unwrap();
+    tx.commit().await.unwrap();
+    let of = |locale| format!("SELECT count(*) FROM member WHERE locale = '{locale}'");
+    assert_eq!(desk.database.count(&of("de")).await, 1);
+    assert_eq!(desk.database.count(&of("fr")).await, 1);
+
+    // One is newer than what is stored, the other is not.
+    let (newer, as_stored) = (change("bob", 2, "it"), change("cid", 3, "it"));
+    let tx = client.begin().await.unwrap();
+    assert!(is_stale(&store::put_members(&tx, &[&newer, &as_stored], now).await.unwrap_err()));
+    drop(tx);
+    // What members change themselves leaves the version as it is.
+    let (ours, stale) = (change("bob", 1, "de"), change("cid", 2, "fr"));
+    let tx = client.begin().await.unwrap();
+    assert!(is_stale(&store::write_changes(&tx, &[&ours, &stale], now).await.unwrap_err()));
+    drop(tx);
+    assert_eq!(desk.database.count(&of("it")).await, 0);
+    let tx = client.begin().await.unwrap();
+    let cid = change("cid", 3, "fr");
+    store::write_changes(&tx, &[&ours, &cid], now + time::Duration::hours(1)).await.unwrap();
+    tx.commit().await.unwrap();
+    let later = "SELECT count(*) FROM member WHERE changed_at > stepup_now() + interval '30 min'";
+    assert_eq!(desk.database.count(later).await, 2);
 }
