@@ -9,7 +9,7 @@ help: ## this list
 demo: ## see it work: two logins, and an evening of a company, on this machine
 	@scripts/demo.sh run
 
-test: ## everything that must hold: formatting, lints, all tests (first run: about 5 minutes)
+test: ## everything that must hold: formatting, lints, all tests (first run: about 12 minutes)
 	@scripts/test.sh
 
 faults: ## kill everything for FAULTS_SECONDS (1200): nothing may be lost; target/faults.json

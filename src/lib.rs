@@ -7,17 +7,17 @@
 //! | 0     | [`domain`]  | nothing of ours                                      |
 //! | 0     | [`fault`]   | nothing of ours                                      |
 //! | 0     | [`observe`] | `fault`                                              |
-//! | 0     | [`sabotage`] | `fault`; empty but for the fault tests                |
 //! | 1     | [`message`] | `domain`                                             |
 //! | 2     | [`rules`]   | `domain`, `message`; nothing from here down awaits   |
 //! | 3     | [`store`]   | `domain`, `fault`, `message`, `observe`, `rules`     |
 //! | 3     | [`broker`]  | `fault`, `message`, `observe`                        |
 //! | 3     | [`gateway`] | nothing of ours                                      |
 //! | 4     | [`runtime`] | all of the above but `gateway`                       |
-//! | 5     | [`ingress`] | all of the above but `gateway`                       |
+//! | 5     | [`ingress`] | `broker`, `domain`, `fault`, `message`, `observe`    |
 //!
-//! [`config`] reads the environment for all of them. The workers live in a package of their own,
-//! `workers/`, which this one cannot import.
+//! [`config`] reads the environment for all of them; [`sabotage`], empty but for the fault tests, is
+//! used where they crash a process. The workers live in a package of their own, `workers/`, which this
+//! one cannot import.
 
 pub mod broker;
 pub mod config;

@@ -65,9 +65,9 @@ impl Worker for CodeGeneration {
         let (mut new, mut grants, mut endings) = (Vec::new(), Vec::new(), Vec::new());
         for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
             match write {
-                Write::Issue { new: challenge, ended } => {
-                    new.push(&**challenge);
-                    endings.extend(ended);
+                Write::Issue(issued) => {
+                    new.push(&*issued.new);
+                    endings.extend(&issued.ended);
                 }
                 Write::Grant(grant) => grants.push(grant),
                 Write::End(ending) => endings.push(ending),

@@ -367,6 +367,7 @@ fn sms_gateway(config: &Config) -> Result<SmsWebhook, String> {
     SmsWebhook::new(SmsWebhookSettings {
         url: config.sms_url.clone(),
         secret: config.sms_secret.clone(),
+        ca_file: config.ca_file.clone(),
         timeout,
         connect_timeout: SmsWebhook::DEFAULT_CONNECT_TIMEOUT.min(timeout),
     })
@@ -377,6 +378,7 @@ fn mail_gateway(config: &Config) -> Result<Smtp, String> {
     Smtp::new(SmtpSettings {
         url: config.smtp_url.clone(),
         from: config.mail_from.clone(),
+        ca_file: config.ca_file.clone(),
         timeout: config.policy.provider_timeout,
     })
     .map_err(|error| error.to_string())

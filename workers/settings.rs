@@ -12,7 +12,7 @@ use stepup::domain::Timestamp;
 use stepup::domain::id::ChallengeId;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
-use stepup::rules::code_generation::{self, Rules};
+use stepup::rules::code_generation::Rules;
 use stepup::rules::settings::{self, Ask, Facts, Found, MemberFacts, Write};
 use stepup::rules::{Ctx, Decided};
 use stepup::runtime::Worker;
@@ -63,12 +63,9 @@ impl Worker for Settings {
         let (mut changes, mut proofs, mut spent) = (Vec::new(), Vec::new(), Vec::new());
         for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
             match write {
-                Write::Challenge(code_generation::Write::Issue { new: challenge, ended }) => {
-                    new.push(&**challenge);
-                    endings.extend(ended);
-                }
-                Write::Challenge(_) => {
-                    return Err(Fault::Permanent("this worker only issues challenges".into()));
+                Write::Challenge(issued) => {
+                    new.push(&*issued.new);
+                    endings.extend(&issued.ended);
                 }
                 Write::Change(change) => changes.push(change),
                 Write::EmailProof(proof) => proofs.push(proof),

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
-use stepup::rules::code_generation::{self, Rules};
+use stepup::rules::code_generation::Rules;
 use stepup::rules::team::{self, Ask, Facts, Write};
 use stepup::rules::{Ctx, Decided};
 use stepup::runtime::Worker;
@@ -61,12 +61,9 @@ impl Worker for Team {
         let (mut reviews, mut mandates, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
             match write {
-                Write::Challenge(code_generation::Write::Issue { new: challenge, ended }) => {
-                    new.push(&**challenge);
-                    endings.extend(ended);
-                }
-                Write::Challenge(_) => {
-                    return Err(Fault::Permanent("this worker only issues challenges".into()));
+                Write::Challenge(issued) => {
+                    new.push(&*issued.new);
+                    endings.extend(&issued.ended);
                 }
                 Write::Review(review) => reviews.push(review),
                 Write::Mandated(mandate) => mandates.push(&**mandate),

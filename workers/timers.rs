@@ -1,4 +1,5 @@
-//! Turns what is due into commands: delayed first sends, email fallbacks, expiries.
+//! Turns what is due into commands: delayed first sends, email fallbacks, expiries, resets after
+//! their hold.
 //!
 //! Being due changes no state. The watermark moves only after the broker has confirmed, so a crash
 //! publishes again, with the same ids.
@@ -47,10 +48,11 @@ pub async fn run(store: Store, broker: Broker, look_back: LookBack, stop: Cancel
         while !stop.is_cancelled() {
             if looked.is_none_or(|then| then.elapsed() > LOOK_AGAIN) {
                 restore(&store, &broker, &mut publisher, &look_back).await?;
+                while sweep(&store, &mut publisher, Due::Overdue).await? {}
                 looked = Some(Instant::now());
             }
             let mut again = false;
-            for due in Due::ALL {
+            for due in Due::ALL.into_iter().filter(|due| *due != Due::Overdue) {
                 again |= sweep(&store, &mut publisher, due).await?;
             }
             if !again {
@@ -162,11 +164,13 @@ fn command(due: Due, due_row: uuid::Uuid) -> Outgoing {
             tries: 0,
             cause: EmailCause::Fallback,
         },
-        Due::Expiry => Command::Expire { challenge: id },
+        Due::Expiry | Due::Overdue => Command::Expire { challenge: id },
         Due::Reset => Command::CarryOutReset { reset: due_row },
     };
     if planted(Bug::TimerIds) {
         return command.outgoing(uuid::Uuid::from_u128(rand::random()));
     }
+    // The same command, so it dies in the inbox where the first has arrived.
+    let due = if due == Due::Overdue { Due::Expiry } else { due };
     command.outgoing(derived(due_row, &format!("timer/{}", due.label())))
 }

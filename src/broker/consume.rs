@@ -128,6 +128,11 @@ impl Consumer {
         within("cancel the consumer", CALL_DEADLINE, cancel).await
     }
 
+    /// Whether what it has delivered is still ours to ack.
+    pub fn is_alive(&self) -> bool {
+        self.channel.status().connected()
+    }
+
     /// Acks `tag` and every earlier delivery that is not acked yet: only for what is wholly done.
     ///
     /// # Errors

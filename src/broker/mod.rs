@@ -30,4 +30,4 @@ pub use consume::{Consumer, Delivery};
 pub use names::Names;
 pub use publish::{Publication, Publisher, Reply};
 pub use request::{Answer, Requester};
-pub use supervise::supervise;
+pub use supervise::{pauses, supervise};

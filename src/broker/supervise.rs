@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff};
+use backoff::{ExponentialBackoffBuilder, backoff::Backoff};
 use tokio_util::sync::CancellationToken;
 
 use crate::fault::Fault;
@@ -38,9 +38,9 @@ where
             break;
         }
         if started.elapsed() > WELL_AFTER {
-            pauses.reset();
+            pauses = self::pauses();
         }
-        let pause = pauses.next_backoff().unwrap_or(LONGEST_PAUSE);
+        let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         match end {
             Ok(()) => tracing::warn!(session = name, pause_ms, "session ended, is run again"),
@@ -53,12 +53,14 @@ where
     }
 }
 
-fn pauses() -> ExponentialBackoff {
-    ExponentialBackoffBuilder::new()
+/// Pauses between attempts at something that is away, from 100 ms to 5 s with jitter, without end.
+pub fn pauses() -> impl Iterator<Item = Duration> {
+    let mut backoff = ExponentialBackoffBuilder::new()
         .with_initial_interval(FIRST_PAUSE)
         .with_max_interval(LONGEST_PAUSE)
         .with_max_elapsed_time(None)
-        .build()
+        .build();
+    std::iter::from_fn(move || backoff.next_backoff())
 }
 
 #[cfg(test)]
@@ -69,8 +71,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_the_longest_and_never_end() {
-        let mut pauses = pauses();
-        let all: Vec<Duration> = (0..200).filter_map(|_| pauses.next_backoff()).collect();
+        let all: Vec<Duration> = pauses().take(200).collect();
         assert_eq!(all.len(), 200);
         assert!(all[0] <= FIRST_PAUSE * 3 / 2, "{:?}", all[0]);
         assert!(all[199] >= LONGEST_PAUSE / 2 && all[199] <= LONGEST_PAUSE * 3 / 2);

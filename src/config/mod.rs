@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
 use crate::broker::{self, Broker};
@@ -225,7 +227,7 @@ impl Config {
                 .unwrap_or_default(),
             log: s.read("STEPUP_LOG", values::log).unwrap_or_default(),
             log_format: s.read("STEPUP_LOG_FORMAT", values::log_format).unwrap_or(usual_format),
-            texts: Arc::new(Texts::embedded()?),
+            texts: Arc::new(texts(s)),
             policy: Arc::new(policy(s)),
             reply_wait: s
                 .read("STEPUP_REPLY_WAIT_SECONDS", values::some_seconds)
@@ -341,6 +343,13 @@ fn amqp_url(text: &str) -> Result<String, String> {
     })
 }
 
+fn texts(s: &mut Source) -> Texts {
+    Texts::embedded().unwrap_or_else(|problems| {
+        problems.into_iter().for_each(|problem| s.complain(problem));
+        Texts::none()
+    })
+}
+
 fn sms_secret(text: &str) -> Result<Zeroizing<String>, String> {
     WebhookKey::parse(text).map(|_| Zeroizing::new(text.to_owned())).map_err(|_| {
         "must be whsec_ followed by base64, or any text; 24 bytes or more either way".into()
@@ -349,9 +358,12 @@ fn sms_secret(text: &str) -> Result<Zeroizing<String>, String> {
 
 fn ca_file(path: &str, read_file: ReadFile<'_>) -> Result<PathBuf, String> {
     let path = PathBuf::from(path);
-    match read_file(&path) {
-        Ok(_) => Ok(path),
-        Err(why) => Err(format!("names {}, which cannot be read: {why}", path.display())),
+    let names = |what: String| format!("names {}, which {what}", path.display());
+    let pem = read_file(&path).map_err(|why| names(format!("cannot be read: {why}")))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(path),
+        Ok(_) | Err(_) => Err(names("holds no certificates in PEM".into())),
     }
 }
 

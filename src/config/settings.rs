@@ -74,7 +74,11 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("STEPUP_SMTP_URL", "the mail server: smtp://user:password@host:port, or smtps://")
         .place(),
     Setting::new("STEPUP_MAIL_FROM", "the sender of mail: Name <name@example.org>"),
-    Setting::new("STEPUP_CA_FILE", "path of a PEM file with authorities to trust for TLS"),
+    Setting::new(
+        "STEPUP_CA_FILE",
+        "path of a PEM file with authorities to trust for TLS to broker, database and providers, \
+         besides the system's",
+    ),
     Setting::new(
         "STEPUP_CHECKPOINT_FILE",
         "path of a file that checkpoints of the Activity report are appended to, best on another \
@@ -87,8 +91,11 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("STEPUP_LOG_FORMAT", "json or text; without it, text on a terminal and json elsewhere"),
     Setting::new("STEPUP_CODE_DIGITS", "digits of a code: 6 to 10").or("6"),
     Setting::new("STEPUP_CHALLENGE_SECONDS", "life of a challenge and its code").or("600"),
-    Setting::new("STEPUP_SETTING_SECONDS", "life of a challenge that approves a change of a setting")
-        .or("300"),
+    Setting::new(
+        "STEPUP_SETTING_SECONDS",
+        "life of a challenge that approves a change of a setting, or of a team's 2FA",
+    )
+    .or("300"),
     Setting::new("STEPUP_APPROVAL_SECONDS", "how long an approved change may be carried out").or("120"),
     Setting::new("STEPUP_REVIEW_SECONDS", "how long a mandate may name a review of contacts")
         .or("3600"),
@@ -274,6 +281,11 @@ mod tests {
     #[test]
     fn the_operators_document_lists_every_setting() {
         let document = include_str!("../../docs/operations.md");
+        let (_, section) = document.split_once("\n## Settings\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let listed = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+        assert_eq!(listed.collect::<Vec<_>>(), names, "each once, in the order of `config check`");
         for Setting { name, meaning, default, .. } in SETTINGS {
             let default = default.map_or(String::new(), |default| format!("`{default}` "));
             let row = format!("| `{name}` | {default}| {meaning} |");

@@ -16,6 +16,7 @@ fn files(path: &Path) -> Result<Vec<u8>, String> {
         Some("/run/keys") => Ok((key_file() + "\n").into_bytes()),
         Some("/run/amqp") => Ok(b"amqp://step%20up:hunter2@mq/%2f\r\n".to_vec()),
         Some("/run/empty") => Ok(b"\n".to_vec()),
+        Some("/run/ca.pem") => Ok(include_bytes!("../gateway/loopback/ca.pem").to_vec()),
         _ => Err("no such file".into()),
     }
 }
@@ -77,6 +78,16 @@ fn everything_wrong_is_reported_at_once() {
         assert_eq!(told.count(), 1, "{name}: {errors:#?}");
     }
     assert_eq!(errors.len(), 13, "{errors:#?}");
+}
+
+#[test]
+fn a_file_of_authorities_holds_certificates() {
+    let told = |path| errors(&[("STEPUP_CA_FILE", path)], &[]);
+    assert_eq!(told("/run/ca.pem"), Vec::<String>::new());
+    for path in ["/run/empty", "/run/keys"] {
+        let wanted = format!("STEPUP_CA_FILE names {path}, which holds no certificates in PEM");
+        assert_eq!(told(path), [wanted]);
+    }
 }
 
 #[test]

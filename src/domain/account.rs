@@ -47,6 +47,9 @@ pub struct Account {
     pub owned_numbers_version: i64,
 }
 
+/// The longest origin, in characters: it must leave room in the one segment of an SMS.
+pub const ORIGIN_MAX: usize = 63;
+
 /// The sensitive settings of an account that has said nothing of its own.
 pub const SENSITIVE_SETTINGS: [&str; 3] =
     ["bank_account", "instant_payouts", "statement_descriptor"];

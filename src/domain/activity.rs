@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -20,7 +21,7 @@ pub const USER_AGENT_MAX: usize = 512;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Client {
     /// The address the person acts from, for the Activity report.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "address")]
     #[schemars(with = "Option<IpText>")]
     pub ip: Option<IpAddr>,
     /// The browser the person uses, for the Activity report; kept up to [`USER_AGENT_MAX`]
@@ -29,9 +30,17 @@ pub struct Client {
     pub user_agent: Option<String>,
 }
 
+/// An address. Its error names the field: whoever reads a request cannot tell of which field of a
+/// flattened struct an error is.
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<IpAddr>, D::Error> {
+    Option::deserialize(from)
+        .map_err(|_| Error::custom("field `ip`, expected an IPv4 or IPv6 address, or null"))
+}
+
 /// A user agent as it is kept. PostgreSQL's texts hold no NUL.
 fn kept<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    let told: Option<String> = Option::deserialize(from)?;
+    let told: Option<String> = Option::deserialize(from)
+        .map_err(|_| Error::custom("field `user_agent`, expected a text or null"))?;
     let kept = told.map(|text| text.chars().filter(|c| *c != '\0').take(USER_AGENT_MAX).collect());
     Ok(kept.filter(|text: &String| !text.is_empty()))
 }

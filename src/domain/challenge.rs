@@ -40,7 +40,9 @@ macro_rules! words {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
                 let word = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(from)?;
                 Self::parse(&word).ok_or_else(|| {
-                    serde::de::Error::custom(concat!("is not one of", $(" `", $word, "`",)+))
+                    let unknown = serde::de::Unexpected::Other("another word");
+                    let expected = concat!("one of", $(" `", $word, "`",)+);
+                    serde::de::Error::invalid_value(unknown, &expected)
                 })
             }
         }

@@ -40,8 +40,10 @@ impl Serialize for Country {
 impl<'de> Deserialize<'de> for Country {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        Self::parse(&text)
-            .ok_or_else(|| serde::de::Error::custom("is not a country as ISO 3166-1: `US`"))
+        Self::parse(&text).ok_or_else(|| {
+            let unknown = serde::de::Unexpected::Other("another text");
+            serde::de::Error::invalid_value(unknown, &"a country as ISO 3166-1 alpha-2: `US`")
+        })
     }
 }
 

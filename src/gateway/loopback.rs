@@ -1,11 +1,29 @@
-//! Raw TCP servers on loopback, for the tests of this folder.
+//! Raw TCP servers on loopback, for the tests of this folder; some speak TLS.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+/// An authority that no system trusts. It has signed one certificate, for 127.0.0.1 and until 2120, and
+/// its key was thrown away.
+pub(super) const CA_FILE: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/src/gateway/loopback/ca.pem");
+
+/// A server's side of TLS, with that certificate.
+pub(super) fn tls() -> TlsAcceptor {
+    let certificate =
+        CertificateDer::from_pem_slice(include_bytes!("loopback/server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("loopback/server.key")).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth();
+    TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate], key).unwrap()))
+}
 
 /// Runs `behaviour` for each connection, counted from 0. It ends with the test's runtime.
 pub(super) async fn serve<F, Fut>(behaviour: F) -> SocketAddr
@@ -30,7 +48,7 @@ pub(super) async fn closed_port() -> SocketAddr {
 }
 
 /// Keeps the connection open and says nothing more.
-pub(super) async fn never_answer(mut stream: TcpStream) {
+pub(super) async fn never_answer(mut stream: impl AsyncRead + Unpin) {
     while stream.read(&mut [0; 1024]).await.is_ok_and(|bytes| bytes > 0) {}
     std::future::pending::<()>().await;
 }
@@ -62,7 +80,20 @@ pub(super) async fn mail_server(first: Acts, later: Acts) -> (SocketAddr, Transc
     (address, transcript)
 }
 
-async fn converse(stream: TcpStream, acts: Acts, transcript: Transcript) {
+/// A mail server that speaks TLS from the start, to whoever trusts its certificate.
+pub(super) async fn mail_server_over_tls() -> SocketAddr {
+    serve(|stream, _| async move {
+        if let Ok(stream) = tls().accept(stream).await {
+            converse(stream, Acts::new(), Transcript::default()).await;
+        }
+    })
+    .await
+}
+
+async fn converse<S>(stream: S, acts: Acts, transcript: Transcript)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut stream = BufReader::new(stream);
     let mut step = "greeting".to_owned();
     loop {

@@ -14,6 +14,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -175,6 +176,12 @@ impl fmt::Display for SettingsError {
 }
 
 impl std::error::Error for SettingsError {}
+
+/// What a file with certificates of authorities holds, PEM; nothing where there is no file.
+fn authorities(ca_file: Option<&Path>) -> Result<Vec<u8>, SettingsError> {
+    let unreadable = |error| SettingsError::new(format!("ca_file: cannot be read: {error}"));
+    ca_file.map_or(Ok(Vec::new()), |path| std::fs::read(path).map_err(unreadable))
+}
 
 /// The form in which a provider's id is kept and compared: without control characters, at most
 /// [`PROVIDER_REF_CHARS_MAX`] characters. Receipts must pass the id they carry through it too.

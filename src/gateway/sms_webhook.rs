@@ -20,10 +20,11 @@
 //!
 //! A receiver must therefore answer 5xx only for what it has not sent.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Certificate, Client, Response, Url, redirect};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -31,7 +32,7 @@ use zeroize::Zeroizing;
 
 use super::hand_over::HandOver;
 use super::retry_after::retry_after;
-use super::{Answer, Scope, SettingsError, Sms, SmsGateway, WebhookKey, provider_ref};
+use super::{Answer, Scope, SettingsError, Sms, SmsGateway, WebhookKey, authorities, provider_ref};
 
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 const IDLE_CONNECTIONS_MAX: usize = 32;
@@ -44,6 +45,8 @@ pub struct SmsWebhookSettings {
     pub url: String,
     /// The shared secret, see [`WebhookKey::parse`].
     pub secret: Zeroizing<String>,
+    /// For `https://`: a PEM file with certificates of authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
     /// For one whole call, connecting and the answer's body included.
     pub timeout: Duration,
     /// For name resolution, TCP and TLS together.
@@ -68,7 +71,8 @@ impl SmsWebhook {
     ///
     /// # Errors
     ///
-    /// The URL, the secret or a timeout cannot work, or the system's certificates cannot be read.
+    /// The URL, the secret, the CA file or a timeout cannot work, or the system's certificates cannot
+    /// be read.
     pub fn new(settings: SmsWebhookSettings) -> Result<Self, SettingsError> {
         let url = Url::parse(&settings.url)
             .map_err(|error| SettingsError::new(format!("url: {error}")))?;
@@ -78,10 +82,13 @@ impl SmsWebhook {
         if settings.timeout.is_zero() || settings.connect_timeout.is_zero() {
             return Err(SettingsError::new("timeout: must be longer than zero"));
         }
+        let trusted = Certificate::from_pem_bundle(&authorities(settings.ca_file.as_deref())?)
+            .map_err(|_| SettingsError::new("ca_file: is not PEM"))?;
         let client = Client::builder()
+            .tls_certs_merge(trusted)
             .user_agent(concat!("stepup/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
-            // The environment is read in config.rs only.
+            // The environment is read in src/config only.
             .no_proxy()
             .timeout(settings.timeout)
             .connect_timeout(settings.connect_timeout)
@@ -199,24 +206,28 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::gateway::loopback::{closed_port, never_answer, serve};
+    use crate::gateway::loopback::{CA_FILE, closed_port, never_answer, serve, tls};
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const TO: &str = "+15005550006";
 
-    fn webhook(url: &str) -> Result<SmsWebhook, SettingsError> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        SmsWebhook::new(SmsWebhookSettings {
+    fn settings(url: &str) -> SmsWebhookSettings {
+        SmsWebhookSettings {
             url: url.to_owned(),
             secret: Zeroizing::new(SECRET.to_owned()),
+            ca_file: None,
             timeout: Duration::from_millis(200),
             connect_timeout: Duration::from_millis(100),
-        })
+        }
+    }
+
+    fn webhook(url: &str) -> Result<SmsWebhook, SettingsError> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        SmsWebhook::new(settings(url))
     }
 
     fn sms() -> Sms<'static> {
@@ -228,7 +239,7 @@ mod tests {
     }
 
     /// Reads one request, head and body; `None` when the connection ends first.
-    async fn read_request(stream: &mut TcpStream) -> Option<String> {
+    async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
         let mut bytes = Vec::new();
         loop {
             let text = String::from_utf8(bytes.clone()).unwrap();
@@ -355,10 +366,9 @@ mod tests {
     async fn running_out_of_time_while_connecting_is_transient_even_without_a_connect_timeout() {
         let silent = serve(|stream, _| never_answer(stream)).await;
         let settings = SmsWebhookSettings {
-            url: format!("https://{silent}/"),
-            secret: Zeroizing::new(SECRET.to_owned()),
             timeout: Duration::from_millis(100),
             connect_timeout: Duration::from_secs(9),
+            ..settings(&format!("https://{silent}/"))
         };
         let _ = rustls::crypto::ring::default_provider().install_default();
         let slow_tls = SmsWebhook::new(settings).unwrap().send(sms()).await;
@@ -424,6 +434,30 @@ mod tests {
         is_closed.recv().await.unwrap();
         assert_eq!(webhook.send(sms()).await, accepted(""));
         assert_eq!(connections.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_receiver_of_a_private_authority_is_trusted_once_its_file_is_named() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let address = serve(|stream, _| async move {
+            // Who does not trust the certificate ends the handshake.
+            let Ok(mut stream) = tls().accept(stream).await else { return };
+            read_request(&mut stream).await.unwrap();
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        })
+        .await;
+        let with = |ca_file: Option<&str>| {
+            let (ca_file, patience) = (ca_file.map(PathBuf::from), Duration::from_secs(10));
+            SmsWebhook::new(SmsWebhookSettings {
+                ca_file,
+                timeout: patience,
+                connect_timeout: patience,
+                ..settings(&format!("https://{address}/"))
+            })
+        };
+        assert_eq!(with(None).unwrap().send(sms()).await, Answer::transient("connect"));
+        assert_eq!(with(Some(CA_FILE)).unwrap().send(sms()).await, accepted(""));
+        assert!(with(Some("/nowhere/ca.pem")).err().unwrap().to_string().starts_with("ca_file: "));
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! STARTTLS or the login that the settings demand is refused, account, `starttls_unavailable` or
 //! `auth_unsupported`.
 
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ use zeroize::Zeroizing;
 
 use super::smtp_session::{Step, connect, deliver};
 use super::smtp_url::Server;
-use super::{Answer, Mail, MailGateway, Scope, SettingsError};
+use super::{Answer, Mail, MailGateway, Scope, SettingsError, authorities};
 
 const IDLE_CONNECTIONS_MAX: usize = 8;
 // Mail servers close an idle connection after about five minutes.
@@ -45,6 +46,8 @@ pub struct SmtpSettings {
     pub url: Zeroizing<String>,
     /// The sender, `name@example.org` or `Name <name@example.org>`; the address in ASCII.
     pub from: String,
+    /// A PEM file with certificates of authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
     /// For one whole call, connecting included.
     pub timeout: Duration,
 }
@@ -72,8 +75,8 @@ impl Smtp {
     ///
     /// # Errors
     ///
-    /// The URL, the sender or the timeout cannot work, or the system's certificates cannot be
-    /// read.
+    /// The URL, the sender, the CA file or the timeout cannot work, or the system's certificates
+    /// cannot be read.
     pub fn new(settings: SmtpSettings) -> Result<Self, SettingsError> {
         let from: Mailbox =
             settings.from.parse().map_err(|_| SettingsError::new("from: not a mail address"))?;
@@ -84,7 +87,7 @@ impl Smtp {
             return Err(SettingsError::new("timeout: must be longer than zero"));
         }
         Ok(Self {
-            server: Server::parse(&settings.url)?,
+            server: Server::parse(&settings.url, &authorities(settings.ca_file.as_deref())?)?,
             from,
             timeout: settings.timeout,
             idle: Mutex::default(),
@@ -185,15 +188,22 @@ mod tests {
 
     use super::*;
     use crate::gateway::loopback::Act::{self, Close, Hang, Say};
-    use crate::gateway::loopback::{Transcript, closed_port, mail_server};
+    use crate::gateway::loopback::{
+        CA_FILE, Transcript, closed_port, mail_server, mail_server_over_tls,
+    };
+
+    fn settings(url: &str) -> SmtpSettings {
+        SmtpSettings {
+            url: Zeroizing::new(url.to_owned()),
+            from: "Sign-in <no-reply@acme.example>".to_owned(),
+            ca_file: None,
+            timeout: Duration::from_millis(200),
+        }
+    }
 
     fn smtp(url: &str) -> Result<Smtp, SettingsError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Smtp::new(SmtpSettings {
-            url: Zeroizing::new(url.to_owned()),
-            from: "Sign-in <no-reply@acme.example>".to_owned(),
-            timeout: Duration::from_millis(200),
-        })
+        Smtp::new(settings(url))
     }
 
     fn plain(address: SocketAddr) -> Smtp {
@@ -394,13 +404,26 @@ mod tests {
         assert_eq!(connections(&transcript), 2);
     }
 
+    #[tokio::test]
+    async fn a_server_of_a_private_authority_is_trusted_once_its_file_is_named() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let url = format!("smtps://{}", mail_server_over_tls().await);
+        let with = |ca_file: Option<&str>| {
+            let (ca_file, timeout) = (ca_file.map(PathBuf::from), Duration::from_secs(10));
+            Smtp::new(SmtpSettings { ca_file, timeout, ..settings(&url) })
+        };
+        assert_eq!(with(None).unwrap().send(mail()).await, Answer::transient("connect"));
+        assert_eq!(with(Some(CA_FILE)).unwrap().send(mail()).await, accepted());
+        assert!(with(Some("/nowhere/ca.pem")).err().unwrap().to_string().starts_with("ca_file: "));
+    }
+
     #[test]
     fn settings_that_cannot_work_are_refused() {
         assert!(smtp("smtp://u:hunter2@").is_err());
         let settings = |from: &str, timeout_ms| SmtpSettings {
-            url: Zeroizing::new("smtp://mx.example?tls=none".to_owned()),
             from: from.to_owned(),
             timeout: Duration::from_millis(timeout_ms),
+            ..settings("smtp://mx.example?tls=none")
         };
         assert!(Smtp::new(settings("nobody", 1)).is_err());
         assert!(Smtp::new(settings("a@exämple.org", 1)).is_err());

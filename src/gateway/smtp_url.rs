@@ -1,7 +1,7 @@
 //! The URL of a mail server, read without ever repeating its password.
 
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
@@ -18,8 +18,9 @@ pub(super) struct Server {
 impl Server {
     /// Reads `smtp://[user:password@]host[:port][?tls=required|opportunistic|none]` or
     /// `smtps://[user:password@]host[:port]`. Without `tls`, STARTTLS is required. The ports
-    /// default to 587, 25 for `tls=none`, and 465 for `smtps`.
-    pub(super) fn parse(text: &str) -> Result<Self, SettingsError> {
+    /// default to 587, 25 for `tls=none`, and 465 for `smtps`. `authorities` are certificates, PEM, to
+    /// trust besides the system's.
+    pub(super) fn parse(text: &str, authorities: &[u8]) -> Result<Self, SettingsError> {
         let url = Url::parse(text).map_err(|error| SettingsError::new(format!("url: {error}")))?;
         let host = match url.host() {
             Some(host) if !url.host_str().is_some_and(str::is_empty) => {
@@ -30,14 +31,14 @@ impl Server {
         if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
             return Err(SettingsError::new("url: nothing may follow the host but `?tls=`"));
         }
-        let (tls, port) = encryption(&url, &host)?;
+        let (tls, port) = encryption(&url, &host, authorities)?;
         let credentials = credentials(&url)?;
         Ok(Self { host, port: url.port().unwrap_or(port), tls, credentials })
     }
 }
 
 /// How the connection is encrypted, and the port that goes with it.
-fn encryption(url: &Url, host: &str) -> Result<(Tls, u16), SettingsError> {
+fn encryption(url: &Url, host: &str, authorities: &[u8]) -> Result<(Tls, u16), SettingsError> {
     let mut mode = None;
     for (name, value) in url.query_pairs() {
         match &*name {
@@ -45,8 +46,12 @@ fn encryption(url: &Url, host: &str) -> Result<(Tls, u16), SettingsError> {
             _ => return Err(SettingsError::new("url: the only parameter is `tls`")),
         }
     }
+    let trusted = Certificate::from_pem(authorities)
+        .map_err(|_| SettingsError::new("ca_file: is not PEM"))?;
     let parameters = || {
-        TlsParameters::new(host.to_owned())
+        TlsParameters::builder(host.to_owned())
+            .add_root_certificate(trusted.clone())
+            .build()
             .map_err(|_| SettingsError::new("tls: the system's certificates cannot be read"))
     };
     match (url.scheme(), mode.as_deref()) {
@@ -85,7 +90,7 @@ mod tests {
 
     fn parse(url: &str) -> Result<Server, SettingsError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Server::parse(url)
+        Server::parse(url, b"")
     }
 
     #[test]

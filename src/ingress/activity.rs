@@ -44,7 +44,7 @@ pub fn asked(query: &str, headers: &HeaderMap) -> Result<(Filter, Format), Probl
         let must_be = |what: &str| Problem::field(&name, format!("`{name}` must be {what}"));
         match name.as_ref() {
             "member" => {
-                let id = MemberId::parse(&value).map_err(|_| must_be(super::accept::ID))?;
+                let id = MemberId::parse(&value).map_err(|_| must_be(super::field::ID))?;
                 filter.member = Some(id);
             }
             "action" => {

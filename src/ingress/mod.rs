@@ -9,6 +9,8 @@ mod activity;
 mod answer;
 mod auth;
 mod connections;
+mod endpoint;
+mod field;
 mod openapi;
 mod problem;
 
@@ -30,10 +32,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use accept::{GUESS_MAX, IDEMPOTENCY_KEY_MAX};
+pub use accept::IDEMPOTENCY_KEY_MAX;
 pub use answer::STATUSES;
 pub use auth::ApiKey;
 pub use connections::Limits;
+pub use field::GUESS_MAX;
 pub use openapi::document as openapi;
 pub use problem::Problem;
 
@@ -44,7 +47,7 @@ use crate::domain::keys::PublicKey;
 use crate::fault::Fault;
 use crate::message::Outgoing;
 use crate::observe;
-use accept::Endpoint;
+use endpoint::Endpoint;
 
 /// The largest body, in bytes.
 pub const BODY_MAX: usize = 16 * 1024;
@@ -61,58 +64,66 @@ const OPENAPI: &str = "/openapi.json";
 
 /// What can be asked, and where. The names in a path are the names of the message's fields.
 const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 24] = [
-    ("/v1/logins", MethodFilter::POST, &accept::ISSUE),
-    ("/v1/challenges/{challenge}/verify", MethodFilter::POST, &accept::VERIFY),
-    ("/v1/challenges/{challenge}/resend", MethodFilter::POST, &accept::RESEND),
-    ("/v1/challenges/{challenge}/cancel", MethodFilter::POST, &accept::CANCEL),
-    ("/v1/challenges/{challenge}/redeem", MethodFilter::POST, &accept::REDEEM),
-    ("/v1/accounts/{account}", MethodFilter::PUT, &accept::PUT_ACCOUNT),
-    ("/v1/accounts/{account}/owned-numbers", MethodFilter::PUT, &accept::PUT_OWNED_NUMBERS),
-    ("/v1/accounts/{account}/members/{member}", MethodFilter::PUT, &accept::PUT_MEMBER),
+    ("/v1/logins", MethodFilter::POST, &endpoint::ISSUE),
+    ("/v1/challenges/{challenge}/verify", MethodFilter::POST, &endpoint::VERIFY),
+    ("/v1/challenges/{challenge}/resend", MethodFilter::POST, &endpoint::RESEND),
+    ("/v1/challenges/{challenge}/cancel", MethodFilter::POST, &endpoint::CANCEL),
+    ("/v1/challenges/{challenge}/redeem", MethodFilter::POST, &endpoint::REDEEM),
+    ("/v1/accounts/{account}", MethodFilter::PUT, &endpoint::PUT_ACCOUNT),
+    ("/v1/accounts/{account}/owned-numbers", MethodFilter::PUT, &endpoint::PUT_OWNED_NUMBERS),
+    ("/v1/accounts/{account}/members/{member}", MethodFilter::PUT, &endpoint::PUT_MEMBER),
     (
         "/v1/accounts/{account}/members/{member}/enrolment",
         MethodFilter::POST,
-        &accept::START_ENROLMENT,
+        &endpoint::START_ENROLMENT,
     ),
     (
         "/v1/accounts/{account}/members/{member}/enrolment/send",
         MethodFilter::POST,
-        &accept::SEND_ENROLMENT,
+        &endpoint::SEND_ENROLMENT,
     ),
-    ("/v1/accounts/{account}/members/{member}/number", MethodFilter::POST, &accept::CHANGE_NUMBER),
-    ("/v1/accounts/{account}/members/{member}/disable", MethodFilter::POST, &accept::DISABLE),
+    (
+        "/v1/accounts/{account}/members/{member}/number",
+        MethodFilter::POST,
+        &endpoint::CHANGE_NUMBER,
+    ),
+    ("/v1/accounts/{account}/members/{member}/disable", MethodFilter::POST, &endpoint::DISABLE),
     (
         "/v1/accounts/{account}/members/{member}/email-backup",
         MethodFilter::PUT,
-        &accept::SET_EMAIL_BACKUP,
+        &endpoint::SET_EMAIL_BACKUP,
     ),
-    ("/v1/accounts/{account}/members/{member}/email", MethodFilter::POST, &accept::PROVE_EMAIL),
+    ("/v1/accounts/{account}/members/{member}/email", MethodFilter::POST, &endpoint::PROVE_EMAIL),
     (
         "/v1/accounts/{account}/members/{member}/email/confirm",
         MethodFilter::POST,
-        &accept::CONFIRM_EMAIL,
+        &endpoint::CONFIRM_EMAIL,
     ),
     (
         "/v1/accounts/{account}/members/{member}/settings",
         MethodFilter::POST,
-        &accept::REQUEST_CHANGE,
+        &endpoint::REQUEST_CHANGE,
     ),
-    ("/v1/accounts/{account}/reviews", MethodFilter::POST, &accept::REVIEW_CONTACTS),
-    ("/v1/accounts/{account}/mandate", MethodFilter::POST, &accept::ENABLE_MANDATE),
-    ("/v1/accounts/{account}/mandate/disable", MethodFilter::POST, &accept::DISABLE_MANDATE),
+    ("/v1/accounts/{account}/reviews", MethodFilter::POST, &endpoint::REVIEW_CONTACTS),
+    ("/v1/accounts/{account}/mandate", MethodFilter::POST, &endpoint::ENABLE_MANDATE),
+    ("/v1/accounts/{account}/mandate/disable", MethodFilter::POST, &endpoint::DISABLE_MANDATE),
     (
         "/v1/accounts/{account}/members/{member}/admin/enable",
         MethodFilter::POST,
-        &accept::ENABLE_MEMBER,
+        &endpoint::ENABLE_MEMBER,
     ),
     (
         "/v1/accounts/{account}/members/{member}/admin/disable",
         MethodFilter::POST,
-        &accept::DISABLE_MEMBER,
+        &endpoint::DISABLE_MEMBER,
     ),
-    ("/v1/accounts/{account}/members/{member}/resets", MethodFilter::POST, &accept::REQUEST_RESET),
-    ("/v1/accounts/{account}/resets/{reset}/approve", MethodFilter::POST, &accept::APPROVE_RESET),
-    ("/v1/accounts/{account}/resets/{reset}/cancel", MethodFilter::POST, &accept::CANCEL_RESET),
+    (
+        "/v1/accounts/{account}/members/{member}/resets",
+        MethodFilter::POST,
+        &endpoint::REQUEST_RESET,
+    ),
+    ("/v1/accounts/{account}/resets/{reset}/approve", MethodFilter::POST, &endpoint::APPROVE_RESET),
+    ("/v1/accounts/{account}/resets/{reset}/cancel", MethodFilter::POST, &endpoint::CANCEL_RESET),
 ];
 
 /// What can be read.

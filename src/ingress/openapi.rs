@@ -8,8 +8,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::accept::{Endpoint, Field, IDEMPOTENCY_KEY_MAX};
+use super::accept::IDEMPOTENCY_KEY_MAX;
 use super::answer::STATUSES;
+use super::endpoint::Endpoint;
+use super::field::Field;
 use super::problem::DOOR_PROBLEMS;
 use super::{ENDPOINTS, activity, lower_case};
 use crate::domain::activity::Row;

@@ -196,21 +196,41 @@ fn open_one(name: &str, value: &mut Value, keys: &Keyring) -> Result<(), Rejecte
 
 /// Reads a body into its struct. The error names the field and never quotes its value.
 pub(super) fn parse<T: DeserializeOwned>(body: Value) -> Result<T, Rejected> {
-    serde_json::from_value(body).map_err(|error| Rejected::malformed(unquoted(&error.to_string())))
+    serde_path_to_error::deserialize(body).map_err(|error| {
+        let why = unquoted(&error.inner().to_string());
+        // A field that is missing has no place; its name is in the sentence.
+        Rejected::malformed(if error.path().iter().len() == 0 {
+            why
+        } else {
+            format!("field `{}`: {why}", error.path())
+        })
+    })
 }
 
-/// Drops the parts of a serde message that repeat what was sent: `invalid type: string "…"`.
+/// A serde message without what was sent, which it repeats in quotes: ``invalid type: integer `4711`,
+/// expected a string``. Only words of our own stay quoted: the name of a field at the beginning, and
+/// in serde's own sentences, which end with it, what is expected. A value may hold quotes, too, so all
+/// between the first and the last goes.
 fn unquoted(message: &str) -> String {
-    let mut out = String::new();
-    for (place, part) in message.split('"').enumerate() {
-        out.push_str(if place % 2 == 0 { part } else { "…" });
+    const QUOTES: [char; 2] = ['"', '`'];
+    let begins_with = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
+    if begins_with(&["missing field `", "field `"]) {
+        return message.to_owned();
     }
-    out
+    let of_serde = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "];
+    let expected = message.rfind(", expected ").filter(|_| begins_with(&of_serde));
+    let (told, expected) = message.split_at(expected.unwrap_or(message.len()));
+    match (told.find(QUOTES), told.rfind(QUOTES)) {
+        (Some(first), Some(last)) => format!("{}…{}{expected}", &told[..first], &told[last + 1..]),
+        _ => message.to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{IssueChallenge, Request, VerifyChallenge};
+    use super::super::request::{
+        EnableMandate, IssueChallenge, PutAccount, Request, ResendChallenge, VerifyChallenge,
+    };
     use super::*;
     use serde_json::json;
 
@@ -251,15 +271,130 @@ mod tests {
 
     #[test]
     fn the_error_names_the_field_and_does_not_repeat_its_value() {
-        let with = |body: Value| {
+        let keys = Keyring::for_tests();
+        let detail = |key: &str, body: Value| {
             let body = body.to_string().into();
-            read(&Incoming { body, ..login(Some("crm-user")) }).unwrap_err().detail
+            let incoming = Incoming { key: key.into(), body, ..login(Some("crm-user")) };
+            let senders = senders();
+            match key {
+                "challenge.issue" => {
+                    why(decode::<Request<IssueChallenge>>(&incoming, &senders, &keys))
+                }
+                "challenge.resend" => {
+                    why(decode::<Request<ResendChallenge>>(&incoming, &senders, &keys))
+                }
+                "challenge.verify" => {
+                    why(decode::<Request<VerifyChallenge>>(&incoming, &senders, &keys))
+                }
+                "directory.account" => {
+                    why(decode::<Request<PutAccount>>(&incoming, &senders, &keys))
+                }
+                _ => why(decode::<Request<EnableMandate>>(&incoming, &senders, &keys)),
+            }
         };
-        assert!(with(json!({ "account": "acme", "login": "l1" })).contains("member"));
-        let detail = with(json!({ "account": "acme", "member": 5, "login": "+12025550123" }));
-        assert!(!detail.contains("2025550123"), "{detail}");
-        assert!(with(json!({ "v": 2 })).contains("version"));
-        assert!(with(json!([])).contains("object"));
+        let guess = keys.public().seal(b"123456");
+        for (key, body, wanted) in [
+            (
+                "challenge.issue",
+                json!({ "account": "acme", "login": "l1" }),
+                "missing field `member`",
+            ),
+            (
+                "challenge.issue",
+                json!({ "account": "acme", "member": 12025550123_u64, "login": "l1" }),
+                "field `member`: invalid type: integer …, expected a string",
+            ),
+            (
+                "challenge.issue",
+                json!({ "account": "acme", "member": "ada", "login": "+12025550123" }),
+                "field `login`: an id is 1 to 128 of A-Z a-z 0-9 _ - and begins with a letter or digit",
+            ),
+            (
+                "challenge.issue",
+                json!({ "account": "acme", "member": "ada", "login": "l1", "purpose": "a`2025550123`b" }),
+                "field `purpose`: unknown variant …, expected `login`",
+            ),
+            (
+                "challenge.issue",
+                json!({ "account": ["a\"2025550123\"b"], "member": "ada", "login": "l1" }),
+                "field `account`: invalid type: sequence, expected a string",
+            ),
+            (
+                "challenge.resend",
+                json!({ "account": "acme", "challenge": Uuid::nil(), "channel": "2025550123" }),
+                "field `channel`: invalid value: another word, expected one of `sms` `email`",
+            ),
+            (
+                "challenge.verify",
+                json!({ "account": "acme", "challenge": Uuid::nil(), "guess": "2025550123" }),
+                "field `guess` ",
+            ),
+            (
+                "challenge.verify",
+                json!({ "account": "acme", "challenge": "2025550123", "guess": &*guess }),
+                "field `challenge`: ",
+            ),
+            (
+                "challenge.verify",
+                json!({ "account": "acme", "challenge": Uuid::nil(), "guess": &*guess, "ip": 2025550123 }),
+                "field `ip`, expected an IPv4 or IPv6 address, or null",
+            ),
+            (
+                "challenge.verify",
+                json!({
+                    "account": "acme", "challenge": Uuid::nil(), "guess": &*guess,
+                    "user_agent": { "2025550123": 1 },
+                }),
+                "field `user_agent`, expected a text or null",
+            ),
+            (
+                "directory.account",
+                json!({ "account": "acme", "version": "2025550123", "name": "Acme", "country": "US" }),
+                "field `version`: invalid type: string …, expected i64",
+            ),
+            (
+                "directory.account",
+                json!({
+                    "account": "acme", "version": 1, "name": "Acme", "country": "US",
+                    "countries": ["US", "2025550123"],
+                }),
+                "field `countries[1]`: invalid value: another text, expected a country",
+            ),
+            (
+                "team.mandate.enable",
+                json!({
+                    "account": "acme", "actor": "boss", "review": Uuid::nil(), "confirmed": true,
+                    "grace_until": "2025550123",
+                }),
+                "field `grace_until`: ",
+            ),
+            ("challenge.issue", json!({ "v": 2 }), "field `v`: this version"),
+            ("challenge.issue", json!(["2025550123"]), "the body is not a JSON object"),
+        ] {
+            let detail = detail(key, body);
+            assert!(detail.starts_with(wanted), "{detail}");
+            assert!(!detail.contains("2025550123"), "{detail}");
+        }
+    }
+
+    fn why<M: Message>(read: Result<Decoded<M>, Rejected>) -> String {
+        let Err(Rejected { reason: DeadReason::Malformed, detail }) = read else { panic!("read") };
+        detail
+    }
+
+    #[test]
+    fn whatever_a_value_holds_nothing_of_it_is_left_of_a_message() {
+        for value in ["4711", "`4711", "4711`", "a`4711`b", "a, expected 4711", "\"4711\", \"", ""]
+        {
+            for message in [
+                format!("unknown variant `{value}`, expected `sms` or `email`"),
+                format!("invalid type: string {value:?}, expected a sequence"),
+                format!("found `{value}` at 3"),
+            ] {
+                let left = unquoted(&message);
+                assert!(!left.contains("4711") && !left.is_empty(), "{message}: {left}");
+            }
+        }
     }
 
     #[test]

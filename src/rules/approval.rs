@@ -1,9 +1,9 @@
 //! A change of a sensitive setting: a code for exactly this change, and the one
 //! go-ahead to carry it out.
 
-use super::code_generation::{Rules, Write};
+use super::code_generation::Rules;
 use super::factor::invalid;
-use super::issue::{self, Demand};
+use super::issue::{self, Demand, Issued};
 use super::{Ctx, Decided, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
@@ -24,7 +24,7 @@ pub fn request(
     facts: &issue::Facts,
     rules: &Rules,
     ctx: &mut Ctx<'_>,
-) -> Decided<Write> {
+) -> Decided<Issued> {
     let ask = &request.ask;
     if !facts.account.sensitive_settings.contains(&ask.setting) {
         let why = "setting is not among the account's sensitive_settings";
@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    fn asked(after: &str, setting: &str, facts: &issue::Facts) -> Decided<Write> {
+    fn asked(after: &str, setting: &str, facts: &issue::Facts) -> Decided<Issued> {
         let ask = RequestSettingChange {
             account: account().id,
             member: member().id,
@@ -171,11 +171,8 @@ mod tests {
         request(&Request { app: account().app, ask }, facts, &rules(), &mut ctx(NOW))
     }
 
-    fn issued(decided: Decided<Write>) -> Challenge {
-        match decided.write {
-            Some(Write::Issue { new, .. }) => new.challenge,
-            other => panic!("{other:?}"),
-        }
+    fn issued(decided: Decided<Issued>) -> Challenge {
+        decided.write.unwrap().new.challenge
     }
 
     fn kind<W>(decided: &Decided<W>) -> OutcomeKind {
@@ -207,7 +204,7 @@ mod tests {
         let same = asked("DE2", "bank_account", &again);
         assert_eq!(same.reply.unwrap().challenge, Some(first.id));
         let other = asked("DE3", "bank_account", &again);
-        assert!(matches!(other.write, Some(Write::Issue { ended: Some(_), .. })));
+        assert!(other.write.unwrap().ended.is_some());
     }
 
     #[test]

@@ -109,13 +109,8 @@ pub struct NumberFacts {
 /// What is written.
 #[derive(Debug)]
 pub enum Write {
-    /// A new challenge, and the end of the one whose place it takes, if that one was still open.
-    Issue {
-        /// The new one.
-        new: Box<issue::NewChallenge>,
-        /// The old one's end.
-        ended: Option<Ending>,
-    },
+    /// A new challenge.
+    Issue(issue::Issued),
     /// A further send.
     Grant(resend::Grant),
     /// An end.
@@ -136,7 +131,9 @@ pub struct Rules {
 /// The rule.
 pub fn decide(ask: &Ask, facts: Facts, rules: &Rules, ctx: &mut Ctx<'_>) -> Decided<Write> {
     match (ask, facts) {
-        (Ask::Issue(request), Facts::Issue(facts)) => issue::decide(request, &facts, rules, ctx),
+        (Ask::Issue(request), Facts::Issue(facts)) => {
+            issue::decide(request, &facts, rules, ctx).map(Write::Issue)
+        }
         (Ask::Issue(request), Facts::Unknown { own_account }) => {
             let demand = issue::Demand::login(request);
             issue::refuse(&demand, own_account, Outcome::new(OutcomeKind::NotFound))

@@ -3,8 +3,8 @@
 //! changes then is decided in [`super::apply`].
 
 use super::change::{self, By, Change};
-use super::code_generation::{Rules, Write, ended};
-use super::issue::{self, Demand};
+use super::code_generation::{Rules, ended};
+use super::issue::{self, Demand, Issued};
 use super::settings::{Ask, MemberFacts, demand, operation};
 use super::{Ctx, Decided};
 use crate::domain::Timestamp;
@@ -20,7 +20,7 @@ pub fn challenge(
     facts: &MemberFacts,
     rules: &Rules,
     ctx: &mut Ctx<'_>,
-) -> Decided<Write> {
+) -> Decided<Issued> {
     let member = &facts.issue.member;
     let Ok(number) = ask.number(&facts.issue.account) else {
         return Decided::answer(invalid("phone", "phone is no phone number"));
@@ -53,7 +53,7 @@ fn enrolment(
     facts: &MemberFacts,
     rules: &Rules,
     ctx: &mut Ctx<'_>,
-) -> Decided<Write> {
+) -> Decided<Issued> {
     let member = &facts.issue.member;
     if member.must_enrol(facts.issue.account.mandatory) {
         // not signed in yet, so the address speaks for the person.
@@ -84,7 +84,7 @@ fn change_number(
     facts: &MemberFacts,
     rules: &Rules,
     ctx: &mut Ctx<'_>,
-) -> Decided<Write> {
+) -> Decided<Issued> {
     let member = &facts.issue.member;
     let Some(number) = number else {
         return Decided::answer(invalid("phone", "phone is missing"));
@@ -149,7 +149,7 @@ fn disable(
     facts: &MemberFacts,
     rules: &Rules,
     ctx: &mut Ctx<'_>,
-) -> Decided<Write> {
+) -> Decided<Issued> {
     if !facts.issue.member.two_factor {
         return Decided::answer(Outcome::new(OutcomeKind::NotEnabled));
     }
@@ -252,19 +252,16 @@ mod tests {
         Ask::ChangeNumber(request(ChangeNumber { account, member, phone, proof }))
     }
 
-    fn decided(ask: &Ask, facts: &MemberFacts) -> Decided<Write> {
+    fn decided(ask: &Ask, facts: &MemberFacts) -> Decided<Issued> {
         challenge(ask, facts, &rules(), &mut ctx(NOW))
     }
 
-    fn kind(decided: &Decided<Write>) -> OutcomeKind {
+    fn kind(decided: &Decided<Issued>) -> OutcomeKind {
         decided.reply.as_ref().unwrap().outcome
     }
 
-    fn issued(decided: Decided<Write>) -> Challenge {
-        match decided.write {
-            Some(Write::Issue { new, .. }) => new.challenge,
-            other => panic!("{other:?}"),
-        }
+    fn issued(decided: Decided<Issued>) -> Challenge {
+        decided.write.unwrap().new.challenge
     }
 
     #[test]
@@ -304,7 +301,7 @@ mod tests {
         assert!(same.write.is_none());
         assert_eq!(same.reply.unwrap().challenge, Some(first.id));
         let other = decided(&send(Some(OTHER)), &again);
-        let Some(Write::Issue { ended: Some(ended), .. }) = other.write else { panic!() };
+        let ended = other.write.unwrap().ended.unwrap();
         assert_eq!((ended.challenge, ended.state), (first.id, State::Superseded));
     }
 

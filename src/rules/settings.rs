@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::change::{Change, number_operation};
-use super::code_generation::{self, NumberFacts, Rules};
-use super::issue::Demand;
+use super::code_generation::{NumberFacts, Rules};
+use super::issue::{Demand, Issued};
 use super::{Ctx, Decided, approval, email_proof, factor, issue};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
@@ -286,7 +286,7 @@ impl MemberFacts {
 #[derive(Debug)]
 pub enum Write {
     /// A new challenge.
-    Challenge(code_generation::Write),
+    Challenge(Issued),
     /// A change that takes no code.
     Change(Change),
     /// The proof of an address.

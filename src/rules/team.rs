@@ -6,8 +6,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::change::{self, Activity, By, Change};
-use super::code_generation::{self, Rules};
-use super::issue::{self, Demand};
+use super::code_generation::Rules;
+use super::issue::{self, Demand, Issued};
 use super::review::{NewReview, Review};
 use super::role::{Operation, may};
 use super::settings::{Found, Wanted};
@@ -225,7 +225,7 @@ pub struct Mandated {
 #[derive(Debug)]
 pub enum Write {
     /// A challenge for the admin.
-    Challenge(code_generation::Write),
+    Challenge(Issued),
     /// A review begins.
     Review(NewReview),
     /// A mandate, or its end.

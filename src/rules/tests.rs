@@ -184,7 +184,7 @@ impl Tables {
                     self.granted(grant.destination_index, grant.resend_at);
                 }
             }
-            Some(Write::Issue { new, ended }) => {
+            Some(Write::Issue(issue::Issued { new, ended })) => {
                 if let Some(ending) = ended {
                     self.end(&ending);
                 }

@@ -12,9 +12,9 @@ use tracing::Instrument;
 use super::disposal::{Origin, Output};
 use super::pass::{Desk, Failure, Item, waves};
 use super::worker::Worker;
-use crate::broker::{Broker, Consumer, Delivery, Publisher, supervise};
+use crate::broker::{Broker, Consumer, Delivery, Publisher, pauses, supervise};
 use crate::domain::keys::Keyring;
-use crate::fault::Fault;
+use crate::fault::{Dependency, Fault};
 use crate::message::{DeadReason, Effect, Message, Senders, decode};
 use crate::observe;
 use crate::sabotage::{self, Bug, Point, planted, reach};
@@ -141,14 +141,14 @@ impl<W: Worker> Engine<W> {
                 for wave in waves {
                     let done: Vec<u64> = wave.iter().map(|item| item.delivery.tag).collect();
                     outputs.extend(self.settle(wave).await);
-                    self.publish(&mut publisher, &outputs).await?;
+                    self.publish(&mut publisher, &consumer, &outputs).await?;
                     outputs.clear();
                     if !one && !planted(Bug::AckBeforeCommit) {
                         consumer.ack(&done).await?;
                         tags.retain(|tag| !done.contains(tag));
                     }
                 }
-                self.publish(&mut publisher, &outputs).await?;
+                self.publish(&mut publisher, &consumer, &outputs).await?;
                 reach(W::NAME, Point::Confirmed).await?;
                 match (planted(Bug::AckBeforeCommit), one) {
                     (true, _) => {}
@@ -259,28 +259,42 @@ impl<W: Worker> Engine<W> {
         }
     }
 
-    async fn publish(&self, publisher: &mut Publisher, outputs: &[Output]) -> Result<(), Fault> {
+    /// Publishes what a batch causes.
+    ///
+    /// A broker that does not take it (an alarm, a full queue, a binding or a right that is missing) is
+    /// no fault of the messages. They stay here, unacked, for as long as the consumer lives: at every
+    /// end of a session they would return to the queue, and that counts against them.
+    async fn publish(
+        &self,
+        publisher: &mut Publisher,
+        consumer: &Consumer,
+        outputs: &[Output],
+    ) -> Result<(), Fault> {
         let publications: Vec<_> =
             outputs.iter().flat_map(|output| output.publications(self.settings.queue)).collect();
         if publications.is_empty() {
             return Ok(());
         }
-        // An alarm of the broker is no fault of the messages: they stay here, unacked, since every
-        // return to the queue would count against them.
-        loop {
+        let (mut pauses, mut paused) = (pauses(), false);
+        let end = loop {
             let publishing = publisher.publish(&publications);
             // Polled second: by then the frames are on their way.
             match try_join!(publishing, reach(W::NAME, Point::Published)).map(drop) {
-                Err(Fault::Down(dependency, why)) if self.shared.broker.blocked() => {
-                    observe::paused(W::NAME, dependency, &why);
-                    while self.shared.broker.blocked() {
+                Err(Fault::Down(Dependency::Broker, why)) if consumer.is_alive() => {
+                    observe::paused(W::NAME, Dependency::Broker, &why);
+                    paused = true;
+                    tokio::time::sleep(pauses.next().unwrap_or(PAUSE)).await;
+                    while self.shared.broker.blocked() && consumer.is_alive() {
                         tokio::time::sleep(PAUSE).await;
                     }
-                    observe::resumed(W::NAME, dependency);
                 }
-                result => return result,
+                end => break end,
             }
+        };
+        if paused {
+            observe::resumed(W::NAME, Dependency::Broker);
         }
+        end
     }
 
     async fn outward(&self, stop: CancellationToken) -> Result<(), Fault> {
@@ -375,7 +389,7 @@ impl<W: Worker> Engine<W> {
                 }
             }
         }
-        self.publish(publisher, &outputs).await?;
+        self.publish(publisher, consumer, &outputs).await?;
         consumer.ack(&tags).await?;
         observe::pass(W::NAME, size, started.elapsed());
         Ok(())
@@ -450,7 +464,7 @@ impl<W: Worker> Engine<W> {
                 }
             }
         }
-        self.publish(publisher, &outputs).await?;
+        self.publish(publisher, consumer, &outputs).await?;
         reach(W::NAME, Point::Confirmed).await?;
         consumer.ack(&tags).await?;
         reach(W::NAME, Point::Acked).await

@@ -1,7 +1,8 @@
 //! FLOOR 3. Every SQL statement of the product.
 //!
-//! Locks are taken in one order everywhere: members, destinations, challenges, each by key. Whoever
-//! keeps to it cannot deadlock; whoever is told of one anyway tries again.
+//! Locks are taken in one order everywhere: accounts, members, destinations, challenges, each by key
+//! (ARCHITECTURE.md has the rest). Whoever keeps to it cannot deadlock; whoever is told of one anyway
+//! tries again.
 
 mod accounts;
 mod activity;

@@ -14,6 +14,8 @@ const SWEEP_ROWS: i64 = 1000;
 /// The stretch of time one sweep looks at from the first row on, so that its statement stays short
 /// however far it is behind: a minute of a busy site is 60,000 rows.
 const SWEEP_SPAN: Duration = Duration::MINUTE;
+/// How long after its end a challenge that is still open is asked for once more.
+const OVERDUE_AFTER: Duration = Duration::seconds(15);
 
 /// What can be due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +26,17 @@ pub enum Due {
     Fallback,
     /// The end of a challenge's life.
     Expiry,
+    /// The same, seen again a while later: a command that a broker has confirmed may be stranded there
+    /// all the same, and a challenge must come to its end.
+    Overdue,
     /// The end of a reset's hold.
     Reset,
 }
 
 impl Due {
     /// Everything that can be due.
-    pub const ALL: [Self; 4] = [Self::Send, Self::Fallback, Self::Expiry, Self::Reset];
+    pub const ALL: [Self; 5] =
+        [Self::Send, Self::Fallback, Self::Expiry, Self::Overdue, Self::Reset];
 
     /// The timer's name.
     pub const fn label(self) -> &'static str {
@@ -38,7 +44,16 @@ impl Due {
             Self::Send => "send",
             Self::Fallback => "fallback",
             Self::Expiry => "expiry",
+            Self::Overdue => "overdue",
             Self::Reset => "reset",
+        }
+    }
+
+    /// How far a sweep stays behind the clock.
+    const fn lag(self) -> Duration {
+        match self {
+            Self::Overdue => OVERDUE_AFTER,
+            _ => Duration::ZERO,
         }
     }
 
@@ -47,7 +62,9 @@ impl Due {
         match self {
             Self::Send => "SELECT min(send_at) FROM challenge WHERE send_at > $1",
             Self::Fallback => "SELECT min(fallback_at) FROM challenge WHERE fallback_at > $1",
-            Self::Expiry => "SELECT min(expires_at) FROM challenge WHERE expires_at > $1",
+            Self::Expiry | Self::Overdue => {
+                "SELECT min(expires_at) FROM challenge WHERE expires_at > $1"
+            }
             Self::Reset => "SELECT min(due_at) FROM reset WHERE due_at > $1",
         }
     }
@@ -63,7 +80,7 @@ impl Due {
                  AND fallback_at <= $2 AND state = 'open' AND email_index IS NOT NULL \
                  ORDER BY fallback_at FETCH FIRST $3 ROWS WITH TIES"
             }
-            Self::Expiry => {
+            Self::Expiry | Self::Overdue => {
                 "SELECT id, expires_at FROM challenge WHERE expires_at > $1 AND expires_at <= $2 \
                  AND state = 'open' ORDER BY expires_at FETCH FIRST $3 ROWS WITH TIES"
             }
@@ -81,7 +98,7 @@ pub struct Sweep {
     pub due: Vec<(Uuid, Timestamp)>,
     /// Up to where the sweep has looked.
     pub reached: Timestamp,
-    /// The time of the sweep.
+    /// Up to where it was to look: the time of the sweep, less its lag.
     pub now: Timestamp,
 }
 
@@ -110,13 +127,14 @@ pub async fn sweep(tx: &Tx<'_>, due: Due) -> Result<Option<Sweep>, Fault> {
         ON CONFLICT (timer) DO UPDATE SET reached = $2";
     let name = due.label();
     let params: [super::Param<'_>; 1] = [&name];
-    let (locked, reached, now) =
+    let (locked, watermark, now) =
         try_join!(tx.rows(LOCK, &params), tx.rows(REACHED, &params), tx.now())?;
     if !locked.first().map_or(Ok(false), |locked| row::get(locked, 0))? {
         return Ok(None);
     }
-    let since = match reached.first() {
-        Some(reached) => row::get(reached, 0)?,
+    let now = now - due.lag();
+    let since = match watermark.first() {
+        Some(watermark) => row::get(watermark, 0)?,
         // Nothing can be due before the first sweep: `look_back` goes before it.
         None => now,
     };
@@ -137,7 +155,7 @@ pub async fn sweep(tx: &Tx<'_>, due: Due) -> Result<Option<Sweep>, Fault> {
         .collect::<Result<_, Fault>>()?;
     let full = due_rows.len() as i64 >= SWEEP_ROWS;
     let reached = due_rows.last().filter(|_| full).map_or(until, |(_, at)| *at);
-    if !due_rows.is_empty() || now - since > Duration::seconds(1) {
+    if !due_rows.is_empty() || watermark.is_empty() || now - since > Duration::seconds(1) {
         tx.execute(MOVE, &[&name, &reached]).await?;
     }
     Ok(Some(Sweep { due: due_rows, reached, now }))

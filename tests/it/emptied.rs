@@ -1,8 +1,10 @@
 //! A broker that has lost everything: what was pending comes back from the database.
 
+use std::time::Duration;
+
 use stepup::broker::topology;
 
-use crate::support::{PATIENCE, World};
+use crate::support::{PATIENCE, World, setting};
 
 async fn empty_the_broker(world: &World) {
     let broker = world.broker();
@@ -39,5 +41,33 @@ async fn r109_sends_and_events_that_the_broker_lost_come_back_from_the_database(
         let told = format!("SELECT count(*) FROM trail WHERE kind = '{kind}'");
         world.until(&told, 5, PATIENCE).await;
     }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_an_end_that_the_broker_has_stranded_is_asked_for_again() {
+    let roles =
+        [vec!["ingress"], vec!["work", "code-generation", "directory"], vec!["work", "timers"]];
+    let mut world = World::start(&roles, &[]).await;
+    world.register("acme", "ada", "+12025550101", None).await;
+    world.login("acme", "ada", "l1").await;
+    world.drain().await;
+    // Nobody takes the command, and then it is gone.
+    world.stop(2);
+    world.jump(Duration::from_secs(601)).await;
+    let swept = "SELECT count(*) FROM watermark, challenge WHERE timer = 'expiry' \
+        AND reached > expires_at";
+    world.until(swept, 1, PATIENCE).await;
+    let broker = world.broker();
+    let queue = broker.names().queue("code_generation.bulk");
+    let url = setting("STEPUP_AMQP_URL");
+    let connection = lapin::Connection::connect(&url, Default::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let purged = channel.queue_purge(queue.as_str().into(), Default::default()).await.unwrap();
+    assert_eq!(purged, 1);
+    world.begin(vec!["work", "code-generation"]);
+    world.jump(Duration::from_secs(15)).await;
+    world.until("SELECT count(*) FROM challenge WHERE state = 'expired'", 1, PATIENCE).await;
+    broker.close().await;
     world.end().await;
 }

@@ -9,6 +9,7 @@ use minijinja::{Environment, UndefinedBehavior};
 
 use super::gsm::{SEGMENT, septets};
 use super::{FALLBACK, Texts, bound_line, code_mail, notice, rendered, sms, values};
+use crate::domain::account::ORIGIN_MAX;
 use crate::domain::challenge::Purpose;
 use crate::domain::code::{CODE_DIGITS, Code};
 use crate::rules::notice::NoticeKind;
@@ -16,8 +17,6 @@ use crate::rules::notice::NoticeKind;
 /// How much of a summary an SMS shows at the very least, in characters: enough to tell one change
 /// from another.
 const SUMMARY_MIN: usize = 20;
-/// The longest origin that an account may have, in characters.
-const ORIGIN_MAX: usize = 63;
 /// What the names of accounts stand for in the checks.
 const NAME: &str = "Acme";
 
@@ -81,9 +80,7 @@ impl Texts {
     /// # Errors
     /// Every problem of every text, each a sentence that names the language and the text.
     pub fn load(files: &[(&str, &str)]) -> Result<Self, Vec<String>> {
-        let mut templates = Environment::empty();
-        templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        let mut texts = Self { templates, locales: BTreeSet::new() };
+        let mut texts = Self::none();
         let mut problems = Vec::new();
         for (locale, content) in files {
             let locale = locale.to_ascii_lowercase();
@@ -97,6 +94,13 @@ impl Texts {
                 .push(format!("texts in {FALLBACK} are missing, which all others fall back on"));
         }
         if problems.is_empty() { Ok(texts) } else { Err(problems) }
+    }
+
+    /// No language yet: no text can be rendered.
+    pub fn none() -> Self {
+        let mut templates = Environment::empty();
+        templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        Self { templates, locales: BTreeSet::new() }
     }
 
     /// Adds a language; gives the texts that cannot be used, and why.

@@ -2,6 +2,7 @@
 //! The rungs of these tests give nothing back, so a message that took one would never be written.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use stepup::broker::Delivery;
 
@@ -64,6 +65,34 @@ async fn an_alarm_of_the_broker_pauses_what_publishes_and_costs_no_message_a_ret
     process.drain().await;
     house.depth(QUEUE, |depth| depth.messages == 0).await;
     assert_eq!(house.rows().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r107_what_finds_no_queue_waits_at_its_worker_and_costs_its_message_no_return() {
+    let house = House::open(endless).await;
+    let (inward, outward) = (Inward::new(), Outward::new());
+    let process = house.start(&inward).await;
+    house.route_events(false).await;
+    house.publish(&[note("ada", Act::Write)]).await;
+    house.written(1).await;
+    // Long enough for several attempts, and for the next session if this one had ended.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    house.route_events(true).await;
+    assert_eq!(house.events(1).await.len(), 1);
+    process.drain().await;
+    assert_eq!(inward.looks_at("ada").len(), 1, "it came back");
+
+    let process = house.start(&outward).await;
+    house.route_events(false).await;
+    house.publish(&[note("bob", Act::Write)]).await;
+    house.written(2).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    house.route_events(true).await;
+    assert_eq!(house.events(1).await.len(), 1);
+    process.drain().await;
+    assert_eq!(outward.looks_at("bob").len(), 1, "it came back");
+    house.depth(QUEUE, |depth| depth.messages == 0).await;
+    house.no_dead().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lapin::options::QueueBindOptions;
+use lapin::types::FieldTable;
 use serde_json::json;
 use stepup::broker::dead::{self, DeadView};
 use stepup::broker::{Answer, Broker, Consumer, Delivery, Publisher, Requester, topology};
@@ -88,6 +90,24 @@ impl House {
         let task = tokio::spawn(runtime::run(Arc::clone(worker), shared, settings, stop.clone()));
         self.depth(QUEUE, |depth| depth.consumers > before).await;
         Process { stop, broker, task }
+    }
+
+    /// Takes the way of all events away, or gives it back.
+    pub async fn route_events(&self, routed: bool) {
+        let names = self.broker.names();
+        let (queue, exchange) = (names.queue("audit.bulk"), names.exchange(Exchange::Events));
+        let none = FieldTable::default();
+        let url = setting("STEPUP_AMQP_URL");
+        let properties = lapin::ConnectionProperties::default();
+        let connection = lapin::Connection::connect(&url, properties).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let (queue, exchange) = (queue.into(), exchange.into());
+        if routed {
+            let options = QueueBindOptions::default();
+            channel.queue_bind(queue, exchange, "#".into(), options, none).await.unwrap();
+        } else {
+            channel.queue_unbind(queue, exchange, "#".into(), none).await.unwrap();
+        }
     }
 
     pub async fn publish(&self, messages: &[Outgoing]) {

@@ -90,8 +90,8 @@ impl Desk {
         let mut client = self.client().await;
         let (tx, verdict) = self.issued(&mut client, member, login).await;
         tx.commit().await.unwrap();
-        let Some(Write::Issue { new, .. }) = verdict.write else { panic!("not issued") };
-        let challenge = new.challenge;
+        let Some(Write::Issue(issued)) = verdict.write else { panic!("not issued") };
+        let challenge = issued.new.challenge;
         let expires = challenge.expires_at.unix_timestamp();
         let place = Place::Code(challenge.id.0.as_bytes(), expires);
         let code = self.rules.keys.open(&place, &challenge.code_sealed.unwrap()).unwrap();

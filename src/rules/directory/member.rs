@@ -1,260 +1,19 @@
-//! What the directory's upserts change: the highest version wins, and a changed number, a switched
-//! off factor or a deactivated member ends what is open.
+//! What an app tells of a member: a changed number, a switched off factor or a deactivated member ends
+//! what is open.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
-use serde_json::Value;
-
-use super::change::{self, By, Change};
-use super::code_generation::ending_event;
-use super::role::{Operation, may};
-use super::{Ctx, Decided, Ending};
-use crate::domain::account::{Account, SENSITIVE_SETTINGS};
-use crate::domain::activity::Client;
-use crate::domain::challenge::{CancelReason, Challenge, State};
+use super::{Ask, Facts, Write, invalid, numbers, refused, stored};
 use crate::domain::email::EmailAddress;
-use crate::domain::id::{AccountId, AppName, SettingName};
 use crate::domain::keys::Keyring;
 use crate::domain::member::{Member, Role};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::{Chance, Timestamp};
-use crate::message::{
-    Effect, Event, EventKind, Message, Outcome, OutcomeKind, PutAccount, PutMember,
-    PutOwnedNumbers, Rejected, Request, Secret, Subject,
-};
+use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, PutMember, Request};
+use crate::rules::change::{self, By};
+use crate::rules::role::{Operation, may};
+use crate::rules::{Ctx, Decided};
 
-/// Numbers an account may call its own: what fits into one message.
-const OWNED_NUMBERS_MAX: usize = 500;
-
-/// Sensitive settings an account may name.
-const SETTINGS_MAX: usize = 100;
-
-/// What this worker is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// An account.
-    Account(Request<PutAccount>),
-    /// An account's own numbers.
-    OwnedNumbers(Request<PutOwnedNumbers>),
-    /// A member.
-    Member(Request<PutMember>),
-}
-
-impl Message for Ask {
-    fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
-        match key {
-            "directory.account" => Request::read(key, app, body).map(Self::Account),
-            "directory.owned_numbers" => Request::read(key, app, body).map(Self::OwnedNumbers),
-            _ => Request::read(key, app, body).map(Self::Member),
-        }
-    }
-
-    fn subject(&self) -> Subject {
-        match self {
-            Self::Account(request) => request.subject(),
-            Self::OwnedNumbers(request) => request.subject(),
-            Self::Member(request) => request.subject(),
-        }
-    }
-}
-
-/// What is known when an upsert is decided.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// The account as stored, whosesoever, and its version.
-    pub account: Option<(Account, i64)>,
-    /// The member as stored.
-    pub member: Option<Member>,
-    /// The member's open challenges.
-    pub open: Vec<Challenge>,
-    /// The actor, if it is another than the member, as a member of the same account.
-    pub actor: Option<Member>,
-    /// Of the numbers that the message names, by their blind indexes, those that belong to a
-    /// company; for a list, to another account than the one whose list it is.
-    pub owned: HashSet<Vec<u8>>,
-    /// For a list, the members of any account whose numbers are in it or were.
-    pub holders: Vec<Holder>,
-}
-
-/// A member of any account who has a number that a list names, or named before.
-#[derive(Clone, Debug)]
-pub struct Holder {
-    /// The app of the member's account.
-    pub app: AppName,
-    /// The member.
-    pub member: Member,
-    /// The member's open challenges.
-    pub open: Vec<Challenge>,
-}
-
-/// The numbers that a message names, by their blind indexes. What is no number is left out here and
-/// refused by [`decide`].
-pub fn numbers(ask: &Ask, account: &Account, keys: &Keyring) -> Vec<Vec<u8>> {
-    let index = |text: &Secret| {
-        let number = PhoneNumber::parse(text.expose(), account.country)?;
-        Some(keys.blind("phone", number.e164()).to_vec())
-    };
-    match ask {
-        Ask::Account(_) => Vec::new(),
-        Ask::OwnedNumbers(request) => request.ask.numbers.iter().filter_map(index).collect(),
-        Ask::Member(request) => request.ask.phone.iter().flatten().filter_map(index).collect(),
-    }
-}
-
-/// What is written.
-#[derive(Debug)]
-pub enum Write {
-    /// An account.
-    Account {
-        /// The row.
-        account: Account,
-        /// Its version.
-        version: i64,
-    },
-    /// An account's own numbers, and what follows for members who have one of them.
-    OwnedNumbers {
-        /// Whose.
-        account: AccountId,
-        /// The version of the list.
-        version: i64,
-        /// Blind indexes, each once.
-        numbers: Vec<Vec<u8>>,
-        /// Members who are flagged, or no longer.
-        changes: Vec<Change>,
-        /// Open challenges that would bind one of them.
-        endings: Vec<Ending>,
-    },
-    /// A member, with what follows for challenges and for the Activity report.
-    Member(Change),
-}
-
-/// The rule.
-pub fn decide(ask: &Ask, facts: Facts, keys: &Arc<Keyring>, ctx: &mut Ctx<'_>) -> Decided<Write> {
-    match ask {
-        Ask::Account(request) => put_account(request, facts),
-        Ask::OwnedNumbers(request) => put_owned_numbers(ask, request, facts, keys, ctx.now),
-        Ask::Member(request) => put_member(request, facts, keys, ctx),
-    }
-}
-
-fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decided<Write> {
-    let ask = &request.ask;
-    if let Some((known, version)) = &facts.account {
-        // Another app's account: the same answer as for one that nobody knows.
-        if known.app != request.app {
-            return refused(Outcome::new(OutcomeKind::NotFound), &request.app);
-        }
-        if *version >= ask.version {
-            return Decided::answer(Outcome::new(OutcomeKind::Outdated));
-        }
-    }
-    if ask.name.trim().is_empty() || ask.name.chars().count() > 100 {
-        return invalid("name", "is empty or longer than 100 characters", &request.app);
-    }
-    if ask.origin.as_deref().is_some_and(|origin| !is_host(origin)) {
-        let why = "is not a host name of at most 63 characters, such as app.example.com";
-        return invalid("origin", why, &request.app);
-    }
-    let usual = || SENSITIVE_SETTINGS.iter().filter_map(|name| SettingName::parse(name).ok());
-    let sensitive_settings = ask.sensitive_settings.clone().unwrap_or_else(|| usual().collect());
-    if sensitive_settings.len() > SETTINGS_MAX {
-        return invalid("sensitive_settings", "has more than 100 names", &request.app);
-    }
-    let account = Account {
-        id: ask.account.clone(),
-        app: request.app.clone(),
-        name: ask.name.trim().to_owned(),
-        origin: ask.origin.clone(),
-        country: ask.country,
-        countries: ask.countries.clone().unwrap_or_else(|| vec![ask.country]),
-        email_fallback: ask.email_fallback,
-        sensitive_settings,
-        require_for_sensitive_settings: ask.require_for_sensitive_settings,
-        mandatory: facts.account.as_ref().is_some_and(|(known, _)| known.mandatory),
-        grace_until: facts.account.as_ref().and_then(|(known, _)| known.grace_until),
-        owned_numbers_version: facts.account.map_or(0, |(known, _)| known.owned_numbers_version),
-    };
-    let event = Event {
-        app: Some(request.app.clone()),
-        version: Some(ask.version),
-        ..Event::new(EventKind::AccountChanged, Some(ask.account.clone()))
-    };
-    stored(Write::Account { account, version: ask.version }, vec![event.into()])
-}
-
-/// The rule of R-8: who has a number of a company is flagged and told, and codes on their way there
-/// are voided. Who has one no longer, is not.
-fn put_owned_numbers(
-    ask: &Ask,
-    request: &Request<PutOwnedNumbers>,
-    facts: Facts,
-    keys: &Keyring,
-    now: Timestamp,
-) -> Decided<Write> {
-    let app = &request.app;
-    let Some((account, _)) = facts.account.as_ref().filter(|(account, _)| account.app == *app)
-    else {
-        return refused(Outcome::new(OutcomeKind::NotFound), app);
-    };
-    if account.owned_numbers_version >= request.ask.version {
-        return Decided::answer(Outcome::new(OutcomeKind::Outdated));
-    }
-    let mut numbers = numbers(ask, account, keys);
-    if numbers.len() != request.ask.numbers.len() {
-        return invalid("numbers", "holds a text that is no phone number", app);
-    }
-    if numbers.len() > OWNED_NUMBERS_MAX {
-        return invalid("numbers", "has more than 500 numbers", app);
-    }
-    numbers.sort_unstable();
-    numbers.dedup();
-    let event = Event {
-        app: Some(app.clone()),
-        version: Some(request.ask.version),
-        ..Event::new(EventKind::OwnedNumbersChanged, Some(account.id.clone()))
-    };
-    let (mut changes, mut endings, mut effects) =
-        (Vec::new(), Vec::new(), vec![Effect::from(event)]);
-    for Holder { app, member, open } in &facts.holders {
-        let index = member.phone.as_ref().map(|phone| &phone.index);
-        let is_owned = |index: &Vec<u8>| numbers.contains(index) || facts.owned.contains(index);
-        // A number that is only about to be bound is not bound any more.
-        for challenge in
-            open.iter().filter(|c| c.purpose.binds_number() && is_owned(&c.phone_index))
-        {
-            let reason = CancelReason::CompanyOwnedNumber;
-            endings.push(Ending::cancelled(challenge.id, reason, now));
-            effects.push(ending_event(challenge, State::Cancelled, Some(reason)).into());
-        }
-        let owned = index.is_some_and(is_owned);
-        if owned == member.phone_owned_at.is_some() {
-            continue;
-        }
-        let after = Member { phone_owned_at: owned.then_some(now), ..member.clone() };
-        let by = By { app, actor: None, origin: None, challenge: None, client: Client::default() };
-        let others: Vec<Challenge> =
-            open.iter().filter(|c| !c.purpose.binds_number()).cloned().collect();
-        let (change, told) = change::change(Some(member), after, &others, &by, keys, now);
-        changes.push(change);
-        effects.extend(told);
-    }
-    let (account, version) = (account.id.clone(), request.ask.version);
-    stored(Write::OwnedNumbers { account, version, numbers, changes, endings }, effects)
-}
-
-/// A host as the SMS's last line can carry it: it must leave room in the segment, and hold nothing
-/// that means something there.
-fn is_host(text: &str) -> bool {
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !label.starts_with('-')
-    };
-    text.len() <= 63 && text.split('.').all(label)
-}
-
-fn put_member(
+/// The rule of a member.
+pub(super) fn put_member(
     request: &Request<PutMember>,
     facts: Facts,
     keys: &Keyring,
@@ -395,32 +154,20 @@ fn put(
     stored(Write::Member(change), effects)
 }
 
-fn stored(write: Write, effects: Vec<Effect>) -> Decided<Write> {
-    let reply = Some(Outcome::new(OutcomeKind::Stored));
-    Decided { label: "stored", write: Some(write), effects, reply }
-}
-
-/// A refusal is an event too, without an account: it may be another app's.
-fn refused(outcome: Outcome, app: &AppName) -> Decided<Write> {
-    let event = Event {
-        app: Some(app.clone()),
-        reason: Some(outcome.outcome.label().to_owned()),
-        ..Event::new(EventKind::DirectoryRefused, None)
-    };
-    Decided { effects: vec![event.into()], ..Decided::answer(outcome) }
-}
-
-fn invalid(field: &'static str, why: &str, app: &AppName) -> Decided<Write> {
-    let detail = Some(format!("{field} {why}"));
-    refused(Outcome { field: Some(field), detail, ..Outcome::new(OutcomeKind::Invalid) }, app)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::change::Activity;
-    use super::super::tests_support::{NOW, account, challenge, ctx, member};
+    use std::collections::HashSet;
+    use std::sync::Arc;
+
+    use super::super::decide;
     use super::*;
+    use crate::domain::account::Account;
+    use crate::domain::challenge::CancelReason;
+    use crate::domain::id::AppName;
     use crate::message::Secret;
+    use crate::rules::Ending;
+    use crate::rules::change::Activity;
+    use crate::rules::tests_support::{NOW, account, challenge, ctx, member};
     use serde_json::json;
 
     fn put(version: i64, phone: Option<&str>) -> PutMember {
@@ -620,16 +367,6 @@ mod tests {
             let reply = decided(ask, facts()).reply.unwrap();
             assert_eq!((reply.outcome, reply.field), (OutcomeKind::Invalid, Some(field)));
             assert!(!reply.detail.unwrap().contains("nobody"));
-        }
-    }
-
-    #[test]
-    fn an_origin_fits_the_last_line_of_an_sms() {
-        for good in ["app.example.com", "localhost", "a-b.c"] {
-            assert!(is_host(good), "{good}");
-        }
-        for bad in ["", "https://x.y", "a b", "x.y/z", "x@y", "a..b", "x.y #1", &"x".repeat(64)] {
-            assert!(!is_host(bad), "{bad}");
         }
     }
 }

@@ -1,0 +1,167 @@
+//! Every exchange and queue, as a table, and the calls that make the broker agree with it.
+//!
+//! | exchange | type | what goes in |
+//! |---|---|---|
+//! | `requests` | direct | what apps ask; an unknown key goes on to `unroutable` |
+//! | `commands` | direct | what workers ask of each other |
+//! | `events` | topic | what happened, `<account>.<noun>.<verb>` |
+//! | `home` | direct | what comes back to its queue from a rung or from an operator |
+//! | `retry.<delay>` | fanout | what waits, one exchange and one queue per delay |
+//! | `unroutable` | fanout | requests no queue is bound for |
+//! | `dead` | fanout | what was set aside |
+//!
+//! All of it is durable, and declared with arguments that mean the same to RabbitMQ 3.10 and 4.x.
+
+mod plan;
+mod work_queues;
+
+use std::time::Duration;
+
+use lapin::{
+    options::{QueueBindOptions, QueueDeclareOptions},
+    types::FieldTable,
+};
+
+use super::{
+    Broker,
+    fault::{CALL_DEADLINE, TOPOLOGY_DEADLINE, classify, within},
+    properties::short,
+};
+use crate::{fault::Fault, message::Rung};
+use plan::{Binding, Plan, delay, marker};
+
+pub use work_queues::{UNROUTABLE, WORK_QUEUES, WorkQueue, home_queue};
+
+/// How full a queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages ready to be delivered.
+    pub messages: u32,
+    /// Consumers of all processes.
+    pub consumers: u32,
+}
+
+/// How full `queue` (without the prefix) is.
+///
+/// # Errors
+/// `Down` when the broker cannot be reached or the queue is not there.
+pub async fn depth(broker: &Broker, queue: &str) -> Result<Depth, Fault> {
+    let channel = broker.publishing_channel().await?;
+    let name = short(&broker.names().queue(queue))?;
+    let options = QueueDeclareOptions::durable().passive();
+    let asked = channel.queue_declare(name, options, FieldTable::default());
+    let found = within("ask for a queue's depth", CALL_DEADLINE, asked).await?;
+    super::connection::close(&channel).await?;
+    Ok(Depth { messages: found.message_count(), consumers: found.consumer_count() })
+}
+
+/// Declares everything. Harmless when it is there already.
+///
+/// # Errors
+/// `Down` when the broker cannot be reached, when our user may not declare, or when something of
+/// the same name with other arguments is there; see [`check`].
+pub async fn declare(broker: &Broker) -> Result<(), Fault> {
+    declare_with_delays(broker, delay).await
+}
+
+/// [`declare`], with other delays of the rungs than their names say. For tests, which cannot wait
+/// for minutes; to [`check`] it is a deviation.
+///
+/// # Errors
+/// As [`declare`].
+pub async fn declare_with_delays(
+    broker: &Broker,
+    delay: fn(Rung) -> Duration,
+) -> Result<(), Fault> {
+    let channel = broker.publishing_channel().await?;
+    let plan = Plan::new(broker.names(), delay);
+    for item in &plan.items {
+        let doing = format!("declare {item}");
+        within(&doing, TOPOLOGY_DEADLINE, item.declare(&channel, false)).await?;
+    }
+    for Binding { queue, exchange, key } in plan.bindings {
+        let doing = format!("bind {queue} to {exchange} by {key}");
+        let (queue, exchange, key) = (short(&queue)?, short(&exchange)?, short(&key)?);
+        let options = QueueBindOptions::default();
+        let bind = channel.queue_bind(queue, exchange, key, options, FieldTable::default());
+        within(&doing, TOPOLOGY_DEADLINE, bind).await?;
+    }
+    super::connection::close(&channel).await
+}
+
+/// Compares what is there with the table; one sentence per deviation. Changes nothing. Bindings
+/// cannot be asked for over AMQP, and so are not compared: [`declare`] adds those that lack.
+///
+/// # Errors
+/// `Down` when the broker cannot be reached.
+pub async fn check(broker: &Broker) -> Result<Vec<String>, Fault> {
+    let mut deviations = Vec::new();
+    for item in &Plan::new(broker.names(), delay).items {
+        // An answer of "no" closes the channel, so each question has its own.
+        let channel = broker.publishing_channel().await?;
+        // Asking passively shows that it is there; only then may it be declared, which compares the
+        // arguments, and would make what is not there.
+        if let Err(why) = refusal(item.declare(&channel, true)).await? {
+            deviations.push(format!("{item} is missing: {why}"));
+        } else if let Err(why) = refusal(item.declare(&channel, false)).await? {
+            deviations.push(format!("{item} is not as it should be: {why}"));
+        } else {
+            super::connection::close(&channel).await?;
+        }
+    }
+    Ok(deviations)
+}
+
+/// Deletes everything under this prefix, with all messages. For tests, and to leave a broker clean.
+///
+/// # Errors
+/// `Down` when the broker cannot be reached.
+pub async fn delete(broker: &Broker) -> Result<(), Fault> {
+    let channel = broker.publishing_channel().await?;
+    let marker = marker(broker.names());
+    for item in Plan::new(broker.names(), delay).items.iter().chain([&marker]) {
+        within(&format!("delete {item}"), TOPOLOGY_DEADLINE, item.delete(&channel)).await?;
+    }
+    super::connection::close(&channel).await
+}
+
+/// Whether the broker was emptied since [`mark_filled`], or is new: then what was pending in its
+/// queues is gone, and the database has to publish it again.
+///
+/// # Errors
+/// `Down` when the broker cannot be reached.
+pub async fn emptied(broker: &Broker) -> Result<bool, Fault> {
+    let channel = broker.publishing_channel().await?;
+    let marker = marker(broker.names());
+    if refusal(marker.declare(&channel, true)).await?.is_err() {
+        // The answer of "no" has closed the channel.
+        return Ok(true);
+    }
+    super::connection::close(&channel).await?;
+    Ok(false)
+}
+
+/// Leaves the mark that [`emptied`] looks for: a queue that nobody uses, and that goes when the
+/// others go.
+///
+/// # Errors
+/// `Down` when the broker cannot be reached.
+pub async fn mark_filled(broker: &Broker) -> Result<(), Fault> {
+    let channel = broker.publishing_channel().await?;
+    let marker = marker(broker.names());
+    within(&format!("declare {marker}"), TOPOLOGY_DEADLINE, marker.declare(&channel, false))
+        .await?;
+    super::connection::close(&channel).await
+}
+
+/// The broker's "no" to a question as a value; anything else that fails is a fault.
+async fn refusal(
+    asked: impl Future<Output = lapin::Result<()>>,
+) -> Result<Result<(), String>, Fault> {
+    match tokio::time::timeout(TOPOLOGY_DEADLINE, asked).await {
+        Ok(Ok(())) => Ok(Ok(())),
+        Ok(Err(error)) if error.is_amqp_soft_error() => Ok(Err(error.to_string())),
+        Ok(Err(error)) => Err(classify("check the topology", &error)),
+        Err(_) => Err(super::fault::away("check the topology: no answer")),
+    }
+}

@@ -1,0 +1,102 @@
+//! What an admin asks for a team.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::domain::Timestamp;
+use crate::domain::activity::Client;
+use crate::domain::id::{AccountId, ChallengeId, MemberId};
+use crate::domain::schema::Moment;
+
+/// `team.review`: look at the contacts of all members, before 2FA becomes mandatory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct ReviewContacts {
+    /// The account.
+    pub account: AccountId,
+    /// The admin who asks.
+    pub actor: MemberId,
+}
+
+/// `team.mandate.enable`: 2FA becomes mandatory for all members. Without a proof, a
+/// code goes to the admin; the verified challenge is then the proof.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct EnableMandate {
+    /// The account.
+    pub account: AccountId,
+    /// The admin who asks.
+    pub actor: MemberId,
+    /// The review that it rests on.
+    pub review: Uuid,
+    /// Whether the admin has confirmed it in a step of its own.
+    pub confirmed: bool,
+    /// Members without a usable number who will have to enrol before they can log in (D-5).
+    #[serde(default)]
+    pub acknowledged: Vec<MemberId>,
+    /// Until when it is not enforced.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
+    pub grace_until: Option<Timestamp>,
+    /// The admin's verified challenge.
+    #[serde(default)]
+    pub proof: Option<ChallengeId>,
+    /// From where.
+    #[serde(flatten)]
+    pub client: Client,
+}
+
+/// `team.mandate.disable`: 2FA is each member's own choice again.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct DisableMandate {
+    /// The account.
+    pub account: AccountId,
+    /// The primary admin who asks.
+    pub actor: MemberId,
+    /// The admin's verified challenge.
+    #[serde(default)]
+    pub proof: Option<ChallengeId>,
+    /// From where.
+    #[serde(flatten)]
+    pub client: Client,
+}
+
+/// `team.member.enable`: an admin turns 2FA on for one member, who verifies at the next login.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct EnableMember {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// The admin who asks.
+    pub actor: MemberId,
+    /// Until when a mandate is not enforced for this member.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<Moment>")]
+    pub grace_until: Option<Timestamp>,
+    /// From where.
+    #[serde(flatten)]
+    pub client: Client,
+}
+
+/// `team.member.disable`: an admin turns 2FA off for one member, with the admin's own code.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct DisableMember {
+    /// The account.
+    pub account: AccountId,
+    /// The member.
+    pub member: MemberId,
+    /// The admin who asks.
+    pub actor: MemberId,
+    /// The admin's verified challenge.
+    #[serde(default)]
+    pub proof: Option<ChallengeId>,
+    /// From where.
+    #[serde(flatten)]
+    pub client: Client,
+}
+
+request!(ReviewContacts, ask => &ask.account);
+request!(EnableMandate, ask => &ask.account);
+request!(DisableMandate, ask => &ask.account);
+request!(EnableMember, ask => &ask.account);
+request!(DisableMember, ask => &ask.account);

@@ -1,0 +1,238 @@
+use proptest::prelude::*;
+use time::Duration;
+
+use super::super::tests_support::{CODE, NOW, account, challenge, member, rules};
+use super::*;
+use crate::domain::account::EmailFallback;
+use crate::domain::challenge::State;
+use crate::domain::policy::Policy;
+use crate::message::{Effect, EventKind, Rung};
+use crate::rules::Verdict;
+
+const SMS: Ask = Ask {
+    challenge: ChallengeId(uuid::Uuid::from_u128(1)),
+    channel: Channel::Sms,
+    send: 1,
+    tries: 0,
+    cause: None,
+};
+const EMAIL: Ask =
+    Ask { channel: Channel::Email, send: FALLBACK_SEND, cause: Some(EmailCause::Fallback), ..SMS };
+
+fn attempt(channel: Channel, send: i16, state: AttemptState) -> Attempt {
+    Attempt { channel, send, state, tries: 0, lease_until: None }
+}
+
+fn facts(attempts: Vec<Attempt>) -> Facts {
+    Facts { challenge: challenge(), account: account(), member: member(), attempts }
+}
+
+fn queued() -> Facts {
+    facts(vec![attempt(Channel::Sms, 1, AttemptState::Queued)])
+}
+
+fn due() -> Facts {
+    let mut facts = facts(vec![attempt(Channel::Sms, 1, AttemptState::Accepted)]);
+    facts.challenge.fallback_at = Some(NOW + Duration::seconds(60));
+    facts
+}
+
+fn at(ask: &Ask, facts: Facts, seconds: i64) -> Dispatch {
+    decide(ask, Some(facts), &rules(), NOW + Duration::seconds(seconds))
+}
+
+fn skipped(dispatch: &Dispatch) -> Option<&'static str> {
+    if let Step::Skip(why) = dispatch.step { Some(why) } else { None }
+}
+
+fn commands(dispatch: &Dispatch) -> Vec<(Command, Option<Rung>)> {
+    let command = |effect| match effect {
+        Effect::Command(command, rung) => Some((command, rung)),
+        Effect::Event(_) => None,
+    };
+    dispatch.effects().into_iter().filter_map(command).collect()
+}
+
+#[test]
+fn r27_the_first_send_is_an_sms_with_the_code_to_the_number() {
+    let Step::Call(letter) = at(&SMS, queued(), 1).step else { panic!() };
+    assert_eq!(*letter.to, "+12025550123");
+    assert!(letter.text.starts_with(CODE));
+    assert_eq!(letter.attempt, SMS.attempt_id());
+}
+
+#[test]
+fn r25_a_send_that_was_settled_is_not_sent_again() {
+    use AttemptState::{Accepted, Failed, Skipped, Unknown};
+    for state in [Accepted, Failed, Skipped, Unknown] {
+        let dispatch = at(&SMS, facts(vec![attempt(Channel::Sms, 1, state)]), 1);
+        assert!(matches!(dispatch.step, Step::Done));
+    }
+}
+
+#[test]
+fn a_claimed_send_is_left_alone_while_its_lease_runs_and_is_unknown_after() {
+    let calling = Attempt {
+        lease_until: Some(NOW + Duration::seconds(10)),
+        ..attempt(Channel::Sms, 1, AttemptState::Calling)
+    };
+    let leased = at(&SMS, facts(vec![calling.clone()]), 9);
+    assert!(leased.wait().is_some());
+    let lost = at(&SMS, facts(vec![calling]), 10);
+    assert_eq!(lost.label(), "unknown");
+    assert!(lost.wait().is_none() && commands(&lost).is_empty(), "not resent by itself");
+}
+
+#[test]
+fn r26_with_too_little_life_left_it_is_not_sent_and_says_so() {
+    assert!(matches!(at(&SMS, queued(), 540).step, Step::Call(_)));
+    let late = at(&SMS, queued(), 541);
+    assert_eq!(skipped(&late), Some("delivery_too_late"));
+    assert!(matches!(&late.effects()[..], [Effect::Event(event)]
+        if event.kind == EventKind::DeliverySkipped
+            && event.reason.as_deref() == Some("delivery_too_late")));
+}
+
+#[test]
+fn r43_r44_r52_today_s_facts_can_stop_an_sms() {
+    let mut ended = queued();
+    ended.challenge.state = State::Cancelled;
+    assert_eq!(skipped(&at(&SMS, ended, 1)), Some("challenge_ended"));
+    for (change, why) in [
+        (Member { active: false, ..member() }, "member_changed"),
+        (Member { two_factor: false, ..member() }, "member_changed"),
+        (Member { phone: None, ..member() }, "target_changed"),
+    ] {
+        let facts = Facts { member: change, ..queued() };
+        assert_eq!(skipped(&at(&SMS, facts, 1)), Some(why));
+    }
+}
+
+#[test]
+fn r28_the_email_goes_when_due_and_not_before() {
+    assert_eq!(skipped(&at(&EMAIL, due(), 59)), Some("not_due"));
+    let Step::Call(letter) = at(&EMAIL, due(), 60).step else { panic!() };
+    assert_eq!(*letter.to, "ada@acme.example");
+    let mut never = due();
+    never.challenge.fallback_at = None;
+    assert_eq!(skipped(&at(&EMAIL, never, 60)), Some("not_due"), "no SMS was claimed");
+}
+
+#[test]
+fn r28_after_a_definitive_sms_failure_the_email_does_not_wait() {
+    let dispatch = at(&SMS, queued(), 1);
+    let refused = Answer::Refused { code: "http_422".into() };
+    let failed = dispatch.answered(refused, &Policy::default());
+    let [(command, None)] = &commands(&failed)[..] else { panic!() };
+    let ask = Ask::of(command).unwrap();
+    let mut facts = facts(vec![attempt(Channel::Sms, 1, AttemptState::Failed)]);
+    facts.challenge.fallback_at = Some(NOW + Duration::seconds(60));
+    assert!(matches!(at(&ask, facts, 1).step, Step::Call(_)));
+}
+
+#[test]
+fn r30_r34_r35_an_email_needs_a_backup_then_and_now_to_the_same_address() {
+    let mut off_then = due();
+    off_then.challenge.email_index = None;
+    let off_now = Facts { member: Member { email_backup: false, ..member() }, ..due() };
+    let mut moved = due();
+    moved.member.email.as_mut().unwrap().index = vec![1];
+    let forbidden = Account { email_fallback: EmailFallback::Forbidden, ..account() };
+    for (facts, why) in [
+        (off_then, "no_email_backup"),
+        (off_now, "no_email_backup"),
+        (moved, "target_changed"),
+        (Facts { account: forbidden, ..due() }, "email_forbidden"),
+    ] {
+        assert_eq!(skipped(&at(&EMAIL, facts, 61)), Some(why));
+    }
+}
+
+#[test]
+fn d1_the_automatic_email_is_a_send_of_the_challenge_and_obeys_its_limit() {
+    let limit = rules().policy.sends_per_challenge;
+    let mut full = due();
+    full.challenge.sends = limit;
+    let dispatch = at(&EMAIL, full.clone(), 61);
+    assert_eq!(skipped(&dispatch), Some("sends_used_up"));
+    assert!(!dispatch.effects().is_empty(), "it is told");
+    // Once it is claimed it is one of them: its next try is no further send.
+    full.attempts.push(Attempt { tries: 1, ..attempt(Channel::Email, 0, AttemptState::Queued) });
+    assert!(matches!(at(&Ask { tries: 1, ..EMAIL }, full, 61).step, Step::Call(_)));
+    let mut last = due();
+    last.challenge.sends = limit - 1;
+    assert!(matches!(at(&EMAIL, last, 61).step, Step::Call(_)));
+    // Where no email can come any more, a failed SMS leaves the challenge to be judged.
+    let mut failed = queued();
+    failed.challenge.sends = limit;
+    let refused = Answer::Refused { code: "recipient_http_422".into() };
+    let lost = at(&SMS, failed, 0).answered(refused, &rules().policy);
+    assert!(matches!(commands(&lost)[..], [(Command::Abandon { .. }, None)]));
+}
+
+#[test]
+fn r33_there_is_one_automatic_email_at_most() {
+    let mut facts = due();
+    facts.attempts.push(attempt(Channel::Email, 2, AttemptState::Accepted));
+    assert!(matches!(at(&EMAIL, facts, 61).step, Step::Done));
+}
+
+#[test]
+fn d1_on_request_only_offers_the_email() {
+    let mut facts = due();
+    facts.challenge.email_fallback = EmailFallback::OnRequest;
+    let offered = at(&EMAIL, facts, 61);
+    assert!(matches!(&offered.effects()[..], [Effect::Event(event)]
+        if event.kind == EventKind::EmailEligible));
+}
+
+#[test]
+fn a_refusal_without_an_email_leaves_the_challenge_to_be_judged() {
+    let mut facts = queued();
+    facts.challenge.email_index = None;
+    let refused = Answer::Refused { code: "http_422".into() };
+    let failed = at(&SMS, facts, 1).answered(refused, &Policy::default());
+    assert_eq!(commands(&failed), [(Command::Abandon { challenge: SMS.challenge }, None)]);
+}
+
+#[test]
+fn a_provider_that_is_away_is_tried_again_after_1_5_and_30_s_and_then_given_up() {
+    let policy = Policy::default();
+    let not_now = || Answer::NotNow { retry_after_seconds: None, code: "connect".into() };
+    for (tries, seconds) in [(0, 1), (1, 5), (2, 30)] {
+        let mut facts = queued();
+        facts.attempts[0].tries = tries;
+        let dispatch = at(&Ask { tries, ..SMS }, facts, 1).answered(not_now(), &policy);
+        let [(command, Some(rung))] = &commands(&dispatch)[..] else { panic!() };
+        assert_eq!((rung.seconds(), Ask::of(command).unwrap().tries), (seconds, tries + 1));
+    }
+    let mut facts = queued();
+    facts.attempts[0].tries = 3;
+    let dispatch = at(&Ask { tries: 3, ..SMS }, facts, 1).answered(not_now(), &policy);
+    assert_eq!(dispatch.label(), "failed");
+    let late = at(&SMS, queued(), 540).answered(not_now(), &policy);
+    assert_eq!(late.label(), "failed", "no try with under 60 s of life left");
+}
+
+#[test]
+fn an_unknown_answer_causes_no_send() {
+    let unknown = Answer::Unknown { code: "timeout".into() };
+    let dispatch = at(&SMS, queued(), 1).answered(unknown, &Policy::default());
+    assert!(commands(&dispatch).is_empty());
+}
+
+proptest! {
+    #[test]
+    fn the_ladder_only_climbs_and_ends(tries in 0_i16..10, wanted in proptest::option::of(0_u64..500)) {
+        match retry_rung(tries, wanted) {
+            Some(rung) => {
+                prop_assert!(tries < 3);
+                prop_assert!(u64::from(rung.seconds()) >= wanted.unwrap_or(0));
+                if let Some(next) = retry_rung(tries + 1, wanted) {
+                    prop_assert!(next >= rung);
+                }
+            }
+            None => prop_assert!(tries >= 3 || wanted.unwrap_or(0) > 120),
+        }
+    }
+}
