@@ -8,6 +8,8 @@
 //! | causes   | nothing                                                                     |
 //! | rule     | none: it copies                                                             |
 
+use std::time::Duration;
+
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, EventRecord};
@@ -21,6 +23,8 @@ pub struct Audit;
 impl Worker for Audit {
     const NAME: &'static str = "audit";
     const INBOX: bool = false;
+    // Of the commits of a login that comes alone two in five would be ours otherwise.
+    const GATHER: Duration = Duration::from_millis(50);
     type Message = EventRecord;
     type Facts = ();
     type Verdict = Decided<EventRecord>;

@@ -116,7 +116,11 @@ impl<W: Worker> Engine<W> {
                     continue;
                 }
             };
-            let Some(batch) = batch else { break };
+            let Some(mut batch) = batch else { break };
+            if !W::GATHER.is_zero() && batch.len() < batch_max {
+                tokio::time::sleep(W::GATHER).await;
+                batch.extend(consumer.try_batch(batch_max - batch.len())?);
+            }
             let mut tags: Vec<u64> = batch.iter().map(|delivery| delivery.tag).collect();
             let Some(last) = tags.last().copied() else { continue };
             reach(W::NAME, Point::Received).await?;

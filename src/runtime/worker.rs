@@ -1,5 +1,7 @@
 //! The trait that every worker implements.
 
+use std::time::Duration;
+
 use crate::domain::Timestamp;
 use crate::fault::Fault;
 use crate::message::{Decoded, Message};
@@ -19,6 +21,9 @@ pub trait Worker: Send + Sync + 'static {
     /// False when the rows that `store` writes are keyed by the message and nothing is caused: then
     /// they are the inbox.
     const INBOX: bool = true;
+    /// How long an inward pass that is not full waits for more. Not at all, where anybody waits for
+    /// its outcome; where nobody does, fewer and fuller passes leave the machine to the others.
+    const GATHER: Duration = Duration::ZERO;
 
     /// What it reads.
     type Message: Message;

@@ -29,8 +29,6 @@ pub(super) struct Run<'a> {
     pub figures: &'a Figures,
     /// Before and after.
     pub looks: (Look, Look),
-    /// Most memory seen of roles that do not say it themselves, in bytes.
-    pub rss_max: &'a dyn Fn(&str) -> f64,
     /// Durable messages this command has published itself.
     pub own_messages: f64,
     /// Whether the other counters of messages were seen.
@@ -74,7 +72,7 @@ impl Run<'_> {
             let before = self.looks.0.usage.get(role).copied().unwrap_or_default();
             let spent = since(before.cpu_seconds, after.cpu_seconds);
             cpu.insert(role.clone(), rounded(spent, 100.0));
-            let most = after.rss_max_bytes.max((self.rss_max)(role)).max(after.rss_bytes);
+            let most = after.rss_max_bytes.max(before.rss_bytes).max(after.rss_bytes);
             rss.insert(role.clone(), rounded(most / f64::from(1 << 20), 10.0));
         }
         (cpu, rss)

@@ -1,7 +1,6 @@
 //! One run, from the configuration to the report.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -13,7 +12,6 @@ use super::feed::{Feed, Stream};
 use super::figures::Figures;
 use super::members::{ACCOUNT_PREFIX, Members};
 use super::report::{Run, table};
-use super::scrape::{Look, Scrape};
 use super::site::Site;
 use super::{Order, Over};
 
@@ -78,11 +76,10 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
         figures: Arc::clone(&figures),
         epoch,
     });
-    let peaks = Mutex::new(BTreeMap::new());
     let work = site.drive(&drive, since);
     let seconds = tokio::select! {
         seconds = work => seconds?,
-        never = watch(&drive, &site.scrape, &peaks) => match never {},
+        never = watch(&drive) => match never {},
         ended = reading => return Err(match ended {
             Ok(Err(why)) => why,
             Ok(Ok(())) | Err(_) => "the simulator's stream is gone".to_owned(),
@@ -102,7 +99,6 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
         bare,
         figures: &figures,
         looks: (before, after),
-        rss_max: &|role| peak(&peaks, role),
         own_messages: own_messages(order.over, &figures),
         counted: site.scrape.sees_pages(),
         commits,
@@ -163,16 +159,10 @@ pub(super) fn fault<T>(result: Result<T, stepup::fault::Fault>) -> Result<T, Str
     result.map_err(|fault| fault.to_string())
 }
 
-fn peak(peaks: &Mutex<BTreeMap<String, f64>>, role: &str) -> f64 {
-    peaks.lock().unwrap_or_else(PoisonError::into_inner).get(role).copied().unwrap_or(0.0)
-}
-
-/// Says every second how it goes, and notes how much memory is used.
-async fn watch(
-    drive: &Drive,
-    scrape: &Scrape,
-    peaks: &Mutex<BTreeMap<String, f64>>,
-) -> std::convert::Infallible {
+/// Says every second how it goes. Memory is looked at before and after only: to count the pages of
+/// the servers takes 50 ms of a core and stops whoever maps new ones meanwhile, which once a second
+/// would be most of the 99th percentile.
+async fn watch(drive: &Drive) -> std::convert::Infallible {
     let figures = &drive.figures;
     let (mut seen, mut verified, mut looked) = (0, 0, Instant::now());
     loop {
@@ -191,12 +181,5 @@ async fn watch(
             sms.p99,
         ));
         (seen, verified) = (samples, done);
-        // A page that does not answer now is missed at the end.
-        let Look { usage, .. } = scrape.look().await.unwrap_or_default();
-        let mut peaks = peaks.lock().unwrap_or_else(PoisonError::into_inner);
-        for (role, usage) in usage {
-            let most = peaks.entry(role).or_insert(0.0_f64);
-            *most = most.max(usage.rss_bytes);
-        }
     }
 }

@@ -13,7 +13,7 @@ pub(super) struct Usage {
     pub cpu_seconds: f64,
     /// Memory in RAM now.
     pub rss_bytes: f64,
-    /// The most there ever was in RAM; for servers known by process only, the most seen.
+    /// The most there ever was in RAM, where the role says it.
     pub rss_max_bytes: f64,
 }
 
