@@ -51,7 +51,6 @@ async fn r109_an_end_that_the_broker_has_stranded_is_asked_for_again() {
     let mut world = World::start(&roles, &[]).await;
     world.register("acme", "ada", "+12025550101", None).await;
     world.login("acme", "ada", "l1").await;
-    world.drain().await;
     // Nobody takes the command, and then it is gone.
     world.stop(2);
     world.jump(Duration::from_secs(601)).await;
