@@ -108,7 +108,7 @@ pub enum Bug {
     LateClock,
     /// The timers make up an id each time, and forget how far they came.
     TimerIds,
-    /// The timers move their watermark before they publish.
+    /// The timers move their watermark before they publish, and look at nothing a second time.
     WatermarkFirst,
     /// An answer that does not come is taken for a refusal.
     LostReplyRefused,

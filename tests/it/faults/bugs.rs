@@ -66,10 +66,10 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         bug: "failed_dropped",
-        faults: &[("audit", "audit.in_transaction=transient:3")],
+        faults: &[("sms-delivery", "sms_delivery.in_transaction=transient:1")],
         away: NOBODY,
         way: Way::Right,
-        found: "is not in the trail",
+        found: "calls that were not settled",
     },
     Scenario {
         bug: "late_clock",

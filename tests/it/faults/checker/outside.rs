@@ -99,7 +99,7 @@ pub(super) fn replies(evidence: &Evidence, findings: &mut Findings) {
             (What::Login | What::Change | What::Mandate, "open") => state.is_some(),
             (What::Redeem, "redeemed") => state == Some("verified"),
             (What::Guess { right }, "wrong_code") => !right && state.is_some(),
-            (What::Resend, "resent" | "cooldown") => state.is_some(),
+            (What::Resend, "resent" | "cooldown" | "delivery_too_late") => state.is_some(),
             (_, "wait") => state.is_some(),
             _ => false,
         };
