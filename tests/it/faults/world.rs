@@ -186,9 +186,9 @@ impl World {
     pub fn unverified(&self) -> Option<String> {
         let mut command = Command::new(self.folder.join("stepup"));
         command.args(["audit", "verify", "--checkpoints", &checkpoints(&self.folder)]);
+        command.env_clear().envs(self.environment.iter().cloned());
         // It reads the settings twice, and a bug is planted once.
         command.env_remove("STEPUP_BUG");
-        command.env_clear().envs(self.environment.iter().cloned());
         let output = command.output().unwrap();
         let told = [output.stdout, output.stderr].concat();
         let told = String::from_utf8_lossy(&told).into_owned();
