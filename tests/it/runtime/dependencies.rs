@@ -2,11 +2,12 @@
 //! The rungs of these tests give nothing back, so a message that took one would never be written.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stepup::broker::Delivery;
 
-use super::fake::{Act, Inward, Outward};
+use super::fake::{Act, Fake, Inward, Outward};
 use super::house::{House, QUEUE, endless, note};
 use crate::support::Line;
 
@@ -70,29 +71,28 @@ async fn an_alarm_of_the_broker_pauses_what_publishes_and_costs_no_message_a_ret
 #[tokio::test(flavor = "multi_thread")]
 async fn r107_what_finds_no_queue_waits_at_its_worker_and_costs_its_message_no_return() {
     let house = House::open(endless).await;
-    let (inward, outward) = (Inward::new(), Outward::new());
-    let process = house.start(&inward).await;
+    waits_for_a_queue(&house, Inward::new(), "ada", 1).await;
+    waits_for_a_queue(&house, Outward::new(), "bob", 2).await;
+    house.depth(QUEUE, |depth| depth.messages == 0).await;
+    house.no_dead().await;
+}
+
+async fn waits_for_a_queue<const OUTWARD: bool>(
+    house: &House,
+    worker: Arc<Fake<OUTWARD>>,
+    name: &str,
+    rows: i64,
+) {
+    let process = house.start(&worker).await;
     house.route_events(false).await;
-    house.publish(&[note("ada", Act::Write)]).await;
-    house.written(1).await;
+    house.publish(&[note(name, Act::Write)]).await;
+    house.written(rows).await;
     // Long enough for several attempts, and for the next session if this one had ended.
     tokio::time::sleep(Duration::from_secs(1)).await;
     house.route_events(true).await;
     assert_eq!(house.events(1).await.len(), 1);
     process.drain().await;
-    assert_eq!(inward.looks_at("ada").len(), 1, "it came back");
-
-    let process = house.start(&outward).await;
-    house.route_events(false).await;
-    house.publish(&[note("bob", Act::Write)]).await;
-    house.written(2).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    house.route_events(true).await;
-    assert_eq!(house.events(1).await.len(), 1);
-    process.drain().await;
-    assert_eq!(outward.looks_at("bob").len(), 1, "it came back");
-    house.depth(QUEUE, |depth| depth.messages == 0).await;
-    house.no_dead().await;
+    assert_eq!(worker.looks_at(name).len(), 1, "it came back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
