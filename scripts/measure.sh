@@ -82,10 +82,13 @@ up() {
 
 stop_roles() {
     local role
+    local -a ending=()
     for role in "${ROLES[@]}"; do
         end_process "$role" TERM &
+        ending+=($!)
     done
-    wait
+    # Not for all: the simulator is a child of ours as well, and goes on.
+    wait "${ending[@]}"
 }
 
 stop_processes() {
