@@ -103,7 +103,8 @@ pub const SCENARIOS: &[Scenario] = &[
 
 /// Plants one bug, lets people log in, and looks whether it is found.
 pub async fn caught(servers: &Arc<Servers>, scenario: &Scenario, seed: u64) -> bool {
-    let world = World::start(servers, Some(scenario.bug), Duration::from_secs(5), "12").await;
+    let world =
+        World::start(servers, scenario.bug, Some(scenario.bug), Duration::from_secs(5), "12").await;
     let client = Client::new(&world);
     client.put_account().await;
     let load = Load::new(client.clone(), seed);

@@ -21,7 +21,7 @@ const LOGINS: usize = 8;
 
 /// Empties every queue while sends and events wait in them, and counts what is missing afterwards.
 pub async fn emptied(servers: &Arc<Servers>) -> Value {
-    let world = World::start(servers, None, Duration::from_secs(5), SHORT_LIFE).await;
+    let world = World::start(servers, "emptied", None, Duration::from_secs(5), SHORT_LIFE).await;
     let client = Client::new(&world);
     client.put_account().await;
     let phone = |n: usize| format!("+1202777{n:04}");

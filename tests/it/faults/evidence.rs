@@ -19,6 +19,7 @@ use super::world::{self, World};
 /// leaves for the longest rungs, and room for a busy machine.
 pub const REST_MAX: Duration = Duration::from_secs(240);
 
+#[derive(Debug)]
 pub struct Challenge {
     pub state: String,
     pub expires_at: OffsetDateTime,
@@ -28,6 +29,7 @@ pub struct Challenge {
     pub wrong_guesses: i64,
 }
 
+#[derive(Debug)]
 pub struct Attempt {
     pub channel: String,
     pub send: i16,
@@ -36,6 +38,7 @@ pub struct Attempt {
 }
 
 /// An event as the trail keeps it.
+#[derive(Debug)]
 pub struct Row {
     pub kind: String,
     pub challenge: Option<Uuid>,
@@ -44,7 +47,7 @@ pub struct Row {
     pub body: Value,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Evidence {
     pub calls: Vec<Call>,
     /// Those that a subscriber got.

@@ -63,6 +63,14 @@ pub fn pairs() -> Vec<(&'static str, &'static str, Point)> {
     all.filter(|(worker, _, point)| !NEVER.contains(&(*worker, *point))).collect()
 }
 
+/// Requests that nobody can read: by what key, and what they say.
+const UNREADABLE: &[(&str, &[u8])] = &[
+    ("challenge.unheard_of", b"{}"),
+    ("challenge.verify", b"{ not json"),
+    ("challenge.issue", &[b' '; 64 * 1024 + 1]),
+    ("directory.member", b"{\"account\":5}"),
+];
+
 /// At these a process that hangs does the most harm.
 const STOPS: &[Point] = &[Point::Claimed, Point::Calling, Point::Committed, Point::Confirmed];
 
@@ -188,19 +196,18 @@ impl Injector {
         }
     }
 
-    /// Messages that nobody can read, until `stop`. Each must end as a dead letter, and hurt nobody.
+    /// Messages that nobody can read, until `stop`, and each kind at least once. Each must end as a
+    /// dead letter, and hurt nobody.
     pub async fn messages(&self, stop: &CancellationToken) {
         let mut rng = StdRng::seed_from_u64(self.seed ^ 0x3e3e);
-        while !stop.is_cancelled() {
+        let kinds = UNREADABLE.len();
+        let mut sent = 0;
+        while !stop.is_cancelled() || sent < kinds {
             sleep(Duration::from_millis(rng.random_range(500..2500))).await;
             let id = format!("provoked-{:x}", rng.random::<u64>());
-            let (key, body) = match rng.random_range(0..4) {
-                0 => ("challenge.verify", b"{ not json".to_vec()),
-                1 => ("challenge.issue", vec![b' '; 64 * 1024 + 1]),
-                2 => ("challenge.unheard_of", b"{}".to_vec()),
-                _ => ("directory.member", b"{\"account\":5}".to_vec()),
-            };
-            if self.publish(key, &id, &body).await.is_ok() {
+            let (key, body) = UNREADABLE[sent % kinds];
+            if self.publish(key, &id, body).await.is_ok() {
+                sent += 1;
                 self.tally.count(Victim::Message, "unreadable");
                 self.world.history.provoked.lock().unwrap().push(id);
             }

@@ -87,7 +87,7 @@ async fn everything(
 ) -> Findings {
     let stop_for = Duration::from_secs(if long.is_some() { 30 } else { 4 });
     let life = if long.is_some() { LONG_LIFE } else { SHORT_LIFE };
-    let world = Arc::new(World::start(servers, None, stop_for, life).await);
+    let world = Arc::new(World::start(servers, "everything", None, stop_for, life).await);
     let client = Client::new(&world);
     client.put_account().await;
     let load = Load::new(client.clone(), report.seed);
@@ -129,6 +129,10 @@ async fn everything(
     report.kills = world.fleet.deaths();
     let evidence = gather(&world, &client.http, REST_MAX).await;
     let mut findings = check(&evidence);
+    if !findings.violations.is_empty() {
+        let kept = format!("{:#?}\n{evidence:#?}\n", findings.violations);
+        std::fs::write(world.folder.join("evidence.txt"), kept).unwrap();
+    }
     findings.violations.extend(unreached(&world.fleet.logs()));
     if long.is_some() && most == usize::MAX {
         let timely = report.full_throughput_after.is_some_and(|after| after < FULL_THROUGHPUT_MAX);

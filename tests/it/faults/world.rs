@@ -83,15 +83,17 @@ pub async fn sql(url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Er
 }
 
 impl World {
-    /// Empty servers and every process; `bug` is planted in all of them.
+    /// Empty servers and every process; `bug` is planted in all of them. What the processes say is
+    /// kept in a folder called `name`.
     pub async fn start(
         servers: &Arc<Servers>,
+        name: &str,
         bug: Option<&str>,
         stop_for: Duration,
         life_seconds: &str,
     ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults").join(name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         // Another build may replace it while we run.
@@ -195,12 +197,14 @@ impl World {
         (!output.status.success()).then(|| format!("stepup audit verify: {told}"))
     }
 
-    /// Ends every process; the servers stay.
+    /// Ends every process; the servers stay, and so does the folder, without the large copy of the
+    /// program.
     pub async fn end(mut self) {
         self.stop.cancel();
         self.tap.end().await;
         let _ = self.sim_process.kill();
         let _ = self.sim_process.wait();
+        let _ = std::fs::remove_file(self.folder.join("stepup"));
     }
 }
 

@@ -18,6 +18,7 @@ const LATE_MAX: Duration = Duration::from_secs(30);
 const RECOVERY: Duration = Duration::from_secs(15);
 
 /// When a server, or a process on the way to the end of a challenge, was not there.
+#[derive(Debug)]
 pub struct Outage {
     pub from: OffsetDateTime,
     pub to: OffsetDateTime,
