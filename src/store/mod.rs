@@ -340,7 +340,14 @@ fn tls_config(ca_file: Option<&std::path::Path>) -> Result<rustls::ClientConfig,
 /// An error before there is a connection: the server is away, or does not let us in. Either way the
 /// message is not to blame.
 fn connect_fault(error: &tokio_postgres::Error) -> Fault {
-    let why = error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_owned());
+    let why = error.as_db_error().map_or_else(
+        // Said without its cause: "error performing TLS handshake".
+        || match std::error::Error::source(error) {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        },
+        |db| db.message().to_owned(),
+    );
     Fault::Down(Dependency::Database, why)
 }
 

@@ -28,3 +28,4 @@ mod schemas;
 mod store;
 mod support;
 mod team;
+mod tls;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -52,7 +52,7 @@ impl Message for Note {
 }
 
 /// The worker. Each message that it handles is a row of `activity`, an event, and a reply.
-pub struct Fake<const OUTWARD: bool> {
+pub struct Fake<const OUTWARD: bool, const GATHER_MILLIS: u64 = 0> {
     /// When each message was looked at.
     pub looks: watch::Sender<HashMap<String, Vec<Instant>>>,
     /// Whoever holds a message waits for a permit.
@@ -65,8 +65,10 @@ pub struct Fake<const OUTWARD: bool> {
 pub type Inward = Fake<false>;
 /// The one that calls.
 pub type Outward = Fake<true>;
+/// The one that waits for more.
+pub type Gathering = Fake<false, 3_000>;
 
-impl<const OUTWARD: bool> Fake<OUTWARD> {
+impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Fake<OUTWARD, GATHER_MILLIS> {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             looks: watch::Sender::default(),
@@ -98,9 +100,10 @@ impl<const OUTWARD: bool> Fake<OUTWARD> {
     }
 }
 
-impl<const OUTWARD: bool> Worker for Fake<OUTWARD> {
+impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Worker for Fake<OUTWARD, GATHER_MILLIS> {
     const NAME: &'static str = "fake";
     const OUTWARD: bool = OUTWARD;
+    const GATHER: Duration = Duration::from_millis(GATHER_MILLIS);
     type Message = Note;
     type Facts = ();
     type Verdict = Decided<Note>;

@@ -5,4 +5,5 @@ mod dependencies;
 mod failures;
 mod fake;
 mod house;
+mod passes;
 mod repeats;

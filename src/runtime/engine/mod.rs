@@ -1,0 +1,239 @@
+//! The loop around passes: consume, settle, publish, ack; until drained.
+
+mod inward;
+mod outward;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::try_join;
+use tokio_util::sync::CancellationToken;
+
+use super::disposal::{Origin, Output};
+use super::pass::{Desk, Failure, Item};
+use super::worker::Worker;
+use crate::broker::{Broker, Consumer, Delivery, Publisher, pauses, supervise};
+use crate::domain::keys::Keyring;
+use crate::fault::{Dependency, Fault};
+use crate::message::{DeadReason, Effect, Message, Senders, decode};
+use crate::observe;
+use crate::sabotage::{self, Bug, Point, planted, reach};
+use crate::store::Store;
+
+/// What all engines of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The database.
+    pub store: Store,
+    /// The broker.
+    pub broker: Broker,
+    /// The keys.
+    pub keys: Arc<Keyring>,
+    /// Who may ask.
+    pub senders: Arc<Senders>,
+}
+
+/// The settings of one engine.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    /// The queue, without the prefix.
+    pub queue: &'static str,
+    /// Messages in one pass at most.
+    pub batch_max: usize,
+    /// Outward: calls under way at most.
+    pub calls_max: usize,
+    /// Outward: a claim older than this is not carried out, since another process may soon take it
+    /// for dead.
+    pub claim_fresh: Duration,
+}
+
+/// Pauses between looks at a dependency that is away.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Failures in a row, with the database there all the while, after which a wave is walked.
+const WALKED_AFTER: u32 = 3;
+
+/// So many messages in one pass do not come by chance: the machine is busy.
+const CROWD: usize = 4;
+/// The longest rest.
+const REST_MAX: Duration = Duration::from_millis(100);
+
+struct Engine<W: Worker> {
+    desk: Arc<Desk<W>>,
+    shared: Shared,
+    settings: Settings,
+}
+
+/// Runs a worker on one queue until `stop`, whatever happens to the broker or the database.
+pub async fn run<W: Worker>(
+    worker: Arc<W>,
+    shared: Shared,
+    settings: Settings,
+    stop: CancellationToken,
+) {
+    let reasons: Vec<&'static str> = DeadReason::ALL.iter().map(|reason| reason.label()).collect();
+    observe::worker_started(W::NAME, &reasons);
+    sabotage::announce(W::NAME, if W::OUTWARD { sabotage::OUTWARD } else { sabotage::INWARD });
+    let origin = Origin { worker: W::NAME, queue: settings.queue, seal_to: shared.keys.public() };
+    let desk = Arc::new(Desk { worker, store: shared.store.clone(), origin });
+    let engine = Engine { desk, shared, settings };
+    supervise(settings.queue, stop, async |stop: CancellationToken| {
+        let end = if W::OUTWARD { engine.outward(stop).await } else { engine.inward(stop).await };
+        if let Err(fault) = &end {
+            observe::session_ended(settings.queue, fault);
+        }
+        end
+    })
+    .await;
+}
+
+impl<W: Worker> Engine<W> {
+    async fn open(&self, prefetch: usize) -> Result<(Publisher, Consumer), Fault> {
+        let publisher = Publisher::open(&self.shared.broker).await?;
+        let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX).min(2000);
+        let consumer = Consumer::open(&self.shared.broker, self.settings.queue, prefetch).await?;
+        Ok((publisher, consumer))
+    }
+
+    /// On a busy machine a worker rests after a pass for as long as that took, so that more messages
+    /// share the next one, its round trips and its commit. What comes alone never waits, and neither
+    /// does a backlog that fills every pass.
+    async fn rest(&self, messages: usize, worked: Duration) {
+        if (CROWD..self.settings.batch_max).contains(&messages) {
+            tokio::time::sleep(worked.min(REST_MAX)).await;
+        }
+    }
+
+    /// Reads deliveries; those that cannot be read go aside.
+    fn read(&self, batch: Vec<Delivery>, output: &mut Output) -> Vec<Item<W::Message>> {
+        let mut items = Vec::with_capacity(batch.len());
+        for delivery in batch {
+            match decode(&delivery.incoming, &self.shared.senders, &self.shared.keys) {
+                Ok(decoded) => items.push(Item { delivery, decoded }),
+                Err(why) => output.rejected(&delivery.incoming, why, &self.desk.origin),
+            }
+        }
+        items
+    }
+
+    /// Settles a wave; if that fails, its messages one by one, so that a bad one spoils only itself.
+    async fn settle(&self, wave: Vec<Item<W::Message>>) -> Vec<Output> {
+        match self.patiently(wave.len(), || self.desk.settle_wave(&wave)).await {
+            Ok(output) => vec![output],
+            Err(failure) if wave.len() > 1 => {
+                self.walked(wave.len(), &failure);
+                let mut outputs = Vec::with_capacity(wave.len());
+                for item in wave {
+                    let alone = [item];
+                    match self.patiently(1, || self.desk.settle_wave(&alone)).await {
+                        Ok(output) => outputs.push(output),
+                        Err(failure) => outputs.push(self.give_up(&alone[0], &failure)),
+                    }
+                }
+                outputs
+            }
+            Err(failure) => wave.iter().map(|item| self.give_up(item, &failure)).collect(),
+        }
+    }
+
+    fn walked(&self, messages: usize, failure: &Failure) {
+        let fault = match failure {
+            Failure::Fault(fault) => fault.clone(),
+            Failure::Panicked => Fault::Permanent("panicked".into()),
+        };
+        observe::walked(W::NAME, messages, &fault);
+    }
+
+    /// To the next rung, or aside; then whoever follows the events learns of it too.
+    fn give_up(&self, item: &Item<W::Message>, failure: &Failure) -> Output {
+        let mut output = Output::default();
+        if planted(Bug::FailedDropped) {
+            return output;
+        }
+        let (incoming, origin) = (&item.delivery.incoming, &self.desk.origin);
+        match failure {
+            Failure::Fault(fault) => output.failed(incoming, fault, origin),
+            Failure::Panicked => {
+                let detail = "the worker panicked over it: report it, then replay".to_owned();
+                output.aside(incoming, DeadReason::Panicked, detail, origin);
+            }
+        }
+        if output.set_aside() {
+            let event = item.decoded.message.given_up().map(Effect::from);
+            output.messages.extend(event.map(|e| e.render(item.decoded.id, 0, super::host_now())));
+        }
+        output
+    }
+
+    /// Does `work` again for as long as the database is away: that is no fault of the messages, so
+    /// it counts no attempt and uses no rung. Whatever they hold stays unacked meanwhile.
+    ///
+    /// A wave of several `messages` that fails again and again although the database is there takes
+    /// longer than a transaction may last, so it is given back, to be walked one by one.
+    async fn patiently<T, F>(&self, messages: usize, work: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut failed_while_there = 0;
+        loop {
+            match work().await {
+                Err(Failure::Fault(Fault::Down(dependency, why))) => {
+                    observe::paused(W::NAME, dependency, &why);
+                    // A cut connection is often back at once.
+                    tokio::time::sleep(PAUSE / 10).await;
+                    failed_while_there += 1;
+                    while self.shared.store.ping().await.is_err() {
+                        tokio::time::sleep(PAUSE).await;
+                        failed_while_there = 0;
+                    }
+                    observe::resumed(W::NAME, dependency);
+                    if messages > 1 && failed_while_there == WALKED_AFTER {
+                        return Err(Fault::Transient(why).into());
+                    }
+                    if why.contains("stepup migrate") {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Publishes what a batch causes.
+    ///
+    /// A broker that does not take it (an alarm, a full queue, a binding or a right that is missing) is
+    /// no fault of the messages. They stay here, unacked, for as long as the consumer lives: at every
+    /// end of a session they would return to the queue, and that counts against them.
+    async fn publish(
+        &self,
+        publisher: &mut Publisher,
+        consumer: &Consumer,
+        outputs: &[Output],
+    ) -> Result<(), Fault> {
+        let publications: Vec<_> =
+            outputs.iter().flat_map(|output| output.publications(self.settings.queue)).collect();
+        if publications.is_empty() {
+            return Ok(());
+        }
+        let (mut pauses, mut paused) = (pauses(), false);
+        let end = loop {
+            let publishing = publisher.publish(&publications);
+            // Polled second: by then the frames are on their way.
+            match try_join!(publishing, reach(W::NAME, Point::Published)).map(drop) {
+                Err(Fault::Down(Dependency::Broker, why)) if consumer.is_alive() => {
+                    observe::paused(W::NAME, Dependency::Broker, &why);
+                    paused = true;
+                    tokio::time::sleep(pauses.next().unwrap_or(PAUSE)).await;
+                    while self.shared.broker.blocked() && consumer.is_alive() {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+                end => break end,
+            }
+        };
+        if paused {
+            observe::resumed(W::NAME, Dependency::Broker);
+        }
+        end
+    }
+}
