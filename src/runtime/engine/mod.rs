@@ -58,6 +58,13 @@ const CROWD: usize = 4;
 /// The longest rest.
 const REST_MAX: Duration = Duration::from_millis(100);
 
+/// On a busy machine a worker rests after a pass for as long as that took, so that more messages share
+/// the next one, its round trips and its commit. What comes alone never waits, and neither does a
+/// backlog that fills every pass.
+fn rest(messages: usize, batch_max: usize, worked: Duration) -> Option<Duration> {
+    (CROWD..batch_max).contains(&messages).then(|| worked.min(REST_MAX))
+}
+
 struct Engine<W: Worker> {
     desk: Arc<Desk<W>>,
     shared: Shared,
@@ -95,12 +102,9 @@ impl<W: Worker> Engine<W> {
         Ok((publisher, consumer))
     }
 
-    /// On a busy machine a worker rests after a pass for as long as that took, so that more messages
-    /// share the next one, its round trips and its commit. What comes alone never waits, and neither
-    /// does a backlog that fills every pass.
     async fn rest(&self, messages: usize, worked: Duration) {
-        if (CROWD..self.settings.batch_max).contains(&messages) {
-            tokio::time::sleep(worked.min(REST_MAX)).await;
+        if let Some(rest) = rest(messages, self.settings.batch_max, worked) {
+            tokio::time::sleep(rest).await;
         }
     }
 
@@ -235,5 +239,23 @@ impl<W: Worker> Engine<W> {
             observe::resumed(W::NAME, Dependency::Broker);
         }
         end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rest_follows_a_crowd_that_does_not_fill_the_pass() {
+        let (short, long) = (Duration::from_millis(7), Duration::from_secs(3));
+        for alone in 0..CROWD {
+            assert_eq!(rest(alone, 100, short), None);
+        }
+        assert_eq!(rest(CROWD, 100, short), Some(short));
+        assert_eq!(rest(99, 100, short), Some(short));
+        assert_eq!(rest(100, 100, short), None);
+        assert_eq!(rest(CROWD, 100, long), Some(REST_MAX));
+        assert_eq!(rest(1, 1, long), None);
     }
 }
