@@ -44,7 +44,7 @@ pub async fn run(store: Store, attesting: Attesting, stop: CancellationToken) {
     let mut since = 0;
     while !stop.is_cancelled() {
         let mut pause = TICK;
-        match extend(&store).await {
+        match store.bounded(extend(&store)).await {
             Ok(rows) => {
                 since += rows;
                 if rows >= CHAIN_ROWS as usize {
@@ -89,30 +89,34 @@ async fn extend(store: &Store) -> Result<usize, Fault> {
 
 /// A checkpoint for each account whose chain has grown.
 async fn attest(store: &Store, attesting: &Attesting) -> Result<(), Fault> {
-    loop {
-        let mut client = store.client().await?;
-        let tx = client.begin().await?;
-        let heads = store::unattested(&tx).await?;
-        if heads.is_empty() {
-            return Ok(());
-        }
-        let now = tx.now().await?;
-        let sign = |head: &Head| Checkpoint::sign(head, now, &attesting.keys).line();
-        let lines: Vec<String> = heads.iter().map(sign).collect();
-        if let Some(file) = attesting.file.clone() {
-            let text = lines.join("\n") + "\n";
-            let written = tokio::task::spawn_blocking(move || append(&file, &text)).await;
-            let written = written.map_err(|error| Fault::Transient(error.to_string()))?;
-            written
-                .map_err(|error| Fault::Transient(format!("STEPUP_CHECKPOINT_FILE: {error}")))?;
-        }
-        let signed: Vec<_> = heads.iter().zip(lines).collect();
-        store::attest(&tx, &signed).await?;
-        reach(CHECKPOINTS, Point::InTransaction).await?;
-        tx.commit().await?;
-        reach(CHECKPOINTS, Point::Committed).await?;
-        observe::checkpoints_signed(heads.len());
+    while store.bounded(attest_some(store, attesting)).await? {}
+    Ok(())
+}
+
+/// For some of them; false when there are none.
+async fn attest_some(store: &Store, attesting: &Attesting) -> Result<bool, Fault> {
+    let mut client = store.client().await?;
+    let tx = client.begin().await?;
+    let heads = store::unattested(&tx).await?;
+    if heads.is_empty() {
+        return Ok(false);
     }
+    let now = tx.now().await?;
+    let sign = |head: &Head| Checkpoint::sign(head, now, &attesting.keys).line();
+    let lines: Vec<String> = heads.iter().map(sign).collect();
+    if let Some(file) = attesting.file.clone() {
+        let text = lines.join("\n") + "\n";
+        let written = tokio::task::spawn_blocking(move || append(&file, &text)).await;
+        let written = written.map_err(|error| Fault::Transient(error.to_string()))?;
+        written.map_err(|error| Fault::Transient(format!("STEPUP_CHECKPOINT_FILE: {error}")))?;
+    }
+    let signed: Vec<_> = heads.iter().zip(lines).collect();
+    store::attest(&tx, &signed).await?;
+    reach(CHECKPOINTS, Point::InTransaction).await?;
+    tx.commit().await?;
+    reach(CHECKPOINTS, Point::Committed).await?;
+    observe::checkpoints_signed(heads.len());
+    Ok(true)
 }
 
 /// Appends whole lines and waits until they are on the disk. A line that a crash has torn is ended

@@ -27,7 +27,7 @@ pub async fn run(store: Store, retention: Retention, stop: CancellationToken) {
             rested.clear();
             looked_at = Instant::now();
         }
-        let pause = match turn(&store, &retention, &rested).await {
+        let pause = match store.bounded(turn(&store, &retention, &rested)).await {
             Ok(deleted) => {
                 let busy = deleted.iter().any(|(_, rows)| *rows >= BUSY);
                 rested.extend(deleted.iter().filter(|(_, rows)| *rows < BUSY).map(|(t, _)| *t));

@@ -49,12 +49,12 @@ pub async fn run(store: Store, broker: Broker, look_back: LookBack, stop: Cancel
             if looked.is_none_or(|then| then.elapsed() > LOOK_AGAIN) {
                 restore(&store, &broker, &mut publisher, &look_back).await?;
                 let twice = !planted(Bug::WatermarkFirst);
-                while twice && sweep(&store, &mut publisher, Due::Overdue).await? {}
+                while twice && swept(&store, &mut publisher, Due::Overdue).await? {}
                 looked = Some(Instant::now());
             }
             let mut again = false;
             for due in Due::ALL.into_iter().filter(|due| *due != Due::Overdue) {
-                again |= sweep(&store, &mut publisher, due).await?;
+                again |= swept(&store, &mut publisher, due).await?;
             }
             if !again {
                 tokio::select! {
@@ -125,6 +125,10 @@ async fn replay(
 }
 
 /// One sweep of one timer; true when there may be more.
+async fn swept(store: &Store, publisher: &mut Publisher, due: Due) -> Result<bool, Fault> {
+    store.bounded(sweep(store, publisher, due)).await
+}
+
 async fn sweep(store: &Store, publisher: &mut Publisher, due: Due) -> Result<bool, Fault> {
     let mut client = store.client().await?;
     let tx = client.begin().await?;

@@ -52,7 +52,10 @@ pub(super) fn classify(doing: &str, error: &lapin::Error) -> Fault {
         ErrorKind::ProtocolError(error) => match error.get_id() {
             ACCESS_REFUSED => ": check the password and the rights of the broker user",
             NOT_FOUND => ": run `stepup topology`",
-            PRECONDITION_FAILED => ": see `stepup topology --check`",
+            // The same number ends a channel that acks what it has not got.
+            PRECONDITION_FAILED if error.get_message().as_str().contains("inequivalent") => {
+                ": see `stepup topology --check`"
+            }
             _ => "",
         },
         _ => "",

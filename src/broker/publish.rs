@@ -301,7 +301,9 @@ async fn stored(channel: &Channel, messages: Vec<Frame<'_>>) -> Result<(), Fault
     }
     match (returned, refused) {
         (0, 0) => Ok(()),
-        (0, refused) => Err(away(format!("it refused {refused} messages: a queue is full"))),
+        (0, refused) => Err(away(format!(
+            "it refused {refused} messages: a queue is full, or lacks a majority of its nodes"
+        ))),
         (returned, _) => {
             Err(away(format!("no queue for {returned} messages: run `stepup topology`")))
         }
@@ -321,7 +323,12 @@ async fn replied(
     let handing_over = async {
         let channel = match channel.filter(|channel| channel.status().connected()) {
             Some(channel) => channel,
-            None => broker.replying_channel().await?,
+            None => {
+                // By itself: a connection that takes longer is there for the next replies.
+                let broker = broker.clone();
+                let opening = tokio::spawn(async move { broker.replying_channel().await });
+                opening.await.map_err(|error| away(error.to_string()))??
+            }
         };
         let sending = replies.into_iter().map(|frame| frame.publish(&channel, false));
         try_join_all(sending).await.map_err(|error| classify("reply", &error))?;
@@ -329,8 +336,8 @@ async fn replied(
     };
     match timeout(REPLY_DEADLINE, handing_over).await {
         Ok(Ok(channel)) => return Some(channel),
-        Ok(Err(fault)) => tracing::debug!(%fault, "replies are lost"),
-        Err(_) => tracing::debug!("replies are lost: the broker does not take them"),
+        Ok(Err(fault)) => tracing::warn!(%fault, "replies are lost"),
+        Err(_) => tracing::warn!("replies are lost: the broker does not take them"),
     }
     None
 }

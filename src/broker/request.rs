@@ -202,7 +202,8 @@ fn properties(
 /// Publishes one request and tells its sender the confirm.
 ///
 /// # Errors
-/// Ends the session when the channel is gone, and when a message was returned: the topology is
+/// Ends the session when the channel is gone, when the broker keeps a confirm back for as long as a
+/// sender waits (its body would stay here for as long as the channel), and when a message was returned: the topology is
 /// broken then, and which confirm carries a returned message is not reliable.
 async fn publish(
     channel: &Channel,
@@ -215,12 +216,10 @@ async fn publish(
     let options = BasicPublishOptions { mandatory: true, immediate: false };
     let sent = channel.basic_publish(exchange, key, options, body.as_bytes(), properties).await;
     reach(INGRESS, Point::Published).await?;
-    let confirmation = match sent {
-        Ok(confirm) => confirm.await,
-        Err(error) => Err(error),
-    };
+    let confirm = sent.map_err(|error| classify("publish a request", &error))?;
+    let confirmation = within("publish a request", CONFIRM_DEADLINE, confirm).await;
     reach(INGRESS, Point::Confirmed).await?;
-    let outcome = match confirmation.map_err(|error| classify("publish a request", &error))? {
+    let outcome = match confirmation? {
         Confirmation::Ack(None) => {
             observe::published("requests", 1);
             Ok(())
@@ -232,7 +231,7 @@ async fn publish(
             return Err(fault);
         }
         Confirmation::Nack(None) | Confirmation::NotRequested => {
-            Err(away("it refused a request: a queue is full"))
+            Err(away("it refused a request: a queue is full, or lacks a majority of its nodes"))
         }
     };
     let _ = confirmed.send(outcome);

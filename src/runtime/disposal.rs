@@ -23,6 +23,11 @@ pub(super) struct Output {
     dead: Vec<DeadLetter>,
 }
 
+/// So many bytes of a message that is set aside are kept; 64 KiB are more than any that could be read.
+/// Sealed it is a third larger, and a broker that has taken it must take it again: RabbitMQ 4 refuses
+/// what is over 16 MiB, and for as long as it refuses, a worker waits.
+const KEPT_MAX: usize = 1024 * 1024;
+
 /// Who gives up on a message, and how its letter is sealed.
 #[derive(Clone)]
 pub(super) struct Origin {
@@ -74,16 +79,23 @@ impl Output {
         &mut self,
         message: &Incoming,
         reason: DeadReason,
-        detail: String,
+        mut detail: String,
         origin: &Origin,
     ) {
+        let kept = &message.body[..message.body.len().min(KEPT_MAX)];
+        if kept.len() < message.body.len() {
+            detail = format!(
+                "{detail}; of its {} bytes the first {KEPT_MAX} are kept",
+                message.body.len()
+            );
+        }
         let id = message.message_id.as_deref().and_then(|id| uuid::Uuid::parse_str(id).ok());
         let id = id.map(|id| id.to_string()).unwrap_or_default();
         crate::observe::dead_letter(origin.worker, reason.label(), &id, &detail);
         let outcome =
             Outcome { detail: Some(detail.clone()), ..Outcome::new(OutcomeKind::Refused) };
         self.reply(message, outcome.body());
-        let body = origin.seal_to.seal(&message.body).into_bytes();
+        let body = origin.seal_to.seal(kept).into_bytes();
         self.dead.push(DeadLetter {
             message: Incoming { body, ..message.clone() },
             reason,

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{FutureExt, try_join};
 use rand::rand_core::UnwrapErr;
@@ -15,15 +14,13 @@ use super::faulty;
 use super::worker::Worker;
 use crate::broker::Delivery;
 use crate::domain::Timestamp;
-use crate::fault::{Dependency, Fault};
+use crate::fault::Fault;
 use crate::message::{DeadReason, Decoded, Message, Outgoing, Subject};
 use crate::observe;
 use crate::rules::{Ctx, Verdict};
 use crate::sabotage::{Bug, Point, planted, reach};
 use crate::store::{self, Entry, Known, Store, Tx};
 
-/// A pass that takes longer has lost its server without being told.
-const PASS_MAX: Duration = Duration::from_secs(20);
 /// After so many returns a message is handled alone: it may be the one that kills us.
 const RETURNS_ALONE: u32 = 3;
 
@@ -83,7 +80,7 @@ pub(super) fn waves<M: Message>(items: Vec<Item<M>>) -> Vec<Vec<Item<M>>> {
 impl<W: Worker> Desk<W> {
     /// Inward: decides and writes a wave in one transaction. Nothing is published yet.
     pub(super) async fn settle_wave(&self, wave: &[Item<W::Message>]) -> Result<Output, Failure> {
-        guarded(async {
+        guarded(&self.store, async {
             let mut output = Output::default();
             let mut client = self.store.client().await?;
             let tx = client.begin().await?;
@@ -113,7 +110,7 @@ impl<W: Worker> Desk<W> {
         &self,
         wave: &[Item<W::Message>],
     ) -> Result<(Output, Vec<(usize, W::Verdict)>), Failure> {
-        guarded(async {
+        guarded(&self.store, async {
             let mut output = Output::default();
             let mut client = self.store.client().await?;
             let tx = client.begin().await?;
@@ -152,7 +149,7 @@ impl<W: Worker> Desk<W> {
         &self,
         called: &[(Item<W::Message>, W::Verdict)],
     ) -> Result<Output, Failure> {
-        guarded(async {
+        guarded(&self.store, async {
             let mut output = Output::default();
             let mut client = self.store.client().await?;
             let tx = client.begin().await?;
@@ -299,13 +296,10 @@ impl<W: Worker> Desk<W> {
 }
 
 /// Bounds a pass in time, and turns a panic into a failure of these messages alone.
-async fn guarded<T>(pass: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    match tokio::time::timeout(PASS_MAX, AssertUnwindSafe(pass).catch_unwind()).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(Failure::Panicked),
-        Err(_) => {
-            let why = format!("no answer within {} s", PASS_MAX.as_secs());
-            Err(Fault::Down(Dependency::Database, why).into())
-        }
-    }
+async fn guarded<T>(
+    store: &Store,
+    pass: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let caught = AssertUnwindSafe(pass).catch_unwind();
+    store.bounded(caught.map(|done| done.unwrap_or(Err(Failure::Panicked)))).await
 }

@@ -67,7 +67,9 @@ use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, poll, try_join};
 use tokio_postgres::error::SqlState;
@@ -87,6 +89,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// rows: docs/adr/0011-plans-are-made-once.md has the figures.
 const PLANS: &str =
     "-c plan_cache_mode=force_generic_plan -c cpu_tuple_cost=1 -c random_page_cost=1 -c jit=off";
+
+/// The longest work on the database in one go, a pass with all its statements: longer than several of
+/// them may take by the server's own limit.
+pub const WORK_MAX: Duration = Duration::from_secs(20);
 
 /// How to reach PostgreSQL.
 pub struct Settings {
@@ -168,7 +174,11 @@ impl Store {
     /// `Down` when none is to be had.
     pub async fn client(&self) -> Result<Client, Fault> {
         self.pool.get().await.map(Client).map_err(|error| match error {
-            deadpool_postgres::PoolError::Backend(error) => connect_fault(&error),
+            PoolError::Backend(error) => connect_fault(&error),
+            PoolError::Timeout(TimeoutType::Wait) => {
+                let why = "no connection came free: if the server is well, see STEPUP_POOL_SIZE";
+                Fault::Down(Dependency::Database, why.into())
+            }
             other => Fault::Down(Dependency::Database, other.to_string()),
         })
     }
@@ -178,9 +188,37 @@ impl Store {
     /// # Errors
     /// `Down` when it does not.
     pub async fn ping(&self) -> Result<(), Fault> {
-        let client = self.client().await?;
-        client.0.simple_query("SELECT 1").await.map_err(|error| fault(&error))?;
-        Ok(())
+        let asking = async {
+            let client = self.client().await?;
+            client.0.simple_query("SELECT 1").await.map(drop).map_err(|error| fault(&error))
+        };
+        self.within(CONNECT_MAX, asking).await
+    }
+
+    /// Does `work` on this database, but not for longer than [`WORK_MAX`].
+    ///
+    /// # Errors
+    /// Those of `work`; `Down` when the time is over.
+    pub async fn bounded<T, E: From<Fault>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        self.within(WORK_MAX, work).await
+    }
+
+    async fn within<T, E: From<Fault>>(
+        &self,
+        most: Duration,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let done = tokio::time::timeout(most, work).await;
+        done.unwrap_or_else(|_| {
+            // A server that is there ends what takes longer than a transaction may. So this is a
+            // connection that is open and silent, and it has gone back to the others.
+            self.pool.retain(|_, _| false);
+            let why = format!("no answer within {} s", most.as_secs());
+            Err(Fault::Down(Dependency::Database, why).into())
+        })
     }
 
     /// Closes every connection.
@@ -370,12 +408,14 @@ fn fault(error: &tokio_postgres::Error) -> Fault {
         | SqlState::QUERY_CANCELED
         | SqlState::UNIQUE_VIOLATION => Fault::Transient(why),
         // The tables are not there yet, or not ours to write: an operator's matter.
-        SqlState::UNDEFINED_TABLE
-        | SqlState::UNDEFINED_COLUMN
-        | SqlState::UNDEFINED_FUNCTION
-        | SqlState::INSUFFICIENT_PRIVILEGE
-        | SqlState::READ_ONLY_SQL_TRANSACTION => {
-            Fault::Down(Dependency::Database, format!("{why}: run `stepup migrate`?"))
+        SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN | SqlState::UNDEFINED_FUNCTION => {
+            Fault::Down(Dependency::Database, format!("{why}: run `stepup migrate`"))
+        }
+        SqlState::INSUFFICIENT_PRIVILEGE => {
+            Fault::Down(Dependency::Database, format!("{why}: the database user lacks a right"))
+        }
+        SqlState::READ_ONLY_SQL_TRANSACTION => {
+            Fault::Down(Dependency::Database, format!("{why}: is this server a standby?"))
         }
         // Classes 08, 53, 57, 58: connection, resources, operator intervention, system.
         _ if ["08", "53", "57", "58", "XX", "25"]

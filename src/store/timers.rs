@@ -133,11 +133,14 @@ pub async fn sweep(tx: &Tx<'_>, due: Due) -> Result<Option<Sweep>, Fault> {
         return Ok(None);
     }
     let now = now - due.lag();
-    let since = match watermark.first() {
+    let reached: Timestamp = match watermark.first() {
         Some(watermark) => row::get(watermark, 0)?,
         // Nothing can be due before the first sweep: `look_back` goes before it.
         None => now,
     };
+    // After a failover to a server whose clock is behind, or when the clock was set back, a watermark
+    // ahead of it would hide what becomes due until then.
+    let since = reached.min(now);
     let until = if now - since > SWEEP_SPAN {
         // A day without a row is passed in one sweep, and not in a minute each.
         let first: Option<Timestamp> = match tx.rows(due.first(), &[&since]).await?.first() {
@@ -154,9 +157,10 @@ pub async fn sweep(tx: &Tx<'_>, due: Due) -> Result<Option<Sweep>, Fault> {
         .map(|found| Ok((row::get(found, 0)?, row::get(found, 1)?)))
         .collect::<Result<_, Fault>>()?;
     let full = due_rows.len() as i64 >= SWEEP_ROWS;
-    let reached = due_rows.last().filter(|_| full).map_or(until, |(_, at)| *at);
-    if !due_rows.is_empty() || watermark.is_empty() || now - since > Duration::seconds(1) {
-        tx.execute(MOVE, &[&name, &reached]).await?;
+    let to = due_rows.last().filter(|_| full).map_or(until, |(_, at)| *at);
+    let moved = reached > now || now - reached > Duration::seconds(1);
+    if !due_rows.is_empty() || watermark.is_empty() || moved {
+        tx.execute(MOVE, &[&name, &to]).await?;
     }
-    Ok(Some(Sweep { due: due_rows, reached, now }))
+    Ok(Some(Sweep { due: due_rows, reached: to, now }))
 }

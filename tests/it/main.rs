@@ -13,6 +13,7 @@ mod app;
 mod architecture;
 mod broker;
 mod canary;
+mod clock;
 mod contracts;
 mod emptied;
 mod examples;

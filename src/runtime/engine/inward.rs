@@ -8,7 +8,7 @@ use tracing::Instrument;
 use super::super::disposal::Output;
 use super::super::pass::waves;
 use super::super::worker::Worker;
-use super::Engine;
+use super::{Engine, rest};
 use crate::fault::Fault;
 use crate::observe;
 use crate::sabotage::{Bug, Point, planted, reach};
@@ -72,7 +72,10 @@ impl<W: Worker> Engine<W> {
             .instrument(span)
             .await?;
             observe::pass(W::NAME, size, started.elapsed());
-            self.rest(size, started.elapsed()).await;
+            let rest = rest(size, batch_max, started.elapsed());
+            if !rest.is_zero() {
+                tokio::time::sleep(rest).await;
+            }
         }
         consumer.close().await
     }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::disposal::{Origin, Output};
 use super::pass::{Desk, Failure, Item};
 use super::worker::Worker;
-use crate::broker::{Broker, Consumer, Delivery, Publisher, pauses, supervise};
+use crate::broker::{Broker, Consumer, Delivery, Publication, Publisher, pauses, supervise};
 use crate::domain::keys::Keyring;
 use crate::fault::{Dependency, Fault};
 use crate::message::{DeadReason, Effect, Message, Senders, decode};
@@ -60,9 +60,9 @@ const REST_MAX: Duration = Duration::from_millis(100);
 
 /// On a busy machine a worker rests after a pass for as long as that took, so that more messages share
 /// the next one, its round trips and its commit. What comes alone never waits, and neither does a
-/// backlog that fills every pass.
-fn rest(messages: usize, batch_max: usize, worked: Duration) -> Option<Duration> {
-    (CROWD..batch_max).contains(&messages).then(|| worked.min(REST_MAX))
+/// backlog that fills every pass, of `most` messages.
+fn rest(messages: usize, most: usize, worked: Duration) -> Duration {
+    if (CROWD..most).contains(&messages) { worked.min(REST_MAX) } else { Duration::ZERO }
 }
 
 struct Engine<W: Worker> {
@@ -100,12 +100,6 @@ impl<W: Worker> Engine<W> {
         let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX).min(2000);
         let consumer = Consumer::open(&self.shared.broker, self.settings.queue, prefetch).await?;
         Ok((publisher, consumer))
-    }
-
-    async fn rest(&self, messages: usize, worked: Duration) {
-        if let Some(rest) = rest(messages, self.settings.batch_max, worked) {
-            tokio::time::sleep(rest).await;
-        }
     }
 
     /// Reads deliveries; those that cannot be read go aside.
@@ -178,24 +172,22 @@ impl<W: Worker> Engine<W> {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let mut failed_while_there = 0;
+        let (mut failed_while_there, mut waits) = (0, pauses());
         loop {
             match work().await {
                 Err(Failure::Fault(Fault::Down(dependency, why))) => {
                     observe::paused(W::NAME, dependency, &why);
-                    // A cut connection is often back at once.
-                    tokio::time::sleep(PAUSE / 10).await;
+                    // Short at first, since a cut connection is often back at once; longer where the
+                    // server answers and what is missing (room, a right, a table) does not come back.
+                    tokio::time::sleep(waits.next().unwrap_or(PAUSE)).await;
                     failed_while_there += 1;
                     while self.shared.store.ping().await.is_err() {
                         tokio::time::sleep(PAUSE).await;
-                        failed_while_there = 0;
+                        (failed_while_there, waits) = (0, pauses());
                     }
                     observe::resumed(W::NAME, dependency);
                     if messages > 1 && failed_while_there == WALKED_AFTER {
                         return Err(Fault::Transient(why).into());
-                    }
-                    if why.contains("stepup migrate") {
-                        tokio::time::sleep(PAUSE).await;
                     }
                 }
                 result => return result,
@@ -214,14 +206,20 @@ impl<W: Worker> Engine<W> {
         consumer: &Consumer,
         outputs: &[Output],
     ) -> Result<(), Fault> {
-        let publications: Vec<_> =
+        let mut publications: Vec<_> =
             outputs.iter().flat_map(|output| output.publications(self.settings.queue)).collect();
         if publications.is_empty() {
             return Ok(());
         }
         let (mut pauses, mut paused) = (pauses(), false);
         let end = loop {
-            let publishing = publisher.publish(&publications);
+            let publishing = async {
+                if paused {
+                    one_by_one(publisher, consumer, &mut publications).await
+                } else {
+                    publisher.publish(&publications).await
+                }
+            };
             // Polled second: by then the frames are on their way.
             match try_join!(publishing, reach(W::NAME, Point::Published)).map(drop) {
                 Err(Fault::Down(Dependency::Broker, why)) if consumer.is_alive() => {
@@ -242,6 +240,25 @@ impl<W: Worker> Engine<W> {
     }
 }
 
+/// Publishes each by itself and leaves those that the broker does not take: what it does take must not
+/// go out again with them, as often as they are tried.
+async fn one_by_one(
+    publisher: &mut Publisher,
+    consumer: &Consumer,
+    publications: &mut Vec<Publication<'_>>,
+) -> Result<(), Fault> {
+    let mut end = Ok(());
+    for publication in std::mem::take(publications) {
+        if end.is_err() && !consumer.is_alive() {
+            publications.push(publication);
+        } else if let Err(fault) = publisher.publish(&[publication]).await {
+            publications.push(publication);
+            end = Err(fault);
+        }
+    }
+    end
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,12 +267,12 @@ mod tests {
     fn a_rest_follows_a_crowd_that_does_not_fill_the_pass() {
         let (short, long) = (Duration::from_millis(7), Duration::from_secs(3));
         for alone in 0..CROWD {
-            assert_eq!(rest(alone, 100, short), None);
+            assert_eq!(rest(alone, 100, short), Duration::ZERO);
         }
-        assert_eq!(rest(CROWD, 100, short), Some(short));
-        assert_eq!(rest(99, 100, short), Some(short));
-        assert_eq!(rest(100, 100, short), None);
-        assert_eq!(rest(CROWD, 100, long), Some(REST_MAX));
-        assert_eq!(rest(1, 1, long), None);
+        assert_eq!(rest(CROWD, 100, short), short);
+        assert_eq!(rest(99, 100, short), short);
+        assert_eq!(rest(100, 100, short), Duration::ZERO);
+        assert_eq!(rest(CROWD, 100, long), REST_MAX);
+        assert_eq!(rest(1, 1, long), Duration::ZERO);
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::disposal::Output;
 use super::super::pass::{Failure, Item, waves};
 use super::super::worker::Worker;
-use super::Engine;
+use super::{Engine, rest};
 use crate::broker::{Consumer, Delivery, Publisher};
 use crate::fault::Fault;
 use crate::observe;
@@ -57,9 +57,12 @@ impl<W: Worker> Engine<W> {
         stop: CancellationToken,
     ) -> Result<(), Fault> {
         let (mut draining, mut ended) = (false, false);
+        let mut rested_at = Instant::now();
         while !ended || !calls.is_empty() {
             observe::in_flight(W::NAME, calls.len());
             let room = self.settings.calls_max.saturating_sub(calls.len());
+            let most = room.min(self.settings.batch_max);
+            let resting = rested_at > Instant::now();
             tokio::select! {
                 Some(first) = calls.join_next(), if !calls.is_empty() => {
                     let mut called: Vec<_> = first.ok().into_iter().collect();
@@ -68,14 +71,18 @@ impl<W: Worker> Engine<W> {
                     }
                     self.finish(publisher, consumer, called).await?;
                 }
-                batch = consumer.next_batch(room.min(self.settings.batch_max)),
-                    if room > 0 && !ended =>
-                {
-                    match batch? {
-                        Some(batch) => self.start(publisher, consumer, calls, batch).await?,
-                        None => ended = true,
-                    }
+                batch = consumer.next_batch(most), if most > 0 && !ended && !resting => {
+                    let Some(batch) = batch? else {
+                        ended = true;
+                        continue;
+                    };
+                    let (started, size) = (Instant::now(), batch.len());
+                    self.start(publisher, consumer, calls, batch).await?;
+                    observe::pass(W::NAME, size, started.elapsed());
+                    rested_at = Instant::now() + rest(size, most, started.elapsed());
                 }
+                // Meanwhile calls that are over are settled all the same.
+                () = tokio::time::sleep_until(rested_at.into()), if resting => {}
                 () = stop.cancelled(), if !draining => {
                     draining = true;
                     consumer.cancel().await?;
@@ -94,7 +101,6 @@ impl<W: Worker> Engine<W> {
         batch: Vec<Delivery>,
     ) -> Result<(), Fault> {
         reach(W::NAME, Point::Received).await?;
-        let (started, size) = (Instant::now(), batch.len());
         let mut tags: Vec<u64> = batch.iter().map(|delivery| delivery.tag).collect();
         let mut outputs = vec![Output::default()];
         let items = self.read(batch, &mut outputs[0]);
@@ -126,8 +132,6 @@ impl<W: Worker> Engine<W> {
         }
         self.publish(publisher, consumer, &outputs).await?;
         consumer.ack(&tags).await?;
-        observe::pass(W::NAME, size, started.elapsed());
-        self.rest(size, started.elapsed()).await;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use stepup::broker::Delivery;
 
 use super::fake::{Act, Fake, Inward, Outward};
-use super::house::{House, QUEUE, endless, note};
+use super::house::{House, QUEUE, endless, note, raw};
 use crate::support::Line;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,6 +93,31 @@ async fn waits_for_a_queue<const OUTWARD: bool>(
     assert_eq!(house.events(1).await.len(), 1);
     process.drain().await;
     assert_eq!(worker.looks_at(name).len(), 1, "it came back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r107_what_the_broker_takes_does_not_go_out_again_and_again_with_what_it_refuses() {
+    let house = House::open(endless).await;
+    let worker = Inward::new();
+    let process = house.start(&worker).await;
+    house.publish(&[note("eve", Act::Hold)]).await;
+    worker.looked("eve", 1).await;
+    // These come meanwhile, so they share the next pass.
+    house.publish(&[raw("{ not json"), note("ada", Act::Hold)]).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    worker.gate.add_permits(1);
+    worker.looked("ada", 1).await;
+    assert_eq!(house.events(1).await.len(), 1);
+    house.route_events(false).await;
+    worker.gate.add_permits(1);
+    house.written(2).await;
+    // Long enough for several attempts to publish the event.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    house.route_events(true).await;
+    assert_eq!(house.events(1).await.len(), 1);
+    process.drain().await;
+    // Once in the first attempt, of which nothing is known, and once by itself.
+    assert_eq!(house.dead(2).await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,17 @@ async fn r110_what_does_not_decode_is_a_dead_letter_with_its_reason_and_its_send
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r110_of_what_is_far_too_large_the_beginning_is_kept() {
+    let house = House::open(endless).await;
+    let process = house.start(&Inward::new()).await;
+    house.publish(&[raw(&"x".repeat(3 << 20))]).await;
+    let dead = &house.dead(1).await[0];
+    assert!(dead.detail.contains("of its 3145728 bytes the first 1048576 are kept"), "{dead:?}");
+    assert!((1 << 20..2 << 20).contains(&dead.bytes), "{dead:?}");
+    process.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_transient_failure_climbs_the_rungs_then_is_exhausted_and_its_sender_is_told() {
     let house = House::open(short).await;
     let worker = Inward::new();
