@@ -247,13 +247,15 @@ async fn one_by_one(
     consumer: &Consumer,
     publications: &mut Vec<Publication<'_>>,
 ) -> Result<(), Fault> {
-    let mut end = Ok(());
-    for publication in std::mem::take(publications) {
-        if end.is_err() && !consumer.is_alive() {
-            publications.push(publication);
-        } else if let Err(fault) = publisher.publish(&[publication]).await {
-            publications.push(publication);
-            end = Err(fault);
+    let (mut end, mut at) = (Ok(()), 0);
+    while at < publications.len() && (end.is_ok() || consumer.is_alive()) {
+        // Taken out once it is stored, and not before: whoever drops this half-way tries again.
+        match publisher.publish(&publications[at..=at]).await {
+            Ok(()) => drop(publications.remove(at)),
+            Err(fault) => {
+                end = Err(fault);
+                at += 1;
+            }
         }
     }
     end
