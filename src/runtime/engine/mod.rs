@@ -179,7 +179,7 @@ impl<W: Worker> Engine<W> {
                     observe::paused(W::NAME, dependency, &why);
                     // Short at first, since a cut connection is often back at once; longer where the
                     // server answers and what is missing (room, a right, a table) does not come back.
-                    tokio::time::sleep(waits.next().unwrap_or(PAUSE)).await;
+                    tokio::time::sleep(waits.next().unwrap_or(PAUSE).min(2 * PAUSE)).await;
                     failed_while_there += 1;
                     while self.shared.store.ping().await.is_err() {
                         tokio::time::sleep(PAUSE).await;
