@@ -124,11 +124,12 @@ async fn replay(
     }
 }
 
-/// One sweep of one timer; true when there may be more.
+/// One sweep of one timer, bounded in time; true when there may be more.
 async fn swept(store: &Store, publisher: &mut Publisher, due: Due) -> Result<bool, Fault> {
     store.bounded(sweep(store, publisher, due)).await
 }
 
+/// The sweep itself.
 async fn sweep(store: &Store, publisher: &mut Publisher, due: Due) -> Result<bool, Fault> {
     let mut client = store.client().await?;
     let tx = client.begin().await?;

@@ -202,9 +202,9 @@ fn properties(
 /// Publishes one request and tells its sender the confirm.
 ///
 /// # Errors
-/// Ends the session when the channel is gone, when the broker keeps a confirm back for as long as a
-/// sender waits (its body would stay here for as long as the channel), and when a message was returned: the topology is
-/// broken then, and which confirm carries a returned message is not reliable.
+/// Ends the session when the channel is gone; when the broker keeps a confirm back for as long as a
+/// sender waits, since the body would stay here for as long as the channel; and when a message was
+/// returned: the topology is broken then, and which confirm carries a returned message is not reliable.
 async fn publish(
     channel: &Channel,
     exchange: ShortString,

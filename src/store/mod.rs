@@ -92,7 +92,7 @@ const PLANS: &str =
 
 /// The longest work on the database in one go, a pass with all its statements: longer than several of
 /// them may take by the server's own limit.
-pub const WORK_MAX: Duration = Duration::from_secs(20);
+const WORK_MAX: Duration = Duration::from_secs(20);
 
 /// How to reach PostgreSQL.
 pub struct Settings {
@@ -195,7 +195,7 @@ impl Store {
         self.within(CONNECT_MAX, asking).await
     }
 
-    /// Does `work` on this database, but not for longer than [`WORK_MAX`].
+    /// Does `work` on this database, but not for longer than 20 s.
     ///
     /// # Errors
     /// Those of `work`; `Down` when the time is over.

@@ -8,8 +8,9 @@ use super::{Tx, row};
 use crate::domain::Timestamp;
 use crate::fault::Fault;
 
-/// How far back is looked once more when a clock was set back: longer than any challenge is open.
-const LOOK_AGAIN: Duration = Duration::HOUR;
+/// How long ago the oldest row may be due that a watermark ahead of the clock has hidden: longer than any
+/// challenge is open.
+const HIDDEN_MAX: Duration = Duration::HOUR;
 /// How many due rows one sweep takes at least, if there are as many. Rows that share the last due
 /// time all come along, since the watermark passes them.
 const SWEEP_ROWS: i64 = 1000;
@@ -142,7 +143,7 @@ pub async fn sweep(tx: &Tx<'_>, due: Due) -> Result<Option<Sweep>, Fault> {
     };
     // A watermark ahead of the clock (it was set back, or another server took over whose clock is
     // behind) would hide what becomes due until then, and has hidden what became due meanwhile.
-    let since = if reached > now { now - LOOK_AGAIN } else { reached };
+    let since = if reached > now { now - HIDDEN_MAX } else { reached };
     let until = if now - since > SWEEP_SPAN {
         // A day without a row is passed in one sweep, and not in a minute each.
         let first: Option<Timestamp> = match tx.rows(due.first(), &[&since]).await?.first() {
