@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# Measures the product as a site would run it, a process for each role, on servers of its own: flat
+# Measures the product as a site would run it, a process for each role that a login is busy with, on servers of its own: flat
 # out, at a tenth of that over AMQP and over HTTP, idle, and stopped under load. Prints what must be
 # reached, each as a ratio to the bare paths of the same run, with met or not met; writes all figures
 # into target/bench.json. docs/performance.md says what they mean.

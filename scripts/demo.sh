@@ -29,6 +29,8 @@ set_environment() {
         STEPUP_RESET_HOLD_SECONDS=10
         STEPUP_TRANSACTION_SECONDS=1
         "STEPUP_RESEND_SECONDS=4,4,8,20"
+        # Of one number, however often somebody runs it in ten minutes.
+        "STEPUP_SENDS_PER_NUMBER=100/600"
         STEPUP_LOG=info
     )
 }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 #
-# Read by the scripts that measure: servers of their own, stepup with a process for each role, load,
-# and figures. STATE, TARGET, BINARY, FALLBACK_SECONDS and TRANSACTION_SECONDS must be set;
+# Read by the scripts that measure: servers of their own, stepup with a process for each role that a
+# login is busy with, load, and figures. Settings, team, team-batch and support do not run. STATE, TARGET, BINARY, FALLBACK_SECONDS and TRANSACTION_SECONDS must be set;
 # PROCESSES_MAX where more processes are launched than ROLES names.
 
 # shellcheck source=scripts/processes.sh

@@ -43,7 +43,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "Rows of the Activity report that the chain has taken up"
     );
     describe_counter!("stepup_checkpoints_total", "Checkpoints of the chain that were signed");
-    describe_counter!("stepup_http_requests_total", "Requests to the ingress, by outcome");
+    describe_counter!("stepup_http_requests_total", "Requests to the ingress, by route and status");
     describe_histogram!("stepup_http_seconds", Unit::Seconds, "Requests to the ingress");
     describe_gauge!("stepup_http_connections", "Connections to the ingress");
     describe_counter!(
@@ -192,6 +192,15 @@ pub fn in_flight(worker: &'static str, calls: usize) {
     gauge!("stepup_in_flight", "worker" => worker).set(calls as f64);
 }
 
+/// The timers run: what they count begins at zero, so that the first of it is an increase, and that
+/// an alarm sees where no timers run at all.
+pub fn timers_started(timers: &[&'static str]) {
+    for timer in timers {
+        counter!("stepup_timers_published_total", "timer" => *timer).absolute(0);
+    }
+    counter!("stepup_brought_back_total").absolute(0);
+}
+
 /// Due rows were turned into commands.
 pub fn timers_published(timer: &'static str, rows: usize, latest: Duration) {
     counter!("stepup_timers_published_total", "timer" => timer).increment(rows as u64);
@@ -252,9 +261,9 @@ pub fn http_connections(open: usize) {
     gauge!("stepup_http_connections").set(open as f64);
 }
 
-/// The ingress has as many connections as it may, and closed an idle one for a new one.
-pub fn http_evicted() {
-    counter!("stepup_http_evicted_total").increment(1);
+/// The ingress has as many connections as it may, and closed so many idle ones for new ones.
+pub fn http_evicted(connections: u64) {
+    counter!("stepup_http_evicted_total").increment(connections);
 }
 
 /// The ingress could not take a connection; it tries again.
@@ -275,6 +284,26 @@ mod tests {
         for name in names.filter(|name| *name != "stepup_") {
             let row = format!("| `{name}` |");
             assert!(document.lines().any(|line| line.starts_with(&row)), "not explained: {name}");
+        }
+    }
+
+    #[test]
+    fn every_alarm_is_explained_and_asks_for_metrics_that_there_are() {
+        let (rules, code) = (include_str!("../docs/alerts.yml"), include_str!("observe.rs"));
+        let document = include_str!("../docs/operations.md");
+        let alarms: Vec<&str> =
+            rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+        let explained: Vec<&str> =
+            document.lines().filter_map(|line| line.strip_prefix("| `Stepup")).collect();
+        assert_eq!(explained.len(), alarms.len());
+        for alarm in alarms {
+            let row = format!("| `{alarm}` |");
+            assert!(document.lines().any(|line| line.starts_with(&row)), "not explained: {alarm}");
+        }
+        let words = rules.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+        for word in words.filter(|word| word.starts_with("stepup_")) {
+            let name = word.trim_end_matches("_count").trim_end_matches("_bucket");
+            assert!(code.contains(&format!("\"{name}\"")), "no such metric: {name}");
         }
     }
 

@@ -40,6 +40,7 @@ pub struct Attesting {
 pub async fn run(store: Store, attesting: Attesting, stop: CancellationToken) {
     sabotage::announce(CHAIN, sabotage::ROWS);
     sabotage::announce(CHECKPOINTS, sabotage::ROWS);
+    observe::checkpoints_signed(0);
     let mut last: Option<Instant> = None;
     let mut since = 0;
     while !stop.is_cancelled() {

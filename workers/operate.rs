@@ -120,7 +120,11 @@ pub async fn dead_letters(command: DeadLetters) -> Result<(), String> {
         DeadLetters::List { limit } => {
             let letters = dead::list(&broker, limit).await.map_err(|fault| fault.to_string())?;
             letters.iter().for_each(|letter| print(&line(letter)));
-            print(&format!("{} dead letters", letters.len()));
+            if letters.len() < limit {
+                print(&format!("{} dead letters", letters.len()));
+            } else {
+                print(&format!("the first {limit} dead letters; for more: --limit"));
+            }
             true
         }
         DeadLetters::Show { id, open } => {

@@ -383,3 +383,21 @@ fn mail_gateway(config: &Config) -> Result<Smtp, String> {
     })
     .map_err(|error| format!("the settings of the mail server: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compose_runs_every_role_and_prometheus_asks_each() {
+        let compose = include_str!("../docker-compose.yml");
+        let prometheus = include_str!("../docs/prometheus.yml");
+        for role in Role::ALL {
+            let value = role.to_possible_value().unwrap();
+            let name = value.get_name();
+            let service = format!("  {name}: {{ <<: *worker, command: [work, {name}] }}");
+            assert!(compose.lines().any(|line| line == service), "{name}");
+            assert!(prometheus.lines().any(|line| line.trim() == format!("- {name}")), "{name}");
+        }
+    }
+}

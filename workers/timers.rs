@@ -42,6 +42,7 @@ pub struct LookBack {
 /// be pending when the broker was emptied.
 pub async fn run(store: Store, broker: Broker, look_back: LookBack, stop: CancellationToken) {
     sabotage::announce(NAME, sabotage::TIMERS);
+    observe::timers_started(&Due::ALL.map(Due::label));
     supervise(NAME, stop, async |stop: CancellationToken| {
         let mut publisher = Publisher::open(&broker).await?;
         let mut looked: Option<Instant> = None;
@@ -176,7 +177,7 @@ fn command(due: Due, due_row: uuid::Uuid) -> Outgoing {
     if planted(Bug::TimerIds) {
         return command.outgoing(uuid::Uuid::from_u128(rand::random()));
     }
-    // The same command, so it dies in the inbox where the first has arrived.
-    let due = if due == Due::Overdue { Due::Expiry } else { due };
+    // By its name the overdue one is another message: the first may have been judged by a clock that
+    // was set back, as not due.
     command.outgoing(derived(due_row, &format!("timer/{}", due.label())))
 }

@@ -3,9 +3,9 @@
 //! |          |                                                                             |
 //! |----------|-----------------------------------------------------------------------------|
 //! | consumes | `challenge.verify`                                                          |
-//! | reads    | `member` `challenge` `login` `delivery_attempt` `wrong_guess` `account`     |
-//! | writes   | `challenge` `member` `wrong_guess` `destination`                            |
-//! | causes   | `challenge.verified` `challenge.locked` `guess.failed` `guess.limit_reached` `factor.suspended` |
+//! | reads    | `member` `challenge` `login` `delivery_attempt` `wrong_guess` `account` `owned_number` |
+//! | writes   | `challenge` `member` `wrong_guess` `destination` `approval` `activity`      |
+//! | causes   | `challenge.verified` `.locked` `.cancelled` `guess.failed` `guess.limit_reached` `factor.suspended` `.enabled` `.disabled` `member.phone_changed` |
 //! | rule     | [`stepup::rules::verification`]                                             |
 
 use stepup::domain::Timestamp;

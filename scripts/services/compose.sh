@@ -49,6 +49,7 @@ write_compose_secrets() { # FOLDER PREFIXES
     printf 'postgres://stepup:%s@postgres:5432/stepup' "$DATABASE_PASSWORD" >"$1/database-url"
     [[ -s $1/sms-secret ]] ||
         printf 'whsec_%s' "$(head -c 32 /dev/urandom | base64 -w 0)" >"$1/sms-secret"
+    [[ -s $1/smtp-url ]] || printf 'smtp://sim:8025?tls=none' >"$1/smtp-url"
     [[ -s $1/demo-api-key ]] || random_hex 32 >"$1/demo-api-key"
     [[ -s $1/apps.json ]] || printf '[{"app":"demo","broker_user":"demo","api_key_sha256":"%s"}]\n' \
         "$(sha256sum <"$1/demo-api-key" | cut -d' ' -f1)" >"$1/apps.json"
@@ -67,5 +68,6 @@ The keys that seal codes and contacts are still missing there. Make them once:
   docker compose build
   docker compose run --rm --no-deps --user "\$(id -u)" --volume '$folder:/out' migrate keys create /out/keys
   chmod 644 '$folder/keys'
+  docker compose run --rm --no-deps janitor keys public >'$folder/public-key'
 TEXT
 }

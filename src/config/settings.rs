@@ -136,8 +136,8 @@ pub const SETTINGS: &[Setting] = &[
         "STEPUP_POOL_SIZE",
         "database connections of a process: 1 to 1000; without it, what its roles need",
     ),
-    Setting::new("STEPUP_RETENTION_CHALLENGE_HOURS", "how long a closed challenge is kept").or("24"),
-    Setting::new("STEPUP_RETENTION_RECIPIENT_DAYS", "how long a number's state and wrong codes are kept; 30 or more, the longest window of a limit").or("30"),
+    Setting::new("STEPUP_RETENTION_CHALLENGE_HOURS", "how long a closed challenge is kept, an approval and a review after their time").or("24"),
+    Setting::new("STEPUP_RETENTION_RECIPIENT_DAYS", "how long a number's state, wrong codes and notices are kept; 30 or more, the longest window of a limit").or("30"),
     Setting::new(
         "STEPUP_RETENTION_INBOX_HOURS",
         "how long a repeated request is recognised: 24 h longer than a challenge is kept, or more",
@@ -145,12 +145,10 @@ pub const SETTINGS: &[Setting] = &[
     .or("72"),
 ];
 
-/// Names that are not ours to check: the simulators, the demonstration, tests and scripts.
+/// Names that are not ours to check: the simulators, the demonstration and scripts.
 const FOREIGN: &[&str] = &[
     "STEPUP_SIM_*",
     "STEPUP_DEMO_*",
-    "STEPUP_TEST_*",
-    "STEPUP_LOAD_*",
     // What the examples are told, and what compose reads.
     "STEPUP_APP_AMQP_URL",
     "STEPUP_APPROVAL_KEYS",

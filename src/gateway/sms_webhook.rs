@@ -61,8 +61,6 @@ pub struct SmsWebhook {
 }
 
 impl SmsWebhook {
-    /// The usual [`SmsWebhookSettings::timeout`].
-    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
     /// The usual [`SmsWebhookSettings::connect_timeout`].
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 

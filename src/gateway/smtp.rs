@@ -67,9 +67,6 @@ struct Idle {
 }
 
 impl Smtp {
-    /// The usual [`SmtpSettings::timeout`].
-    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-
     /// Checks the settings; opens no connection. A rustls provider must be installed for the
     /// process.
     ///

@@ -94,7 +94,7 @@ impl Idle {
         let first = self.queue().connections.pop_first();
         first.is_some_and(|(_, close)| {
             close.cancel();
-            observe::http_evicted();
+            observe::http_evicted(1);
             true
         })
     }
@@ -113,6 +113,7 @@ pub(super) async fn serve(
     deadline: Duration,
     stop: CancellationToken,
 ) {
+    observe::http_evicted(0);
     let (mut open, idle) = (JoinSet::new(), Idle::default());
     loop {
         observe::http_connections(open.len());

@@ -1,5 +1,5 @@
-//! What a change to a member brings with it, whoever makes it: the directory, the member, later an
-//! admin or support. Open challenges that can no longer go on end, the Activity report gets its
+//! What a change to a member brings with it, whoever makes it: the directory, the member, an admin
+//! or support. Open challenges that can no longer go on end, the Activity report gets its
 //! rows, and everybody is told; all in the transaction of the change.
 
 use super::Ending;

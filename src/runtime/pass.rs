@@ -14,7 +14,7 @@ use super::faulty;
 use super::worker::Worker;
 use crate::broker::Delivery;
 use crate::domain::Timestamp;
-use crate::fault::Fault;
+use crate::fault::{Dependency, Fault};
 use crate::message::{DeadReason, Decoded, Message, Outgoing, Subject};
 use crate::observe;
 use crate::rules::{Ctx, Verdict};
@@ -295,11 +295,18 @@ impl<W: Worker> Desk<W> {
     }
 }
 
-/// Bounds a pass in time, and turns a panic into a failure of these messages alone.
+/// Bounds a pass in time, and turns a panic into a failure of these messages alone. What fails while
+/// somebody keeps everybody from a table is no fault of the messages.
 async fn guarded<T>(
     store: &Store,
     pass: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let caught = AssertUnwindSafe(pass).catch_unwind();
-    store.bounded(caught.map(|done| done.unwrap_or(Err(Failure::Panicked)))).await
+    match store.bounded(caught.map(|done| done.unwrap_or(Err(Failure::Panicked)))).await {
+        Err(Failure::Fault(Fault::Transient(why))) if matches!(store.locked().await, Ok(true)) => {
+            let why = format!("{why}, while a whole table is locked: see pg_locks");
+            Err(Fault::Down(Dependency::Database, why).into())
+        }
+        done => done,
+    }
 }

@@ -1,6 +1,7 @@
 //! Migrations: forward only, one process at a time.
 
-use super::{Store, fault};
+use super::Store;
+use super::failure::fault;
 use crate::fault::{Dependency, Fault};
 
 mod embedded {

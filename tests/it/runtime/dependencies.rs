@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepup::broker::Delivery;
+use tokio::time::timeout;
+use tokio_postgres::Client;
 
 use super::fake::{Act, Fake, Inward, Outward};
 use super::house::{House, QUEUE, endless, note, raw};
-use crate::support::Line;
+use crate::support::{Line, PATIENCE};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_a_database_that_goes_away_in_a_pass_pauses_it_and_the_pass_is_done_again() {
@@ -30,6 +32,36 @@ async fn r109_a_database_that_goes_away_in_a_pass_pauses_it_and_the_pass_is_done
     process.drain().await;
     assert_eq!(house.rows().await, 2);
     house.no_dead().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_a_table_that_somebody_locks_is_waited_for_and_counts_against_no_message() {
+    let house = House::open(endless).await;
+    let worker = Inward::new();
+    let process = house.start(&worker).await;
+    let console = house.database.client().await;
+    console.batch_execute("BEGIN; LOCK TABLE activity IN SHARE MODE").await.unwrap();
+    let notes = ["ada", "bob", "eve"].map(|name| note(name, Act::Write));
+    house.publish(&notes).await;
+    // What waits too long is cancelled; here it is at once. Often enough that a wave is walked.
+    cancel_until(&console, || worker.looks_at("ada").len() >= 6).await;
+    console.batch_execute("COMMIT").await.unwrap();
+    house.written(3).await;
+    assert_eq!(house.events(3).await.len(), 3);
+    process.drain().await;
+    house.no_dead().await;
+}
+
+async fn cancel_until(console: &Client, enough: impl Fn() -> bool) {
+    const WAITING: &str = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let cancelling = async {
+        while !enough() {
+            console.execute(WAITING, &[]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, cancelling).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
