@@ -189,7 +189,7 @@ async fn verify_account(
     }
     let mut walk = Walk::new(account, &attested);
     let walked = loop {
-        let links = store::links(tx, account, walk.reached()).await?;
+        let links = store::chain_links(tx, account, walk.reached()).await?;
         if links.is_empty() {
             break Ok(());
         }

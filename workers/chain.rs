@@ -98,7 +98,7 @@ async fn attest(store: &Store, attesting: &Attesting) -> Result<(), Fault> {
 async fn attest_some(store: &Store, attesting: &Attesting) -> Result<bool, Fault> {
     let mut client = store.client().await?;
     let tx = client.begin().await?;
-    let heads = store::unattested(&tx).await?;
+    let heads = store::unattested_heads(&tx).await?;
     if heads.is_empty() {
         return Ok(false);
     }
@@ -112,7 +112,7 @@ async fn attest_some(store: &Store, attesting: &Attesting) -> Result<bool, Fault
         written.map_err(|error| Fault::Transient(format!("STEPUP_CHECKPOINT_FILE: {error}")))?;
     }
     let signed: Vec<_> = heads.iter().zip(lines).collect();
-    store::attest(&tx, &signed).await?;
+    store::attest_chain(&tx, &signed).await?;
     reach(CHECKPOINTS, Point::InTransaction).await?;
     tx.commit().await?;
     reach(CHECKPOINTS, Point::Committed).await?;

@@ -73,9 +73,9 @@ impl Worker for CodeGeneration {
                 Write::End(ending) => endings.push(ending),
             }
         }
-        store::end(tx, &endings).await?;
-        store::insert(tx, &new, self.rules.policy.code_digits).await?;
-        store::grant(tx, &grants).await
+        store::end_challenges(tx, &endings).await?;
+        store::insert_challenges(tx, &new, self.rules.policy.code_digits).await?;
+        store::grant_sends(tx, &grants).await
     }
 }
 

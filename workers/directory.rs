@@ -101,7 +101,7 @@ impl Worker for Directory {
                 Write::OwnedNumbers { account, version, numbers, changes, endings } => {
                     let changes: Vec<_> = changes.iter().collect();
                     let endings: Vec<_> = endings.iter().collect();
-                    store::end(tx, &endings).await?;
+                    store::end_challenges(tx, &endings).await?;
                     store::put_owned_numbers(tx, account, *version, numbers, &changes, now).await?;
                 }
             }

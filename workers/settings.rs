@@ -72,8 +72,8 @@ impl Worker for Settings {
                 Write::Spend(approval) => spent.push(approval),
             }
         }
-        store::end(tx, &endings).await?;
-        store::insert(tx, &new, self.rules.policy.code_digits).await?;
+        store::end_challenges(tx, &endings).await?;
+        store::insert_challenges(tx, &new, self.rules.policy.code_digits).await?;
         store::write_changes(tx, &changes, now).await?;
         store::write_email_proofs(tx, &proofs, now).await?;
         store::spend_approvals(tx, &spent).await

@@ -58,7 +58,7 @@ impl<G: SmsGateway> Worker for SmsDelivery<G> {
     }
 
     async fn claim(&self, tx: &Tx<'_>, dispatches: &[&Dispatch]) -> Result<(), Fault> {
-        store::claim(tx, dispatches, self.claim).await
+        store::claim_sends(tx, dispatches, self.claim).await
     }
 
     async fn act(&self, dispatch: Dispatch) -> Dispatch {
@@ -76,6 +76,6 @@ impl<G: SmsGateway> Worker for SmsDelivery<G> {
         dispatches: &[&Dispatch],
         now: Timestamp,
     ) -> Result<(), Fault> {
-        store::settle(tx, dispatches, now).await
+        store::settle_sends(tx, dispatches, now).await
     }
 }

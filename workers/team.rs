@@ -72,8 +72,8 @@ impl Worker for Team {
         }
         store::begin_reviews(tx, &reviews).await?;
         store::write_mandates(tx, &mandates, now).await?;
-        store::end(tx, &endings).await?;
-        store::insert(tx, &new, self.rules.policy.code_digits).await?;
+        store::end_challenges(tx, &endings).await?;
+        store::insert_challenges(tx, &new, self.rules.policy.code_digits).await?;
         store::write_changes(tx, &changes, now).await
     }
 }

@@ -115,7 +115,7 @@ async fn replay(
     let mut published = 0;
     loop {
         let tx = client.begin().await?;
-        let caused = store::caused(&tx, since).await?;
+        let caused = store::caused_messages(&tx, since).await?;
         drop(tx);
         let Some(reached) = caused.reached else { return Ok(published) };
         let publications: Vec<_> = caused.messages.iter().map(Publication::Message).collect();

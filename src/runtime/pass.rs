@@ -162,7 +162,7 @@ impl<W: Worker> Desk<W> {
                 output = fresh;
             } else {
                 let ids: Vec<Uuid> = judged.iter().map(|(item, _)| item.decoded.id).collect();
-                let mut known = store::known(&tx, W::NAME, &ids).await?;
+                let mut known = store::known_messages(&tx, W::NAME, &ids).await?;
                 for (item, _) in &judged {
                     if let Some(known) = known.remove(&item.decoded.id) {
                         self.hand_out(item, known, &mut output);
@@ -202,7 +202,7 @@ impl<W: Worker> Desk<W> {
 
     async fn known(&self, tx: &Tx<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Known>, Fault> {
         if W::INBOX && !planted(Bug::NoInbox) {
-            store::known(tx, W::NAME, ids).await
+            store::known_messages(tx, W::NAME, ids).await
         } else {
             Ok(HashMap::new())
         }
@@ -244,7 +244,7 @@ impl<W: Worker> Desk<W> {
         }
         let keep = async {
             if W::INBOX {
-                store::keep(tx, W::NAME, &entries, now).await
+                store::keep_handled(tx, W::NAME, &entries, now).await
             } else {
                 Ok(entries.iter().map(|entry| entry.message).collect())
             }

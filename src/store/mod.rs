@@ -33,17 +33,22 @@ mod views;
 pub use accounts::put as put_accounts;
 pub use activity::{append as append_activity, page as activity_page};
 pub use approvals::{approval_facts, spend as spend_approvals};
-pub use attempts::{Claim, Settlement, claim, delivery_facts, settle};
+pub use attempts::{
+    Claim, Settlement, claim as claim_sends, delivery_facts, settle as settle_sends,
+};
 pub use chain::{
-    CHAIN_ROWS, account_after, attest, checkpoints, extend as extend_chain, links, not_chained,
-    unattested,
+    CHAIN_ROWS, account_after, attest as attest_chain, checkpoints, extend as extend_chain,
+    links as chain_links, not_chained, unattested as unattested_heads,
 };
 pub use challenges::{
-    ChallengeKey, IssueKey, challenge_facts, end, grant, insert, issue_facts, lock_challenges,
+    ChallengeKey, IssueKey, challenge_facts, end as end_challenges, grant as grant_sends,
+    insert as insert_challenges, issue_facts, lock_challenges,
 };
 pub use email_proofs::write as write_email_proofs;
 pub use guesses::{verification_facts, write as write_guesses};
-pub use inbox::{Caused, Entry, Known, caused, keep, known};
+pub use inbox::{
+    Caused, Entry, Known, caused as caused_messages, keep as keep_handled, known as known_messages,
+};
 pub use janitor::{Retention, sweep as delete_expired};
 pub use members::{actors, directory_facts, put as put_members, write_changes};
 pub use migrate::{check as check_migrations, migrate};

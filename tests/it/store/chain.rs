@@ -78,7 +78,7 @@ impl Report {
     async fn attest(&self) {
         let mut client = self.store.client().await.unwrap();
         let tx = client.begin().await.unwrap();
-        let (heads, now) = (store::unattested(&tx).await.unwrap(), tx.now().await.unwrap());
+        let (heads, now) = (store::unattested_heads(&tx).await.unwrap(), tx.now().await.unwrap());
         let sign = |head| Checkpoint::sign(head, now, &self.keys).line();
         let signed: Vec<_> = heads.iter().map(|head| (head, sign(head))).collect();
         let mut text = std::fs::read_to_string(self.file()).unwrap_or_default();
@@ -86,7 +86,7 @@ impl Report {
             text += &format!("{line}\n");
         }
         std::fs::write(self.file(), text).unwrap();
-        store::attest(&tx, &signed).await.unwrap();
+        store::attest_chain(&tx, &signed).await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -140,7 +140,7 @@ impl Report {
         let mut client = self.store.client().await.unwrap();
         let tx = client.begin().await.unwrap();
         let mut hash = [0; 32];
-        for link in store::links(&tx, account, (0, 0)).await.unwrap() {
+        for link in store::chain_links(&tx, account, (0, 0)).await.unwrap() {
             if link.position >= position {
                 hash = chained(&hash, link.position, link.row.as_ref().unwrap());
                 let sql =

@@ -105,14 +105,14 @@ async fn r25_of_two_claims_of_one_send_at_once_one_calls_and_a_stale_one_cannot(
     let (mut a, mut b) = (desk.client().await, desk.client().await);
     let (tx, first) = desk.sms(&mut a, id).await;
     assert!(matches!(first.step, Step::Call(_)));
-    store::claim(&tx, &[&first], CLAIM).await.unwrap();
+    store::claim_sends(&tx, &[&first], CLAIM).await.unwrap();
     let mut second = std::pin::pin!(desk.sms(&mut b, id));
     assert!(timeout(A_WHILE, second.as_mut()).await.is_err(), "it did not wait");
     tx.commit().await.unwrap();
     let (tx, second) = second.await;
     assert!(matches!(second.step, Step::Leased));
     // What was judged before the other's claim cannot be claimed after it.
-    assert!(is_stale(&store::claim(&tx, &[&first], CLAIM).await.unwrap_err()));
+    assert!(is_stale(&store::claim_sends(&tx, &[&first], CLAIM).await.unwrap_err()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +144,7 @@ async fn r10_r40_a_challenge_that_has_ended_never_changes() {
     let row = "SELECT count(*) FROM challenge WHERE state = 'verified'";
     for _ in 0..2 {
         let tx = client.begin().await.unwrap();
-        assert!(is_stale(&store::end(&tx, &[&ending]).await.unwrap_err()));
+        assert!(is_stale(&store::end_challenges(&tx, &[&ending]).await.unwrap_err()));
     }
     assert_eq!(desk.database.count(row).await, 1);
     assert_eq!(desk.resend(&mut client, id).await.outcome(), "already_used");
@@ -176,7 +176,7 @@ async fn whoever_keeps_to_the_locking_order_meets_no_deadlock() {
                     .unwrap();
                 desk.resend(&mut client, id).await.tx.commit().await.unwrap();
                 let (tx, dispatch) = desk.sms(&mut client, id).await;
-                store::claim(&tx, &[&dispatch], CLAIM).await.unwrap();
+                store::claim_sends(&tx, &[&dispatch], CLAIM).await.unwrap();
                 tx.commit().await.unwrap();
             }
             desk.guess(&mut client, id, code).await.tx.commit().await.unwrap();
