@@ -13,7 +13,7 @@ use stepup::gateway::sms_webhook::{SmsWebhook, SmsWebhookSettings};
 use stepup::gateway::smtp::{Smtp, SmtpSettings};
 use stepup::ingress::{self, ApiKey, Views};
 use stepup::observe;
-use stepup::rules::code_generation::Rules;
+use stepup::rules::Rules;
 use stepup::runtime::{self, Health, Settings, Shared, Worker};
 use stepup::store::{self, Claim, Retention, Store};
 use tokio::net::TcpListener;

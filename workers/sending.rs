@@ -4,7 +4,7 @@ use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::gateway;
 use stepup::message::{Command, Decoded};
-use stepup::rules::code_generation::Rules;
+use stepup::rules::Rules;
 use stepup::rules::delivery::{self, Answer, Ask, Dispatch, Facts};
 
 /// The challenges whose codes are to be sent.

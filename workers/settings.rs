@@ -12,7 +12,7 @@ use stepup::domain::Timestamp;
 use stepup::domain::id::ChallengeId;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
-use stepup::rules::code_generation::Rules;
+use stepup::rules::Rules;
 use stepup::rules::settings::{self, Ask, Facts, Found, MemberFacts, Write};
 use stepup::rules::{Ctx, Decided};
 use stepup::runtime::Worker;

@@ -16,7 +16,7 @@ use stepup::gateway::{Sms, SmsGateway};
 use stepup::message::{Command, Decoded};
 use stepup::observe;
 use stepup::rules::Ctx;
-use stepup::rules::code_generation::Rules;
+use stepup::rules::Rules;
 use stepup::rules::delivery::{Dispatch, Facts, Step};
 use stepup::runtime::Worker;
 use stepup::store::{self, Claim, Tx};

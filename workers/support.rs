@@ -11,7 +11,7 @@
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
-use stepup::rules::code_generation::Rules;
+use stepup::rules::Rules;
 use stepup::rules::support::{self, Ask, Facts, Write};
 use stepup::rules::{Ctx, Decided};
 use stepup::runtime::Worker;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
-use stepup::rules::code_generation::Rules;
+use stepup::rules::Rules;
 use stepup::rules::team::{self, Ask, Facts, Write};
 use stepup::rules::{Ctx, Decided};
 use stepup::runtime::Worker;

@@ -11,7 +11,7 @@
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, Request, VerifyChallenge};
-use stepup::rules::code_generation::Rules;
+use stepup::rules::Rules;
 use stepup::rules::verification::{self, Facts, Write};
 use stepup::rules::{Ctx, Decided};
 use stepup::runtime::Worker;

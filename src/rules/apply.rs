@@ -2,8 +2,8 @@
 //! all of them.
 
 use super::Ctx;
+use super::Rules;
 use super::change::{self, By, Change};
-use super::code_generation::Rules;
 use super::verification::Facts;
 use crate::domain::approval::Approval;
 use crate::domain::challenge::{CancelReason, Purpose};
@@ -65,8 +65,8 @@ pub fn apply(
 #[cfg(test)]
 mod tests {
     use super::super::change::number_operation;
-    use super::super::code_generation::ending_event;
     use super::super::tests_support::{CODE, NOW, account, challenge, ctx, member, rules};
+    use super::super::told::ending_event;
     use super::super::verification::{self, Write};
     use super::super::{Decided, seconds_until};
     use super::*;

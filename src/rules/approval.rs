@@ -1,7 +1,7 @@
 //! A change of a sensitive setting: a code for exactly this change, and the one
 //! go-ahead to carry it out.
 
-use super::code_generation::Rules;
+use super::Rules;
 use super::factor::invalid;
 use super::issue::{self, Demand, Issued};
 use super::{Ctx, Decided, seconds_until};
@@ -138,7 +138,7 @@ pub fn redeem(
 
 #[cfg(test)]
 mod tests {
-    use super::super::code_generation::NumberFacts;
+    use super::super::limits::NumberFacts;
     use super::super::tests_support::{NOW, account, ctx, member, rules};
     use super::*;
     use crate::domain::challenge::Challenge;

@@ -3,7 +3,7 @@
 //! rows, and everybody is told; all in the transaction of the change.
 
 use super::Ending;
-use super::code_generation::ending_event;
+use super::told::ending_event;
 use crate::domain::Timestamp;
 use crate::domain::activity::Client;
 use crate::domain::challenge::{CancelReason, Challenge, State};

@@ -1,21 +1,18 @@
 //! The life of a challenge, but for its verification: issue, resend, cancel, expire, abandon.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
-use super::text::Texts;
-use super::{Ctx, Decided, Ending, issue, resend};
+use super::limits::NumberFacts;
+use super::told::{end, ended, outcome};
+use super::{Ctx, Decided, Ending, Rules, issue, resend};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
-use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel, Purpose, State};
+use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel, State};
 use crate::domain::id::{AppName, ChallengeId};
-use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
-use crate::domain::policy::Policy;
 use crate::message::{
-    CancelChallenge, Command, Event, EventKind, IssueChallenge, Message, Outcome, OutcomeKind,
-    Rejected, Request, ResendChallenge, Subject,
+    CancelChallenge, Command, Event, IssueChallenge, Message, Outcome, OutcomeKind, Rejected,
+    Request, ResendChallenge, Subject,
 };
 
 /// What this worker is asked.
@@ -97,15 +94,6 @@ pub struct ChallengeFacts {
     pub number: NumberFacts,
 }
 
-/// What is known of a number: shared by all members who have it.
-#[derive(Clone, Debug, Default)]
-pub struct NumberFacts {
-    /// The timer of the number: no SMS is granted before.
-    pub next_send_at: Option<Timestamp>,
-    /// Sends granted in the longest window.
-    pub sends: Vec<Timestamp>,
-}
-
 /// What is written.
 #[derive(Debug)]
 pub enum Write {
@@ -115,17 +103,6 @@ pub enum Write {
     Grant(resend::Grant),
     /// An end.
     End(Ending),
-}
-
-/// What the rules of this worker go by, besides the facts.
-#[derive(Clone)]
-pub struct Rules {
-    /// The keys.
-    pub keys: Arc<Keyring>,
-    /// The numbers.
-    pub policy: Arc<Policy>,
-    /// The texts.
-    pub texts: Arc<Texts>,
 }
 
 /// The rule.
@@ -183,93 +160,11 @@ fn abandon(facts: &ChallengeFacts, now: Timestamp) -> Decided<Write> {
     }
 }
 
-/// Ends a challenge and tells everybody.
-pub(super) fn end(
-    challenge: &Challenge,
-    state: State,
-    reason: Option<CancelReason>,
-    now: Timestamp,
-) -> Decided<Write> {
-    let event = ending_event(challenge, state, reason);
-    Decided {
-        label: state.label(),
-        write: Some(Write::End(Ending { challenge: challenge.id, state, reason, at: now })),
-        effects: vec![event.into()],
-        reply: None,
-    }
-}
-
-/// The terminal event of a challenge.
-pub(super) fn ending_event(
-    challenge: &Challenge,
-    state: State,
-    reason: Option<CancelReason>,
-) -> Event {
-    let kind = match state {
-        State::Open | State::Expired => EventKind::ChallengeExpired,
-        State::Verified => EventKind::ChallengeVerified,
-        State::Locked => EventKind::ChallengeLocked,
-        State::Cancelled => EventKind::ChallengeCancelled,
-        State::Superseded => EventKind::ChallengeSuperseded,
-        State::Undeliverable => EventKind::ChallengeUndeliverable,
-    };
-    Event { reason: reason.map(|reason| reason.label().to_owned()), ..about(challenge, kind) }
-}
-
-/// An event about a challenge.
-pub(super) fn about(challenge: &Challenge, kind: EventKind) -> Event {
-    Event {
-        member: Some(challenge.member.clone()),
-        challenge: Some(challenge.id),
-        login: Some(challenge.login.clone()),
-        purpose: Some(challenge.purpose),
-        setting: challenge.setting.clone(),
-        ..Event::new(kind, Some(challenge.account.clone()))
-    }
-}
-
-/// An outcome about a challenge.
-pub(super) fn outcome(challenge: &Challenge, kind: OutcomeKind) -> Outcome {
-    let purpose = Some(challenge.purpose).filter(|purpose| *purpose != Purpose::Login);
-    Outcome { challenge: Some(challenge.id), purpose, ..Outcome::new(kind) }
-}
-
-/// The answer about a challenge that no longer takes anything.
-pub(super) fn ended(challenge: &Challenge, replaced: bool) -> Outcome {
-    let kind = match challenge.state {
-        State::Verified => OutcomeKind::AlreadyUsed,
-        _ if replaced => OutcomeKind::Superseded,
-        // Open, but past its time: the timer has not come round yet.
-        State::Open | State::Expired => OutcomeKind::Expired,
-        State::Locked => OutcomeKind::Locked,
-        State::Cancelled => cancelled_as(challenge.reason),
-        State::Superseded => OutcomeKind::Superseded,
-        State::Undeliverable => OutcomeKind::Undeliverable,
-    };
-    outcome(challenge, kind)
-}
-
-/// What a challenge that was cancelled answers. Where the person can do something about the reason,
-/// it is said.
-pub(super) const fn cancelled_as(reason: Option<CancelReason>) -> OutcomeKind {
-    match reason {
-        Some(CancelReason::TargetChanged) => OutcomeKind::TargetChanged,
-        Some(CancelReason::CompanyOwnedNumber) => OutcomeKind::CompanyOwnedNumber,
-        Some(CancelReason::FactorEnabled) => OutcomeKind::AlreadyEnabled,
-        Some(CancelReason::MandatoryByAccount) => OutcomeKind::MandatoryByAccount,
-        Some(
-            CancelReason::Requested
-            | CancelReason::FactorDisabled
-            | CancelReason::MemberDeactivated,
-        )
-        | None => OutcomeKind::Cancelled,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests_support::issue_request;
     use super::*;
+    use crate::message::EventKind;
 
     #[test]
     fn a_login_that_is_given_up_is_told_as_refused_and_a_command_is_not() {

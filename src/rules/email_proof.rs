@@ -1,7 +1,7 @@
 //! The proof of an email address: when a code is mailed, and whether a guess is right.
 
+use super::Rules;
 use super::change::{self, By, Change};
-use super::code_generation::Rules;
 use super::limits::full_until;
 use super::notice::{EventRecordRef, Notice, NoticeKind};
 use super::{Ctx, Decided, seconds_until};

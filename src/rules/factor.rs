@@ -2,10 +2,11 @@
 //! off, and email as a backup. Nothing changes before the code is verified; what
 //! changes then is decided in [`super::apply`].
 
+use super::Rules;
 use super::change::{self, By, Change};
-use super::code_generation::{Rules, ended};
 use super::issue::{self, Demand, Issued};
 use super::settings::{Ask, MemberFacts, demand, operation};
+use super::told::ended;
 use super::{Ctx, Decided};
 use crate::domain::Timestamp;
 use crate::domain::challenge::{Challenge, Purpose, State};
@@ -197,7 +198,7 @@ pub(super) fn invalid(field: &'static str, why: &str) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::super::code_generation::NumberFacts;
+    use super::super::limits::NumberFacts;
     use super::super::tests_support::{NOW, account, ctx, member, rules};
     use super::*;
     use crate::domain::account::Account;

@@ -3,6 +3,15 @@
 use crate::domain::Timestamp;
 use crate::domain::policy::Window;
 
+/// What is known of a number: shared by all members who have it.
+#[derive(Clone, Debug, Default)]
+pub struct NumberFacts {
+    /// The timer of the number: no SMS is granted before.
+    pub next_send_at: Option<Timestamp>,
+    /// Sends granted in the longest window.
+    pub sends: Vec<Timestamp>,
+}
+
 /// When the next one fits into `window`; `None` if it does now. `past` is in any order.
 pub fn full_until(window: Window, past: &[Timestamp], now: Timestamp) -> Option<Timestamp> {
     let mut inside: Vec<Timestamp> =

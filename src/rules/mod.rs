@@ -21,10 +21,17 @@ pub mod settings;
 pub mod support;
 pub mod team;
 pub mod text;
+mod told;
 pub mod verification;
 
-use crate::domain::challenge::{CancelReason, State};
-use crate::domain::id::ChallengeId;
+pub use told::Ending;
+
+use std::sync::Arc;
+
+use text::Texts;
+
+use crate::domain::keys::Keyring;
+use crate::domain::policy::Policy;
 use crate::domain::{Chance, Timestamp};
 use crate::message::{Effect, Outcome, Rung};
 
@@ -34,6 +41,17 @@ pub struct Ctx<'a> {
     pub now: Timestamp,
     /// In production the operating system's generator.
     pub rng: &'a mut dyn Chance,
+}
+
+/// What the rules go by, besides the facts.
+#[derive(Clone)]
+pub struct Rules {
+    /// The keys.
+    pub keys: Arc<Keyring>,
+    /// The numbers.
+    pub policy: Arc<Policy>,
+    /// The texts.
+    pub texts: Arc<Texts>,
 }
 
 /// What was decided, as plain data.
@@ -99,26 +117,6 @@ impl<W> Decided<W> {
     /// A verdict that changes nothing and tells nobody.
     pub const fn nothing(label: &'static str) -> Self {
         Self { label, write: None, effects: Vec::new(), reply: None }
-    }
-}
-
-/// The end of a challenge. Written only where it is still open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// Which.
-    pub challenge: ChallengeId,
-    /// How.
-    pub state: State,
-    /// Why, if cancelled.
-    pub reason: Option<CancelReason>,
-    /// When.
-    pub at: Timestamp,
-}
-
-impl Ending {
-    /// The end of a challenge that cannot go on.
-    pub const fn cancelled(challenge: ChallengeId, reason: CancelReason, at: Timestamp) -> Self {
-        Self { challenge, state: State::Cancelled, reason: Some(reason), at }
     }
 }
 

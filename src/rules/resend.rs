@@ -1,8 +1,9 @@
 //! Whether the same code goes out once more, and in time.
 
-use super::code_generation::{ChallengeFacts, Write, about, ended, outcome};
+use super::code_generation::{ChallengeFacts, Write};
 use super::delivery::too_late;
 use super::limits::all_full_until;
+use super::told::{about, ended, outcome};
 use super::{Decided, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::challenge::{AttemptState, Channel};
@@ -150,7 +151,7 @@ fn grant(
 
 #[cfg(test)]
 mod tests {
-    use super::super::code_generation::NumberFacts;
+    use super::super::limits::NumberFacts;
     use super::super::tests_support::{NOW, challenge_facts};
     use super::*;
     use crate::domain::challenge::{CancelReason, State};

@@ -3,9 +3,10 @@
 
 use serde_json::Value;
 
+use super::Rules;
 use super::change::{Change, number_operation};
-use super::code_generation::{NumberFacts, Rules};
 use super::issue::{Demand, Issued};
+use super::limits::NumberFacts;
 use super::{Ctx, Decided, approval, email_proof, factor, issue};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;

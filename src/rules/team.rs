@@ -5,8 +5,8 @@
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::Rules;
 use super::change::{self, Activity, By, Change};
-use super::code_generation::Rules;
 use super::issue::{self, Demand, Issued};
 use super::review::{NewReview, Review};
 use super::role::{Operation, may};

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use time::Duration;
 use uuid::Uuid;
 
-use super::code_generation::{self, Ask, ChallengeFacts, Facts, NumberFacts, Rules, Write};
+use super::Rules;
+use super::code_generation::{self, Ask, ChallengeFacts, Facts, Write};
 use super::delivery::{self, Answer, Attempt, FALLBACK_SEND, Step};
+use super::limits::NumberFacts;
 use super::tests_support::{NOW, account, ctx, member, rules};
 use super::{Ending, Verdict, directory, issue, verification};
 use crate::domain::Timestamp;

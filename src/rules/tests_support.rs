@@ -7,7 +7,9 @@ use rand::rngs::StdRng;
 use time::macros::datetime;
 
 use super::Ctx;
-use super::code_generation::{ChallengeFacts, NumberFacts, Rules};
+use super::Rules;
+use super::code_generation::ChallengeFacts;
+use super::limits::NumberFacts;
 use super::text::Texts;
 use crate::domain::Timestamp;
 use crate::domain::account::{Account, EmailFallback};

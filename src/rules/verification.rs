@@ -3,10 +3,11 @@
 //! Counted before compared: the write that counts a wrong guess, or ends the challenge on a right
 //! one, is committed before the answer leaves.
 
+use super::Rules;
 use super::apply::{self, Applied};
 use super::change::{Change, voided};
-use super::code_generation::{Rules, about, cancelled_as, ended, ending_event, outcome};
 use super::limits::inside;
+use super::told::{about, cancelled_as, ended, ending_event, outcome};
 use super::{Ctx, Decided, Ending, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;

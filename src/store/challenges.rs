@@ -13,8 +13,9 @@ use crate::domain::id::ChallengeId;
 use crate::domain::policy::Policy;
 use crate::fault::Fault;
 use crate::rules::Ending;
-use crate::rules::code_generation::{ChallengeFacts, Facts, NumberFacts};
+use crate::rules::code_generation::{ChallengeFacts, Facts};
 use crate::rules::issue::{self, NewChallenge};
+use crate::rules::limits::NumberFacts;
 use crate::rules::resend::Grant;
 
 /// What a login is looked up by.

@@ -10,8 +10,8 @@ use crate::domain::code::Code;
 use crate::domain::keys::Place;
 use crate::domain::policy::Policy;
 use crate::message::EmailCause;
+use crate::rules::Rules;
 use crate::rules::change::voided;
-use crate::rules::code_generation::Rules;
 
 /// Why nothing is sent: what was sealed does not open any more.
 const KEY_LOST: &str = "key_lost";

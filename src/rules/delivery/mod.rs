@@ -9,7 +9,7 @@ mod settlement;
 
 use zeroize::Zeroizing;
 
-use super::code_generation::Rules;
+use super::Rules;
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::challenge::{AttemptState, Challenge, Channel};

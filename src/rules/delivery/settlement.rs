@@ -5,7 +5,7 @@ use crate::domain::challenge::Channel;
 use crate::domain::policy::Policy;
 use crate::message::{Command, Effect, EmailCause, Event, EventKind, Rung};
 use crate::rules::Verdict;
-use crate::rules::code_generation::about;
+use crate::rules::told::about;
 
 impl Dispatch {
     /// The same send with the provider's answer.

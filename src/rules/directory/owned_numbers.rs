@@ -8,7 +8,7 @@ use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, PutOwnedNumbers, Request};
 use crate::rules::change::{self, By};
-use crate::rules::code_generation::ending_event;
+use crate::rules::told::ending_event;
 use crate::rules::{Decided, Ending};
 
 /// Numbers an account may call its own: what fits into one message.

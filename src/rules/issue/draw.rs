@@ -9,7 +9,7 @@ use crate::domain::code::{Binding, Code};
 use crate::domain::keys::{Keyring, Place};
 use crate::domain::member::Member;
 use crate::rules::Ctx;
-use crate::rules::code_generation::Rules;
+use crate::rules::Rules;
 
 /// Draws the code and makes the challenge's row: digest, deliverable copy, and the facts of the day.
 pub(super) fn draw(

@@ -6,9 +6,11 @@ mod draw;
 use time::Duration;
 
 use self::draw::draw;
-use super::code_generation::{NumberFacts, Rules, about, ending_event, outcome};
+use super::Rules;
 use super::delivery::too_late;
+use super::limits::NumberFacts;
 use super::limits::{all_full_until, full_until};
+use super::told::{about, ending_event, outcome};
 use super::{Ctx, Decided, Ending, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
