@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::{FutureExt, try_join};
 use rand::rand_core::UnwrapErr;
@@ -47,6 +48,15 @@ pub(super) struct Desk<W> {
     pub(super) worker: Arc<W>,
     pub(super) store: Store,
     pub(super) origin: Origin,
+}
+
+/// What was claimed.
+pub(super) struct Claims<V> {
+    pub(super) output: Output,
+    /// The verdicts to act on, by their place in the wave.
+    pub(super) to_act: Vec<(usize, V)>,
+    /// Since when, at the earliest.
+    pub(super) at: Instant,
 }
 
 /// What a wave may hold once: a subject, or a message id.
@@ -105,18 +115,20 @@ impl<W: Worker> Desk<W> {
         .await
     }
 
-    /// Outward: claims a wave in one transaction. Returns the verdicts to act on, by their place.
+    /// Outward: claims a wave in one transaction.
     pub(super) async fn claim_wave(
         &self,
         wave: &[Item<W::Message>],
-    ) -> Result<(Output, Vec<(usize, W::Verdict)>), Failure> {
+    ) -> Result<Claims<W::Verdict>, Failure> {
         guarded(&self.store, async {
             let mut output = Output::default();
+            // Of this attempt: how long others have waited for the database says nothing of a lease.
+            let at = Instant::now();
             let mut client = self.store.client().await?;
             let tx = client.begin().await?;
             let (fresh, now) = self.sort(&tx, wave, &mut output).await?;
             if fresh.is_empty() {
-                return Ok((output, Vec::new()));
+                return Ok(Claims { output, to_act: Vec::new(), at });
             }
             let verdicts = self.judge(fresh, now);
             let claimed: Vec<&W::Verdict> = verdicts
@@ -138,7 +150,7 @@ impl<W: Worker> Desk<W> {
                     to_act.push((at, verdict));
                 }
             }
-            Ok((output, to_act))
+            Ok(Claims { output, to_act, at })
         })
         .await
     }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::super::disposal::Output;
-use super::super::pass::{Failure, Item, waves};
+use super::super::pass::{Claims, Failure, Item, waves};
 use super::super::worker::Worker;
 use super::{Engine, rest};
 use crate::broker::{Consumer, Delivery, Publisher};
@@ -105,11 +105,9 @@ impl<W: Worker> Engine<W> {
         let mut outputs = vec![Output::default()];
         let items = self.read(batch, &mut outputs[0]);
         for wave in waves(items) {
-            let claimed = Instant::now();
             let walk = match self.patiently(wave.len(), || self.desk.claim_wave(&wave)).await {
-                Ok((output, verdicts)) => {
-                    outputs.push(output);
-                    self.call(calls, wave, verdicts, claimed, &mut tags);
+                Ok(claims) => {
+                    outputs.push(self.call(calls, wave, claims, &mut tags));
                     continue;
                 }
                 Err(failure) if wave.len() == 1 => {
@@ -120,12 +118,9 @@ impl<W: Worker> Engine<W> {
             };
             self.walked(wave.len(), &walk);
             for item in wave {
-                let (alone, claimed) = (vec![item], Instant::now());
+                let alone = vec![item];
                 match self.patiently(1, || self.desk.claim_wave(&alone)).await {
-                    Ok((output, verdicts)) => {
-                        outputs.push(output);
-                        self.call(calls, alone, verdicts, claimed, &mut tags);
-                    }
+                    Ok(claims) => outputs.push(self.call(calls, alone, claims, &mut tags)),
                     Err(failure) => outputs.push(self.give_up(&alone[0], &failure)),
                 }
             }
@@ -135,17 +130,18 @@ impl<W: Worker> Engine<W> {
         Ok(())
     }
 
-    /// Starts the calls of a claimed wave. Their tags are acked when they are settled.
+    /// Starts the calls of a claimed wave; returns what else is to be published. Their tags are acked
+    /// when they are settled.
     fn call(
         &self,
         calls: &mut Calls<W>,
         wave: Vec<Item<W::Message>>,
-        verdicts: Vec<(usize, W::Verdict)>,
-        claimed: Instant,
+        claims: Claims<W::Verdict>,
         tags: &mut Vec<u64>,
-    ) {
+    ) -> Output {
         let mut wave: Vec<Option<Item<W::Message>>> = wave.into_iter().map(Some).collect();
-        for (at, verdict) in verdicts {
+        let claimed = claims.at;
+        for (at, verdict) in claims.to_act {
             let Some(item) = wave.get_mut(at).and_then(Option::take) else { continue };
             tags.retain(|tag| *tag != item.delivery.tag);
             let (worker, fresh) = (Arc::clone(&self.desk.worker), self.settings.claim_fresh);
@@ -166,6 +162,7 @@ impl<W: Worker> Engine<W> {
                 (item, called)
             });
         }
+        claims.output
     }
 
     /// Settles calls that are over, publishes what they cause, and acks their messages.

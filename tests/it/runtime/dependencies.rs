@@ -82,6 +82,21 @@ async fn r109_an_answer_that_finds_no_database_is_kept_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r109_what_waited_for_the_database_is_called_as_soon_as_it_is_claimed() {
+    let house = House::open(endless).await;
+    let worker = Outward::new();
+    let process = house.start(&worker).await;
+    house.database.shut().await;
+    house.publish(&[note("ada", Act::Write)]).await;
+    // Longer than a claim stays fresh.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    house.database.reopen().await;
+    house.written(1).await;
+    assert_eq!(house.events(1).await.len(), 1);
+    process.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_alarm_of_the_broker_pauses_what_publishes_and_costs_no_message_a_return() {
     let house = House::open(endless).await;
     let line = Line::lay().await;
