@@ -6,14 +6,14 @@ use zeroize::Zeroizing;
 pub struct EmailAddress(Zeroizing<String>);
 
 impl EmailAddress {
-    /// Accepts what has one local part, one `@` and a domain with a dot, without spaces or control
-    /// characters. Whether mail arrives only a mail can tell.
+    /// Accepts what has one local part, one `@` and a domain with a dot, all of it ASCII, as every mail
+    /// server takes it, without spaces or control characters. Whether mail arrives only a mail can tell.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let (local, domain) = text.rsplit_once('@')?;
         let clean = |part: &str| {
             !part.is_empty()
-                && part.chars().all(|c| !c.is_control() && !c.is_whitespace())
+                && part.bytes().all(|b| b.is_ascii_graphic())
                 && !part.contains(['@', '<', '>', '(', ')', '[', ']', ',', ';', ':', '\\', '"'])
         };
         let dotted =
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn the_form_is_checked() {
-        for good in ["ada@example.com", " a.b+c@mail.example.co.uk ", "ü@exämple.de"] {
+        for good in ["ada@example.com", " a.b+c@mail.example.co.uk "] {
             assert!(EmailAddress::parse(good).is_some(), "{good}");
         }
         for bad in [
@@ -55,6 +55,8 @@ mod tests {
             "a@example.com\r\nBcc: x@y.zz",
             "Ada <ada@example.com>",
             "a@.com",
+            "ü@example.com",
+            "a@exämple.de",
         ] {
             assert!(EmailAddress::parse(bad).is_none(), "{bad}");
         }

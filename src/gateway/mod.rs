@@ -183,10 +183,24 @@ fn authorities(ca_file: Option<&Path>) -> Result<Vec<u8>, SettingsError> {
     ca_file.map_or(Ok(Vec::new()), |path| std::fs::read(path).map_err(unreadable))
 }
 
-/// The form in which a provider's id is kept and compared: without control characters, at most
-/// [`PROVIDER_REF_CHARS_MAX`] characters. Receipts must pass the id they carry through it too.
-pub fn provider_ref(raw: &str) -> String {
-    raw.chars().filter(|c| !c.is_control()).take(PROVIDER_REF_CHARS_MAX).collect()
+/// So many digits in a row are a code, or enough of a number to tell whose it is.
+const TELLING_DIGITS: usize = 6;
+
+/// The form in which a provider's id is kept and compared: letters, digits and `-_.:`, at most
+/// [`PROVIDER_REF_CHARS_MAX`] of them. Empty where there is anything else in it, or digits of what was
+/// `sent`: the recipient, or the text with its code. A provider that repeats those must not bring them
+/// into the database.
+pub fn provider_ref(raw: &str, sent: &[&str]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    let theirs = digits(raw);
+    let repeats = |sent: &&str| {
+        let ours = digits(sent);
+        let mut runs = ours.as_bytes().windows(TELLING_DIGITS);
+        runs.any(|run| std::str::from_utf8(run).is_ok_and(|run| theirs.contains(run)))
+    };
+    let fits = raw.len() <= PROVIDER_REF_CHARS_MAX && raw.chars().all(plain);
+    if fits && !sent.iter().any(repeats) { raw.to_owned() } else { String::new() }
 }
 
 #[cfg(test)]
@@ -194,9 +208,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_provider_reference_is_bounded_and_has_no_control_characters() {
-        assert_eq!(provider_ref("SM\r\n12\u{7}3"), "SM123");
-        assert_eq!(provider_ref(&"é".repeat(500)).chars().count(), PROVIDER_REF_CHARS_MAX);
+    fn a_provider_reference_is_a_word_that_repeats_nothing_of_what_was_sent() {
+        let sent = ["+12025550123", "Acme: 314159 is your code"];
+        for kept in ["SM_1f.2-b:9", "202555", "7fd31415-9"] {
+            assert_eq!(provider_ref(kept, &sent[..0]), kept);
+        }
+        assert_eq!(provider_ref("id-31-41", &sent), "id-31-41");
+        for gone in ["SM\r\n12", "to +1", "é", "12025550123", "202-555-0123", "x314159", "31.41.59"]
+        {
+            assert_eq!(provider_ref(gone, &sent), "", "{gone}");
+        }
+        assert_eq!(provider_ref(&"a".repeat(PROVIDER_REF_CHARS_MAX + 1), &[]), "");
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl SmsGateway for SmsWebhook {
             .send()
             .await;
         match sent {
-            Ok(response) => judge(response, sms.to).await,
+            Ok(response) => judge(response, &sms).await,
             Err(_) if hand_over.withdraw() => Answer::transient("connect"),
             Err(error) => Answer::unknown(cut_code(&error)),
         }
@@ -142,14 +142,14 @@ fn render(sms: &Sms<'_>) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// The verdict of a status line, refined by what the body says.
-async fn judge(response: Response, to: &str) -> Answer {
+async fn judge(response: Response, sms: &Sms<'_>) -> Answer {
     let status = response.status().as_u16();
     let code = format!("http_{status}");
     let retry_after = retry_after(response.headers(), unix_time());
     let body = read(response).await;
     match status {
         200..=299 => match body {
-            Ok(body) => Answer::Accepted { provider_ref: reference(&body, to) },
+            Ok(body) => Answer::Accepted { provider_ref: reference(&body, sms) },
             Err(cut) => Answer::unknown(cut),
         },
         429 => Answer::Throttled { retry_after },
@@ -183,14 +183,14 @@ fn cut_code(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() { "timeout" } else { "no_answer" }
 }
 
-/// The provider's id, text or integer; empty if it has none or builds it from the number.
-fn reference(body: &Value, to: &str) -> String {
+/// The provider's id, text or integer; empty if it has none or builds it from what was sent.
+fn reference(body: &Value, sms: &Sms<'_>) -> String {
     let raw = match body.get("id") {
         Some(Value::String(id)) => id.clone(),
         Some(Value::Number(id)) => id.to_string(),
         _ => return String::new(),
     };
-    if raw.contains(to.trim_start_matches('+')) { String::new() } else { provider_ref(&raw) }
+    provider_ref(&raw, &[sms.to, sms.text])
 }
 
 #[expect(clippy::disallowed_methods, reason = "a protocol field, and no decision depends on it")]
@@ -307,7 +307,8 @@ mod tests {
 
     #[tokio::test]
     async fn success_is_accepted_with_the_reference_if_there_is_a_usable_one() {
-        assert_eq!(status("200 OK", r#"{"id":"a\u0007b"}"#).await, accepted("ab"));
+        assert_eq!(status("200 OK", r#"{"id":"a\u0007b"}"#).await, accepted(""));
+        assert_eq!(status("200 OK", r#"{"id":"Code 123456"}"#).await, accepted(""));
         assert_eq!(status("200 OK", r#"{"id":42}"#).await, accepted("42"));
         assert_eq!(status("200 OK", r#"{"id":"15005550006-1"}"#).await, accepted(""));
         assert_eq!(status("200 OK", "thanks").await, accepted(""));

@@ -32,7 +32,7 @@ use zeroize::Zeroizing;
 
 use super::smtp_session::{Step, connect, deliver};
 use super::smtp_url::{Server, ServerUrl};
-use super::{Answer, Mail, MailGateway, Scope, SettingsError, authorities};
+use super::{Answer, Mail, MailGateway, Scope, SettingsError, authorities, provider_ref};
 
 const IDLE_CONNECTIONS_MAX: usize = 8;
 // Mail servers close an idle connection after about five minutes.
@@ -188,6 +188,9 @@ impl MailGateway for Smtp {
         let mut step = Step::Connect;
         let attempt = self.attempt(&to, &content, &mut step);
         match tokio::time::timeout(self.timeout, attempt).await {
+            Ok(Answer::Accepted { provider_ref: id }) => {
+                Answer::Accepted { provider_ref: provider_ref(&id, &[mail.to, mail.text]) }
+            }
             Ok(answer) => answer,
             Err(_) => step.timed_out(),
         }

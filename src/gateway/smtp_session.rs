@@ -17,7 +17,7 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::{Response, Severity};
 
 use super::smtp_url::Server;
-use super::{Answer, Scope, provider_ref};
+use super::{Answer, Scope};
 
 /// The step of a dialogue that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +165,7 @@ fn queue_id(response: &Response) -> String {
         .find_map(|mark| text.split_once(mark))
         .and_then(|(_, rest)| rest.split_whitespace().next())
         .filter(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)));
-    provider_ref(id.unwrap_or_default())
+    id.unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ pub fn accept(
     {
         let known: Vec<_> = endpoint.body.iter().map(|field| field.name).collect();
         let detail = format!("this field is not known here; known are: {}", known.join(", "));
-        return Err(Problem::field(unknown, detail));
+        return Err(Problem::unknown(unknown, detail));
     }
     for field in endpoint.body {
         field.check(members.get(field.name))?;

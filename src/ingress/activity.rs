@@ -7,13 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::problem::Problem;
-use crate::domain::Timestamp;
 use crate::domain::activity::{Filter, Page, Row};
 use crate::domain::id::MemberId;
+use crate::domain::moment;
 
 /// Rows of a page, unless `limit` says otherwise.
 pub const PAGE_ROWS: i64 = 100;
@@ -70,7 +68,7 @@ pub fn asked(query: &str, headers: &HeaderMap) -> Result<(Filter, Format), Probl
             _ => {
                 let known = "member, action, from, to, cursor, limit, format";
                 let detail = format!("this parameter is not known here; known are: {known}");
-                return Err(Problem::field(&name, detail));
+                return Err(Problem::unknown(&name, detail));
             }
         }
         if seen.iter().any(|seen| *seen == name) {
@@ -83,12 +81,6 @@ pub fn asked(query: &str, headers: &HeaderMap) -> Result<(Filter, Format), Probl
 
 const MOMENT: &str = "a time as 2026-01-02T03:04:05Z, in a year from 1970 to 9999 \
     (a + is written as %2B)";
-
-/// A time of the years that the database and every reader know.
-fn moment(text: &str) -> Option<Timestamp> {
-    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?.to_offset(time::UtcOffset::UTC);
-    (1970..=9999).contains(&at.year()).then_some(at)
-}
 
 fn action(text: &str) -> Option<String> {
     let clean = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');

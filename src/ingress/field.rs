@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::problem::Problem;
+use crate::domain::moment;
 use crate::domain::schema::schema;
 
 /// The longest guess, in characters.
@@ -65,9 +66,7 @@ fn reads_as<T: DeserializeOwned>(value: &Value) -> bool {
 }
 
 pub(super) fn is_moment(value: &Value) -> bool {
-    let rfc3339 = &time::format_description::well_known::Rfc3339;
-    let moment = |text: &str| time::OffsetDateTime::parse(text, rfc3339).is_ok();
-    value.is_null() || value.as_str().is_some_and(moment)
+    value.is_null() || value.as_str().is_some_and(|text| moment(text).is_some())
 }
 
 /// What a person typed, before it is sealed.

@@ -61,6 +61,9 @@ pub const BODY_MAX: usize = 16 * 1024;
 /// is over before a stopping process has drained.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(6);
 
+/// The longest a body may take.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+
 const REVIEW: &str = "/v1/accounts/{account}/reviews/{review}";
 const CHALLENGE: &str = "/v1/challenges/{challenge}";
 const ACTIVITY: &str = "/v1/accounts/{account}/activity";
@@ -326,7 +329,12 @@ async fn ask<A: Asks, V: Views>(
     accept::require_json(request.headers())?;
     let headers = request.headers().clone();
     let id = accept::message_id(&headers, &app, drawn_id())?;
-    let body = Bytes::from_request(request, &()).await.map_err(|why| match why.status() {
+    let body = tokio::time::timeout(BODY_DEADLINE, Bytes::from_request(request, &())).await;
+    let body = body.map_err(|_elapsed| {
+        let detail = format!("the body did not come within {} s", BODY_DEADLINE.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", detail)
+    })?;
+    let body = body.map_err(|why| match why.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             let detail = format!("the body is over {BODY_MAX} bytes");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)

@@ -21,6 +21,7 @@ pub const DOOR_PROBLEMS: &[(&str, StatusCode, &str)] = &[
     ("unauthorized", StatusCode::UNAUTHORIZED, "no API key, or a wrong one"),
     ("not_found", StatusCode::NOT_FOUND, "no such path, or not for this app"),
     ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "see the header Allow"),
+    ("too_slow", StatusCode::REQUEST_TIMEOUT, "the body did not come within 5 s"),
     ("too_large", StatusCode::PAYLOAD_TOO_LARGE, "the body is over 16 KiB"),
     (
         "unsupported_media_type",
@@ -62,6 +63,16 @@ impl Problem {
     /// A field of the request that cannot be used (422).
     pub fn field(name: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail).with("field", name)
+    }
+
+    /// A field or parameter that nobody knows (422). Its name is the caller's own text, and is
+    /// repeated only where it is a name.
+    pub fn unknown(name: &str, detail: impl Into<String>) -> Self {
+        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        if plain && (1..=40).contains(&name.len()) {
+            return Self::field(name, detail);
+        }
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
     }
 
     /// What is not there, or not for this app: both look the same (404).

@@ -105,6 +105,8 @@ pub struct Decoded<M> {
     pub id: Uuid,
     /// For requests, a keyed digest of what was asked: the same id must ask the same.
     pub digest: Option<[u8; 32]>,
+    /// For requests, who asks.
+    pub app: Option<AppName>,
     /// What it says.
     pub message: M,
 }
@@ -144,7 +146,7 @@ pub fn decode<M: Message>(
         let fields = [incoming.key.as_bytes(), canonical.as_bytes()];
         keys.fingerprint("stepup/request/v1", &fields)
     });
-    Ok(Decoded { id, digest, message: M::read(&incoming.key, app, body)? })
+    Ok(Decoded { id, digest, message: M::read(&incoming.key, app.clone(), body)?, app })
 }
 
 fn object(body: &[u8]) -> Result<Value, Rejected> {

@@ -195,8 +195,9 @@ fn recorded(reset: Uuid, due_at: Option<Timestamp>, write: Write, event: Event) 
 
 fn requested(ask: &RequestReset, facts: &Facts, now: Timestamp) -> Decided<Write> {
     let reason = ask.reason.trim();
-    if !(1..=REASON_MAX).contains(&reason.chars().count()) {
-        let why = "reason is not of 1 to 500 characters";
+    let control = |c: char| c.is_control() && c != '\n';
+    if !(1..=REASON_MAX).contains(&reason.chars().count()) || reason.contains(control) {
+        let why = "reason is not of 1 to 500 characters, or has control characters in it";
         return Decided::answer(factor::invalid("reason", why));
     }
     if !facts.member.two_factor {

@@ -92,8 +92,15 @@ impl Output {
         let id = message.message_id.as_deref().and_then(|id| uuid::Uuid::parse_str(id).ok());
         let id = id.map(|id| id.to_string()).unwrap_or_default();
         crate::observe::dead_letter(origin.worker, reason.label(), &id, &detail);
-        let outcome =
-            Outcome { detail: Some(detail.clone()), ..Outcome::new(OutcomeKind::Refused) };
+        let told = match reason {
+            // What the database says of it is for the operator.
+            DeadReason::Exhausted | DeadReason::Permanent | DeadReason::Panicked => {
+                "a fault of stepup: the operator has the request, and can have it handled again"
+                    .into()
+            }
+            _ => detail.clone(),
+        };
+        let outcome = Outcome { detail: Some(told), ..Outcome::new(OutcomeKind::Refused) };
         self.reply(message, outcome.body());
         let body = origin.seal_to.seal(kept).into_bytes();
         self.dead.push(DeadLetter {

@@ -15,6 +15,7 @@ use super::faulty;
 use super::worker::Worker;
 use crate::broker::Delivery;
 use crate::domain::Timestamp;
+use crate::domain::id::AppName;
 use crate::fault::{Dependency, Fault};
 use crate::message::{DeadReason, Decoded, Message, Outgoing, Subject};
 use crate::observe;
@@ -252,7 +253,8 @@ impl<W: Worker> Desk<W> {
                 output.reply(&item.delivery.incoming, body.clone());
             }
             let (message, digest, label) = (item.decoded.id, item.decoded.digest, verdict.label());
-            entries.push(Entry { message, digest, label, caused, reply });
+            let app = item.decoded.app.as_ref().map(AppName::as_str);
+            entries.push(Entry { message, app, digest, label, caused, reply });
         }
         let keep = async {
             if W::INBOX {

@@ -20,9 +20,11 @@ pub struct Known {
 }
 
 /// What becomes of a message now.
-pub struct Entry {
+pub struct Entry<'a> {
     /// The message.
     pub message: Uuid,
+    /// The app, if it is a request.
+    pub app: Option<&'a str>,
     /// The digest of a request.
     pub digest: Option<[u8; 32]>,
     /// The verdict's label.
@@ -33,7 +35,8 @@ pub struct Entry {
     pub reply: Option<String>,
 }
 
-/// Those of `messages` that `worker` has handled.
+/// Those of `messages` that `worker` has handled. Of requests also those of other workers, since an id
+/// is one request's: its digest then tells that it asked something else.
 ///
 /// # Errors
 /// As every statement.
@@ -42,8 +45,9 @@ pub async fn known(
     worker: &str,
     messages: &[Uuid],
 ) -> Result<HashMap<Uuid, Known>, Fault> {
+    // Our own come last, and so are the ones that count.
     const SQL: &str = "SELECT message, digest, caused, reply FROM inbox \
-                       WHERE worker = $1 AND message = ANY($2)";
+        WHERE message = ANY($2) AND (worker = $1 OR digest IS NOT NULL) ORDER BY worker = $1";
     let mut known = HashMap::new();
     for found in tx.rows(SQL, &[&worker, &messages]).await? {
         let caused = read(row::get(&found, 2)?)?;
@@ -92,15 +96,16 @@ fn read(caused: Option<&str>) -> Result<Vec<Outgoing>, Fault> {
 pub async fn keep(
     tx: &Tx<'_>,
     worker: &str,
-    entries: &[Entry],
+    entries: &[Entry<'_>],
     now: Timestamp,
 ) -> Result<HashSet<Uuid>, Fault> {
-    const SQL: &str = "INSERT INTO inbox (worker, message, digest, label, caused, reply, at) \
-        SELECT $1, u.message, u.digest, u.label, u.caused, u.reply, $2 \
-        FROM unnest($3::uuid[], $4::bytea[], $5::text[], $6::text[], $7::text[]) \
-             AS u(message, digest, label, caused, reply) \
+    const SQL: &str = "INSERT INTO inbox (worker, message, app, digest, label, caused, reply, at) \
+        SELECT $1, u.*, $2 \
+        FROM unnest($3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[]) \
+             AS u(message, app, digest, label, caused, reply) \
         ON CONFLICT (worker, message) DO NOTHING RETURNING message";
     let messages: Vec<Uuid> = entries.iter().map(|entry| entry.message).collect();
+    let apps: Vec<Option<&str>> = entries.iter().map(|entry| entry.app).collect();
     let digests: Vec<Option<&[u8]>> =
         entries.iter().map(|entry| entry.digest.as_ref().map(|d| d.as_slice())).collect();
     let labels: Vec<&str> = entries.iter().map(|entry| entry.label).collect();
@@ -110,7 +115,8 @@ pub async fn keep(
         .map(Option::flatten)
         .collect();
     let replies: Vec<Option<&str>> = entries.iter().map(|entry| entry.reply.as_deref()).collect();
-    let rows =
-        tx.rows(SQL, &[&worker, &now, &messages, &digests, &labels, &caused, &replies]).await?;
+    let rows = tx
+        .rows(SQL, &[&worker, &now, &messages, &apps, &digests, &labels, &caused, &replies])
+        .await?;
     rows.iter().map(|found| row::get(found, 0)).collect()
 }

@@ -25,10 +25,10 @@ pub async fn challenge(store: &Store, app: &AppName, id: Uuid) -> Result<Option<
     if let Some(view) = by_id(&tx, app, id).await? {
         return Ok(Some(view));
     }
-    // The id of a 202 is the request's. Ids of requests are derived from the app's name, so that
-    // only the app that made it can know it.
-    const SQL: &str = "SELECT reply FROM inbox WHERE worker = ANY('{code_generation,settings,team,support}') AND message = $1";
-    let rows = tx.rows(SQL, &[&id]).await?;
+    // The id of a 202 is the request's.
+    const SQL: &str =
+        "SELECT reply FROM inbox WHERE message = $1 AND app = $2 AND reply IS NOT NULL";
+    let rows = tx.rows(SQL, &[&id, &app.as_str()]).await?;
     let Some(found) = rows.first() else { return Ok(None) };
     let reply: Option<&str> = row::get(found, 0)?;
     let outcome: Value =

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stepup::broker::topology;
+use stepup::domain::id::{AppName, request_id};
+use stepup::store;
 
 use crate::app::App;
 use crate::support::{PATIENCE, World};
@@ -90,5 +92,28 @@ async fn r22_r24_two_hundred_wrong_guesses_at_two_processes_compare_the_limit() 
     let right = guesses(&app, &challenge, &code, 1);
     assert_eq!(app.ask("challenge.verify", &right[0]).await["outcome"], "locked");
     assert_both_judged(&world).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r110_an_id_is_one_request_whichever_worker_takes_it_and_its_outcome_is_its_apps_alone() {
+    let world = World::start(&[vec!["all"]], &[]).await;
+    let app = App::connect(&world, "demo").await;
+    let (challenge, code) = open(&world, &app).await;
+    let login = json!({ "account": "acme", "member": "nobody", "login": "session-42" });
+    assert_eq!(app.ask_as("one id", "challenge.issue", &login).await["outcome"], "not_found");
+    let guess = json!({ "account": "acme", "challenge": challenge, "guess": app.seal(&code) });
+    let refused = app.ask_as("one id", "challenge.verify", &guess).await;
+    assert_eq!(refused["outcome"], "refused", "{refused}");
+    let number = json!({ "account": "acme", "member": "ada" });
+    let refused = app.ask_as("one id", "enrolment.send", &number).await;
+    assert_eq!(refused["outcome"], "refused", "{refused}");
+    assert_eq!(app.ask("challenge.verify", &guess).await["outcome"], "verified");
+
+    let [demo, other] = ["demo", "other"].map(|name| AppName::parse(name).unwrap());
+    let (store, id) = (world.store(), request_id(&demo, "one id"));
+    let seen = store::challenge_view(&store, &demo, id).await.unwrap().unwrap();
+    assert_eq!(seen["outcome"], "not_found");
+    assert_eq!(store::challenge_view(&store, &other, id).await.unwrap(), None);
     world.end().await;
 }

@@ -1,13 +1,14 @@
 //! What an admin asks for a team.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
-use crate::domain::Timestamp;
 use crate::domain::activity::Client;
 use crate::domain::id::{AccountId, ChallengeId, MemberId};
 use crate::domain::schema::Moment;
+use crate::domain::{Timestamp, moment};
 
 /// `team.review`: look at the contacts of all members, before 2FA becomes mandatory.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -34,7 +35,7 @@ pub struct EnableMandate {
     #[serde(default)]
     pub acknowledged: Vec<MemberId>,
     /// Until when it is not enforced.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, deserialize_with = "moment_or_none")]
     #[schemars(with = "Option<Moment>")]
     pub grace_until: Option<Timestamp>,
     /// The admin's verified challenge.
@@ -70,7 +71,7 @@ pub struct EnableMember {
     /// The admin who asks.
     pub actor: MemberId,
     /// Until when a mandate is not enforced for this member.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, deserialize_with = "moment_or_none")]
     #[schemars(with = "Option<Moment>")]
     pub grace_until: Option<Timestamp>,
     /// From where.
@@ -100,3 +101,9 @@ request!(EnableMandate, ask => &ask.account);
 request!(DisableMandate, ask => &ask.account);
 request!(EnableMember, ask => &ask.account);
 request!(DisableMember, ask => &ask.account);
+
+fn moment_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
+    let wrong = "is no time as 2026-01-02T03:04:05Z, in a year from 1970 to 9999";
+    moment(&text).map(Some).ok_or_else(|| D::Error::custom(wrong))
+}

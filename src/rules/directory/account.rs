@@ -21,8 +21,12 @@ pub(super) fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decide
             return Decided::answer(Outcome::new(OutcomeKind::Outdated));
         }
     }
-    if ask.name.trim().is_empty() || ask.name.chars().count() > 100 {
-        return invalid("name", "is empty or longer than 100 characters", &request.app);
+    if ask.name.trim().is_empty()
+        || ask.name.chars().count() > 100
+        || ask.name.contains(char::is_control)
+    {
+        let why = "is empty, longer than 100 characters, or has control characters in it";
+        return invalid("name", why, &request.app);
     }
     if ask.origin.as_deref().is_some_and(|origin| !is_host(origin)) {
         let why = format!(

@@ -169,7 +169,7 @@ async fn pass<'a, W: Worker>(
 ) -> (Tx<'a>, W::Verdict) {
     let app = AppName::parse("demo").ok();
     let message = W::Message::read(key, app, body).unwrap();
-    let message = Decoded { id: Uuid::from_u128(rand::random()), digest: None, message };
+    let message = Decoded { id: Uuid::from_u128(rand::random()), digest: None, app: None, message };
     let tx = client.begin().await.unwrap();
     let facts = worker.load(&tx, &[&message]).await.unwrap().remove(0);
     let now = tx.now().await.unwrap();

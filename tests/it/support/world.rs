@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stepup::broker::Broker;
 use stepup::domain::keys::PublicKey;
+use stepup::store::Store;
 
 use super::{Database, PATIENCE, Topology, drain, setting};
 
@@ -132,6 +133,10 @@ impl World {
     }
 
     /// The broker as the product's own user sees it.
+    pub fn store(&self) -> Store {
+        self.own.store()
+    }
+
     pub fn broker(&self) -> Broker {
         self.topology.connect(&setting("STEPUP_AMQP_URL"))
     }
