@@ -75,8 +75,7 @@ impl Worker for CodeGeneration {
             }
         }
         store::end_challenges(tx, &endings).await?;
-        store::insert_challenges(tx, &new, self.rules.policy.code_digits).await?;
-        store::grant_sends(tx, &grants).await
+        store::write_sends(tx, &new, &grants, self.rules.policy.code_digits).await
     }
 }
 

@@ -58,7 +58,8 @@ impl Worker for Team {
         now: Timestamp,
     ) -> Result<(), Fault> {
         let (mut new, mut endings) = (Vec::new(), Vec::new());
-        let (mut reviews, mut mandates, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut reviews, mut mandates) = (Vec::new(), Vec::new());
+        let (mut changes, mut spent) = (Vec::new(), Vec::new());
         for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
             match write {
                 Write::Challenge(issued) => {
@@ -67,13 +68,17 @@ impl Worker for Team {
                 }
                 Write::Review(review) => reviews.push(review),
                 Write::Mandated(mandate) => mandates.push(&**mandate),
-                Write::Change(change) => changes.push(change),
+                Write::Switch { change, spent: by } => {
+                    changes.push(change);
+                    spent.extend(by);
+                }
             }
         }
         store::begin_reviews(tx, &reviews).await?;
         store::write_mandates(tx, &mandates, now).await?;
         store::end_challenges(tx, &endings).await?;
         store::insert_challenges(tx, &new, self.rules.policy.code_digits).await?;
+        store::spend_proofs(tx, &spent).await?;
         store::write_changes(tx, &changes, now).await
     }
 }

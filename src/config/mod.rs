@@ -253,6 +253,14 @@ impl Config {
                 app.name
             ));
         }
+        let windows = self.policy.sends_per_number.iter().map(|window| window.within);
+        if windows.max().is_some_and(|longest| longest > self.retention.challenge) {
+            source.complain(
+                "STEPUP_RETENTION_CHALLENGE_HOURS is shorter than the longest time of \
+                 STEPUP_SENDS_PER_NUMBER: sends would be forgotten before they stop counting"
+                    .to_owned(),
+            );
+        }
         let mut asked: Vec<&str> = Vec::new();
         for need in needs {
             let from_keys = *need == Need::PublicKey && source.mentions("STEPUP_KEYS");

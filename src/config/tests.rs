@@ -52,6 +52,7 @@ fn everything_wrong_is_reported_at_once() {
         ("STEPUP_CODE_DIGITS", "4"),
         ("STEPUP_BATCH_MAX", "0"),
         ("STEPUP_RETENTION_INBOX_HOURS", "47"),
+        ("STEPUP_SENDS_PER_NUMBER", "5/600,100/604800"),
         ("STEPUP_KEYS_FILE", "/run/nothing"),
         ("STEPUP_APPS_FILE", "/run/empty"),
         ("STEPUP_CA_FILE", "/run/nothing"),
@@ -65,6 +66,7 @@ fn everything_wrong_is_reported_at_once() {
         ("STEPUP_CODE_DIGITS", "6 to 10"),
         ("STEPUP_BATCH_MAX", "1 to 1000"),
         ("STEPUP_RETENTION_INBOX_HOURS", "48"),
+        ("STEPUP_RETENTION_CHALLENGE_HOURS", "STEPUP_SENDS_PER_NUMBER"),
         ("STEPUP_KEYS_FILE", "no such file"),
         ("STEPUP_APPS_FILE", "empty"),
         ("STEPUP_CA_FILE", "no such file"),
@@ -77,7 +79,7 @@ fn everything_wrong_is_reported_at_once() {
         let told = errors.iter().filter(|error| error.starts_with(name) && error.contains(about));
         assert_eq!(told.count(), 1, "{name}: {errors:#?}");
     }
-    assert_eq!(errors.len(), 13, "{errors:#?}");
+    assert_eq!(errors.len(), 14, "{errors:#?}");
 }
 
 #[test]

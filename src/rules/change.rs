@@ -6,7 +6,7 @@ use super::Ending;
 use super::told::ending_event;
 use crate::domain::Timestamp;
 use crate::domain::activity::Client;
-use crate::domain::challenge::{CancelReason, Challenge, State};
+use crate::domain::challenge::{CancelReason, Challenge, Purpose, State};
 use crate::domain::id::{AccountId, AppName, ChallengeId, MemberId};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
@@ -96,8 +96,12 @@ pub fn change(
     after.factor_by_mandate &= after.two_factor;
     let after = after;
     // One whose time is over has been called expired to whoever asked, and is the timers' to end.
+    let turned_on = after.two_factor && before.is_some_and(|known| !known.two_factor);
     for challenge in open.iter().filter(|challenge| challenge.live(now)) {
-        let Some(reason) = voided(challenge, &after, false) else { continue };
+        // While 2FA was off a new number needed no code at the old one; now it does.
+        let unproved = turned_on && challenge.purpose == Purpose::NumberChangeNew;
+        let unproved = unproved.then_some(CancelReason::FactorEnabled);
+        let Some(reason) = unproved.or_else(|| voided(challenge, &after, false)) else { continue };
         endings.push(Ending::cancelled(challenge.id, reason, now));
         effects.push(ending_event(challenge, State::Cancelled, Some(reason)).into());
     }
@@ -193,4 +197,37 @@ pub fn voided(challenge: &Challenge, member: &Member, mandatory: bool) -> Option
 /// nothing without their key.
 pub fn number_operation(before: Option<&[u8]>, after: &[u8]) -> Vec<u8> {
     [before.unwrap_or_default(), after].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests_support::{NOW, account, challenge, member};
+    use super::*;
+
+    #[test]
+    fn r49_a_new_number_that_took_no_code_at_the_old_one_ends_when_2fa_goes_on() {
+        let (keys, member) = (Keyring::for_tests(), member());
+        let new = keys.blind("phone", "+12025550177").to_vec();
+        let current = member.phone.as_ref().map(|phone| phone.index.as_slice());
+        let moving = Challenge {
+            purpose: Purpose::NumberChangeNew,
+            operation: number_operation(current, &new),
+            phone_index: new,
+            ..challenge()
+        };
+        let by = By {
+            app: &account().app,
+            actor: None,
+            origin: None,
+            challenge: None,
+            client: Client::default(),
+        };
+        let off = Member { two_factor: false, ..member.clone() };
+        let endings = |before: &Member| {
+            let open = [moving.clone()];
+            change(Some(before), member.clone(), &open, &by, &keys, NOW).0.endings
+        };
+        assert_eq!(endings(&off)[0].reason, Some(CancelReason::FactorEnabled));
+        assert_eq!(endings(&member), [], "it was on all the while, and the old number proved");
+    }
 }

@@ -55,14 +55,15 @@ pub struct Applied {
 }
 
 /// The member as the account's decision leaves them; `None` where nothing changes. Who had turned it
-/// on before keeps it when the mandate ends.
+/// on before keeps it when the mandate ends, and so does one whose factor is suspended.
 pub fn applied(member: &Member, mandatory: bool) -> Option<Member> {
     match (mandatory, member.two_factor, member.factor_by_mandate) {
         (true, false, _) => {
             Some(Member { two_factor: true, factor_by_mandate: true, ..member.clone() })
         }
         (false, _, true) => {
-            Some(Member { two_factor: false, factor_by_mandate: false, ..member.clone() })
+            let two_factor = member.suspended_at.is_some();
+            Some(Member { two_factor, factor_by_mandate: false, ..member.clone() })
         }
         (true, true, _) | (false, _, false) => None,
     }
@@ -158,6 +159,10 @@ mod tests {
         assert_eq!(applied(&by_mandate, true), None, "R-69: a second time changes nothing");
         assert!(!applied(&by_mandate, false).unwrap().two_factor);
         assert_eq!(applied(&member(), false), None);
+        // only a reset ends a suspension, and never the password alone.
+        let suspended = Member { suspended_at: Some(NOW), ..by_mandate };
+        let freed = applied(&suspended, false).unwrap();
+        assert!(freed.two_factor && !freed.factor_by_mandate);
     }
 
     #[test]

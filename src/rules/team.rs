@@ -230,8 +230,13 @@ pub enum Write {
     Review(NewReview),
     /// A mandate, or its end.
     Mandated(Box<Mandated>),
-    /// A member's switch.
-    Change(Change),
+    /// A member's switch, and the challenge that was good for it and is so no more.
+    Switch {
+        /// The change.
+        change: Change,
+        /// The challenge.
+        spent: Option<ChallengeId>,
+    },
 }
 
 fn answer(kind: OutcomeKind) -> Decided<Write> {
@@ -264,9 +269,18 @@ pub fn decide(ask: &Ask, facts: Option<Facts>, rules: &Rules, ctx: &mut Ctx<'_>)
         Ask::DisableMember(_) if subject.is_some_and(|subject| !subject.two_factor) => {
             answer(OutcomeKind::NotEnabled)
         }
+        // Off, the password alone would do again: only a reset ends it.
+        Ask::DisableMember(_) if subject.is_some_and(|subject| subject.suspended_at.is_some()) => {
+            answer(OutcomeKind::Suspended)
+        }
         Ask::DisableMember(_) => proved(ask, &facts, actor, rules, ctx, |facts, now| {
             let off = |member: &Member| Member { two_factor: false, ..member.clone() };
-            switch(ask, facts, off, rules, now)
+            // The code was for this once: whoever turns it on again needs another to turn it off.
+            let spent = facts.found.proof.as_ref().map(|proof| proof.id);
+            if facts.found.current.as_ref().map(|current| current.id) != spent {
+                return Decided::answer(factor::invalid("proof", "proof was used already"));
+            }
+            switch(ask, facts, off, spent, rules, now)
         }),
     }
 }
@@ -422,6 +436,7 @@ fn enable_member(
         ask,
         facts,
         |member| Member { two_factor: true, grace_until, ..member.clone() },
+        None,
         rules,
         now,
     )
@@ -431,6 +446,7 @@ fn switch(
     ask: &Ask,
     facts: &Facts,
     turn: impl FnOnce(&Member) -> Member,
+    spent: Option<ChallengeId>,
     rules: &Rules,
     now: Timestamp,
 ) -> Decided<Write> {
@@ -446,5 +462,5 @@ fn switch(
     let (change, effects) =
         change::change(Some(subject), after, &facts.open, &by, &rules.keys, now);
     let reply = Some(Outcome::new(OutcomeKind::Stored));
-    Decided { label: "stored", write: Some(Write::Change(change)), effects, reply }
+    Decided { label: "stored", write: Some(Write::Switch { change, spent }), effects, reply }
 }

@@ -1,6 +1,6 @@
 //! Challenges: the facts about them, and their writes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::try_join;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Tx, accounts, attempts, members, row};
 use crate::domain::Timestamp;
-use crate::domain::challenge::{Challenge, State};
+use crate::domain::challenge::{Challenge, Channel, State};
 use crate::domain::id::ChallengeId;
 use crate::domain::policy::Policy;
 use crate::fault::Fault;
@@ -325,6 +325,28 @@ pub async fn insert(tx: &Tx<'_>, new: &[&NewChallenge], digits: u8) -> Result<()
     Ok(())
 }
 
+/// Writes new challenges and further sends of one batch.
+///
+/// # Errors
+/// As [`insert`] and [`grant`]; `Transient` when both send to one number, which were decided on the same
+/// facts (R-17).
+pub async fn write_sends(
+    tx: &Tx<'_>,
+    new: &[&NewChallenge],
+    grants: &[&Grant],
+    digits: u8,
+) -> Result<(), Fault> {
+    let begun: HashSet<&[u8]> = new.iter().map(|n| n.challenge.phone_index.as_slice()).collect();
+    let again = |grant: &&Grant| {
+        grant.channel == Channel::Sms && begun.contains(grant.destination_index.as_slice())
+    };
+    if grants.iter().any(again) {
+        return Err(Fault::Transient("two sends to one number in a batch".into()));
+    }
+    insert(tx, new, digits).await?;
+    grant(tx, grants).await
+}
+
 /// A number, from when on it may get an SMS again, and when this was decided.
 type NumberTimer<'a> = (&'a [u8], Timestamp, Timestamp);
 
@@ -345,7 +367,7 @@ async fn set_number_timers(tx: &Tx<'_>, timers: &[NumberTimer<'_>]) -> Result<()
 ///
 /// # Errors
 /// As every statement; `Transient` when a challenge is no longer as judged.
-pub async fn grant(tx: &Tx<'_>, grants: &[&Grant]) -> Result<(), Fault> {
+async fn grant(tx: &Tx<'_>, grants: &[&Grant]) -> Result<(), Fault> {
     const SQL: &str = "UPDATE challenge c SET sends = u.send, resend_at = u.resend_at \
         FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[]) AS u(id, send, resend_at) \
         WHERE c.id = u.id AND c.state = 'open' AND c.sends = u.send - 1";
@@ -361,7 +383,7 @@ pub async fn grant(tx: &Tx<'_>, grants: &[&Grant]) -> Result<(), Fault> {
     attempts::insert(tx, &new).await?;
     let timers: Vec<NumberTimer<'_>> = grants
         .iter()
-        .filter(|grant| grant.channel == crate::domain::challenge::Channel::Sms)
+        .filter(|grant| grant.channel == Channel::Sms)
         .map(|grant| (grant.destination_index.as_slice(), grant.resend_at, grant.now))
         .collect();
     set_number_timers(tx, &timers).await

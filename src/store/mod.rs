@@ -41,15 +41,15 @@ pub use chain::{
     links as chain_links, not_chained, unattested as unattested_heads,
 };
 pub use challenges::{
-    ChallengeKey, IssueKey, challenge_facts, end as end_challenges, grant as grant_sends,
-    insert as insert_challenges, issue_facts, lock_challenges,
+    ChallengeKey, IssueKey, challenge_facts, end as end_challenges, insert as insert_challenges,
+    issue_facts, lock_challenges, write_sends,
 };
 pub use email_proofs::write as write_email_proofs;
 pub use guesses::{verification_facts, write as write_guesses};
 pub use inbox::{
     Caused, Entry, Known, caused as caused_messages, keep as keep_handled, known as known_messages,
 };
-pub use janitor::{Retention, sweep as delete_expired};
+pub use janitor::{EXPIRING, Retention, sweep as delete_expired};
 pub use members::{actors, directory_facts, put as put_members, write_changes};
 pub use migrate::{check as check_migrations, migrate};
 pub use notices::{
@@ -61,8 +61,8 @@ pub use pending::{Pending, found as pending_facts, parties};
 pub use pool::{Client, Settings, Store};
 pub use resets::{support_facts, write_resets};
 pub use team::{
-    begin_reviews, mandate_facts, review_facts, team_facts, write_applied, write_checked,
-    write_mandates,
+    begin_reviews, mandate_facts, review_facts, spend_proofs, team_facts, write_applied,
+    write_checked, write_mandates,
 };
 pub use timers::{Due, Sweep, look_back, sweep};
 pub use trail::append as append_trail;

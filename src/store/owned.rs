@@ -63,10 +63,11 @@ pub async fn owned_numbers_facts(
         named.push(row::get(&before, 0)?);
     }
     let sql = format!(
-        "SELECT {} FROM member m WHERE m.phone_index = ANY($1::bytea[]) \
-         OR (m.account, m.member) IN (SELECT c.account, c.member FROM challenge c \
-         WHERE c.phone_index = ANY($1::bytea[]) AND c.state = 'open' \
-         AND c.purpose IN ('enrolment', 'number_change_new')) ORDER BY m.account, m.member FOR UPDATE",
+        "SELECT {} FROM member m WHERE (m.account, m.member) IN \
+         (SELECT account, member FROM member WHERE phone_index = ANY($1::bytea[]) \
+         UNION SELECT account, member FROM challenge WHERE phone_index = ANY($1::bytea[]) \
+         AND state = 'open' AND purpose IN ('enrolment', 'number_change_new')) \
+         ORDER BY m.account, m.member FOR UPDATE",
         row::MEMBER
     );
     let found: Vec<Member> =

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Pending, Tx, accounts, activity, members, pending, row};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
-use crate::domain::id::{AccountId, MemberId};
+use crate::domain::id::{AccountId, ChallengeId, MemberId};
 use crate::domain::keys::Keyring;
 use crate::domain::policy::Policy;
 use crate::fault::Fault;
@@ -87,6 +87,19 @@ pub async fn team_facts(
         }));
     }
     Ok(facts)
+}
+
+/// Takes these verified challenges from what they completed, so that they prove nothing again.
+///
+/// # Errors
+/// As every statement; `Transient` when one was spent meanwhile.
+pub async fn spend_proofs(tx: &Tx<'_>, challenges: &[ChallengeId]) -> Result<(), Fault> {
+    const SQL: &str = "DELETE FROM login WHERE purpose = 'team' AND challenge = ANY($1)";
+    if challenges.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = challenges.iter().map(|challenge| challenge.0).collect();
+    tx.guarded(SQL, &[&ids], ids.len()).await
 }
 
 async fn last_mandates(tx: &Tx<'_>, accounts: &[&str]) -> Result<HashMap<String, Uuid>, Fault> {

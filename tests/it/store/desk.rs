@@ -11,6 +11,7 @@ use stepup::domain::challenge::Channel;
 use stepup::domain::id::{AppName, ChallengeId};
 use stepup::domain::keys::{Keyring, Place};
 use stepup::domain::policy::Policy;
+use stepup::fault::Fault;
 use stepup::message::{Decoded, Effect, Message, Outcome};
 use stepup::rules::Rules;
 use stepup::rules::code_generation::Write;
@@ -122,6 +123,24 @@ impl Desk {
         judged(tx, &verdict)
     }
 
+    /// A login of `member` and a resend of `id` in one pass: what became of its writes.
+    pub async fn login_and_resend(&self, member: &str, id: ChallengeId) -> Result<(), Fault> {
+        let worker = CodeGeneration { rules: self.rules.clone() };
+        let login = json!({ "account": "acme", "member": member, "login": "l9" });
+        let resend = json!({ "account": "acme", "challenge": id });
+        let batch =
+            [read(&worker, "challenge.issue", login), read(&worker, "challenge.resend", resend)];
+        let mut client = self.client().await;
+        let tx = client.begin().await?;
+        let facts = worker.load(&tx, &batch.each_ref()).await?;
+        let now = tx.now().await?;
+        let mut rng = StdRng::seed_from_u64(rand::random());
+        let mut ctx = Ctx { now, rng: &mut rng };
+        let decide = |(message, facts)| worker.decide(message, facts, &mut ctx);
+        let verdicts: Vec<_> = batch.iter().zip(facts).map(decide).collect();
+        worker.store(&tx, &verdicts.iter().collect::<Vec<_>>(), now).await
+    }
+
     pub async fn guess<'a>(
         &self,
         client: &'a mut Client,
@@ -160,6 +179,12 @@ impl Desk {
     }
 }
 
+fn read<W: Worker>(_: &W, key: &str, body: Value) -> Decoded<W::Message> {
+    let app = AppName::parse("demo").ok();
+    let message = W::Message::read(key, app, body).unwrap();
+    Decoded { id: Uuid::from_u128(rand::random()), digest: None, app: None, message }
+}
+
 /// Loads, decides and stores one message, as the runtime does.
 async fn pass<'a, W: Worker>(
     client: &'a mut Client,
@@ -167,9 +192,7 @@ async fn pass<'a, W: Worker>(
     key: &str,
     body: Value,
 ) -> (Tx<'a>, W::Verdict) {
-    let app = AppName::parse("demo").ok();
-    let message = W::Message::read(key, app, body).unwrap();
-    let message = Decoded { id: Uuid::from_u128(rand::random()), digest: None, app: None, message };
+    let message = read(worker, key, body);
     let tx = client.begin().await.unwrap();
     let facts = worker.load(&tx, &[&message]).await.unwrap().remove(0);
     let now = tx.now().await.unwrap();

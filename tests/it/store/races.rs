@@ -75,6 +75,18 @@ async fn r17_r54_two_logins_for_one_number_at_once_share_its_timer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r17_a_login_and_a_resend_for_one_number_in_one_pass_are_not_judged_on_the_same_facts() {
+    let desk = Desk::open().await;
+    desk.member("bob", json!({ "version": 1, "phone": SMS, "two_factor": true })).await;
+    desk.member("eve", json!({ "version": 1, "phone": "+12025550177", "two_factor": true })).await;
+    let (id, _) = desk.issue("ada", "l1").await;
+    desk.database.jump(Duration::from_secs(61)).await;
+    let same = desk.login_and_resend("bob", id).await;
+    assert!(matches!(same, Err(Fault::Transient(_))), "{same:?}");
+    assert_eq!(desk.login_and_resend("eve", id).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r45_two_requests_for_one_pending_login_at_once_open_one_challenge() {
     let desk = Desk::open().await;
     let (mut a, mut b) = (desk.client().await, desk.client().await);

@@ -24,7 +24,8 @@ async fn r80_r82_r83_an_admin_turns_2fa_on_and_with_a_code_off_for_one_member() 
     assert_eq!(rows(&world, proved).await, 1, "R-82");
     let waiting = world.login("acme", "ada", "l2").await;
 
-    let off = with_code(&world, "acme/members/ada/admin/disable", by.clone(), BOSS).await;
+    let disable = with_proof(&world, "acme/members/ada/admin/disable", by.clone(), BOSS).await;
+    let off = post(&world, "acme/members/ada/admin/disable", disable.clone()).await;
     assert_eq!(outcome(&off), "stored", "R-83: {off}");
     assert_eq!(rows(&world, "member WHERE member = 'ada' AND two_factor").await, 0);
     let ended = world.view(waiting["challenge"].as_str().unwrap()).await;
@@ -33,6 +34,10 @@ async fn r80_r82_r83_an_admin_turns_2fa_on_and_with_a_code_off_for_one_member() 
         outcome(&post(&world, "acme/members/ada/admin/disable", by.clone()).await),
         "not_enabled"
     );
+    let on = post(&world, "acme/members/ada/admin/enable", by.clone()).await;
+    assert_eq!(outcome(&on), "stored");
+    let again = post(&world, "acme/members/ada/admin/disable", disable).await;
+    assert_eq!((outcome(&again), &again["field"]), ("invalid", &json!("proof")), "R-83: once");
     // A member who has left meanwhile is nobody's to change.
     world.put_member("acme", "ada", json!({ "version": 2, "active": false })).await;
     assert_eq!(outcome(&post(&world, "acme/members/ada/admin/enable", by).await), "not_found");

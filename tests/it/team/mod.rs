@@ -80,6 +80,11 @@ async fn reviewed(world: &World) -> String {
 
 /// Asks for what takes the admin's code, and shows that code.
 async fn with_code(world: &World, path: &str, body: Value, phone: &str) -> Value {
+    post(world, path, with_proof(world, path, body, phone).await).await
+}
+
+/// What is asked for, with the proof that it takes.
+async fn with_proof(world: &World, path: &str, body: Value, phone: &str) -> Value {
     let asked = post(world, path, body.clone()).await;
     assert_eq!((outcome(&asked), &asked["purpose"]), ("open", &json!("team")), "{asked}");
     let challenge = asked["challenge"].as_str().unwrap();
@@ -93,7 +98,7 @@ async fn with_code(world: &World, path: &str, body: Value, phone: &str) -> Value
     assert_eq!(world.verify(account, challenge, &code).await.0, 200);
     let mut body = body;
     body["proof"] = json!(challenge);
-    post(world, path, body).await
+    body
 }
 
 async fn mandate(world: &World, review: &str, more: Value) -> Value {
