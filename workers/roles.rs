@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use stepup::broker::{Broker, Requester, topology};
 use stepup::config::{Config, LogFormat, Need};
 use stepup::domain::activity::{Filter, Page};
@@ -170,6 +171,7 @@ pub async fn run(roles: &[Role], with_ingress: bool) -> Result<(), String> {
     needs.extend(roles.iter().flat_map(|role| role.needs()));
     let config = configured(&needs)?;
     log(&config);
+    raise_open_files();
     let metrics = observe::install().map_err(|error| error.to_string())?;
     let store = store(&config, roles.len() + 4)?;
     let broker = broker(&config, "stepup")?;
@@ -206,6 +208,13 @@ pub async fn run(roles: &[Role], with_ingress: bool) -> Result<(), String> {
     store.close();
     tracing::info!("drained");
     Ok(())
+}
+
+/// Many systems begin with 1024 open files and allow more: connections to the ingress must not take those
+/// that calls of providers need.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// What the ingress reads, from the store.

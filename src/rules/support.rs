@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::change::{self, Activity, By, Change};
 use super::role::{Operation, may};
-use super::{Decided, factor};
+use super::{Decided, early, factor};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::activity::Client;
@@ -283,9 +283,11 @@ fn cancelled(ask: &CancelReset, reset: &Reset, facts: &Facts, now: Timestamp) ->
 /// The number goes, 2FA stays on: the next login leads to an enrolment. Wrong codes no longer count,
 /// so that a suspended factor is free again.
 fn carried_out(reset: &Reset, facts: &Facts, keys: &Keyring, now: Timestamp) -> Decided<Write> {
-    let due = reset.due_at.is_some_and(|due| now >= due);
-    if reset.state != ResetState::Approved || !due {
-        return Decided::nothing("not_due");
+    let Some(due) = reset.due_at.filter(|_| reset.state == ResetState::Approved) else {
+        return Decided::nothing("not_approved");
+    };
+    if now < due {
+        return early(Command::CarryOutReset { reset: reset.id }, due, now);
     }
     let approver = reset.approved_by.as_ref().unwrap_or(&reset.requested_by);
     let after = Member {
@@ -327,6 +329,7 @@ mod tests {
     use super::*;
     use crate::domain::challenge::CancelReason;
     use crate::domain::member::Role;
+    use crate::message::{Effect, Rung};
 
     fn id(name: &str) -> MemberId {
         MemberId::parse(name).unwrap()
@@ -404,6 +407,8 @@ mod tests {
         let due = NOW + rules().policy.reset_hold;
         let early = decided(&carry, known.clone(), due - time::Duration::SECOND);
         assert!(early.write.is_none());
+        let command = Command::CarryOutReset { reset: Uuid::from_u128(1) };
+        assert_eq!(early.effects, [Effect::Command(command, Some(Rung::Second1))]);
         let Some(Write::Done(done)) = decided(&carry, known, due).write else { panic!() };
         let after = &done.change.member;
         assert!(after.phone.is_none() && after.suspended_at.is_none() && after.two_factor);

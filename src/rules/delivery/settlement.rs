@@ -98,9 +98,16 @@ impl Verdict for Dispatch {
             Step::Lost => {
                 effects.extend(self.event(EventKind::DeliveryUnknown, Some("process_died")));
             }
-            // A fallback that was never wanted is no news.
-            Step::Skip(why) if self.silent(why) => {}
-            Step::Skip(why) => effects.extend(self.event(EventKind::DeliverySkipped, Some(why))),
+            Step::Skip(why) => {
+                // A fallback that was never wanted is no news.
+                if !self.silent(why) {
+                    effects.extend(self.event(EventKind::DeliverySkipped, Some(why)));
+                }
+                // It was to stand in for an SMS that cannot be sent.
+                if self.ask.cause == Some(EmailCause::SmsFailed) {
+                    effects.push(Command::Abandon { challenge: self.ask.challenge }.into());
+                }
+            }
             Step::Offer => effects.extend(self.event(EventKind::EmailEligible, None)),
             Step::Call(_) | Step::Done | Step::Leased => {}
         }

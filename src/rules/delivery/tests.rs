@@ -127,7 +127,12 @@ fn r28_after_a_definitive_sms_failure_the_email_does_not_wait() {
     let ask = Ask::of(command).unwrap();
     let mut facts = facts(vec![attempt(Channel::Sms, 1, AttemptState::Failed)]);
     facts.challenge.fallback_at = Some(NOW + Duration::seconds(60));
-    assert!(matches!(at(&ask, facts, 1).step, Step::Call(_)));
+    assert!(matches!(at(&ask, facts.clone(), 1).step, Step::Call(_)));
+    // Where there can be none today, nobody can answer any more.
+    facts.member.email_backup = false;
+    let skipped = at(&ask, facts, 1);
+    let abandon = Command::Abandon { challenge: skipped.ask.challenge };
+    assert_eq!(commands(&skipped), [(abandon, None)]);
 }
 
 #[test]
