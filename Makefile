@@ -6,7 +6,7 @@
 help: ## this list
 	@sed -n 's/^\([a-z]*\): ## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
 
-demo: ## see it work: two logins, and an evening of a company, on this machine
+demo: ## see it work: two logins, and an evening of a company (first run: about 3 minutes)
 	@scripts/demo.sh run
 
 test: ## everything that must hold: formatting, lints, all tests (first run: about 12 minutes)

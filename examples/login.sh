@@ -3,7 +3,7 @@
 # A login over HTTP with curl: registers an account and a member, asks for a code, reads it from
 # the simulated phone and proves it. Prints every answer. Exit code 0 only if verified.
 #
-# Needs curl and python3 (to pick fields out of JSON), and from the environment:
+# Needs curl, and from the environment:
 #
 #   STEPUP_URL      the ingress: http://127.0.0.1:8080
 #   STEPUP_API_KEY  the API key of the app
@@ -27,19 +27,21 @@ call() {
         -d "$4"
 }
 
-# field NAME: the field of the JSON object on stdin; nothing if it is not there.
+# field NAME JSON: a text without quotation marks in it; nothing if it is not there.
 field() {
-    python3 -c 'import json, sys; print(json.load(sys.stdin).get(sys.argv[1], ""))' "$1"
+    local pattern="\"$1\":\"([^\"]*)\""
+    [[ $2 =~ $pattern ]] || return 0
+    printf '%s' "${BASH_REMATCH[1]}"
 }
 
 # expect OUTCOME ANSWER: shows the answer, and ends the run if it says something else.
 expect() {
     printf '%s\n' "$2"
-    [[ $(field outcome <<<"$2") == "$1" ]] || { echo "expected $1" >&2; exit 1; }
+    [[ $(field outcome "$2") == "$1" ]] || { echo "expected $1" >&2; exit 1; }
 }
 
-RUN=$(python3 -c 'import uuid; print(uuid.uuid4().hex[:12])')
-NUMBER=$(python3 -c 'import random; print(f"+1202{random.randint(2000000, 9999999)}")')
+RUN=$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')
+NUMBER=+1202$((2000000 + (RANDOM << 15 | RANDOM) % 8000000))
 ACCOUNT=example-$RUN
 
 answer=$(call account PUT "/v1/accounts/$ACCOUNT" \
@@ -53,10 +55,11 @@ expect stored "$answer"
 answer=$(call issue POST /v1/logins \
     "{\"account\":\"$ACCOUNT\",\"member\":\"ada\",\"login\":\"session-$RUN\"}")
 expect open "$answer"
-challenge=$(field challenge <<<"$answer")
+challenge=$(field challenge "$answer")
 
-text=$(curl -sS --fail --max-time $((SMS_SECONDS + 5)) \
-    "$STEPUP_SIM_URL/phones/%2B${NUMBER#+}/next?wait=$SMS_SECONDS" | field text)
+sms=$(curl -sS --fail --max-time $((SMS_SECONDS + 5)) \
+    "$STEPUP_SIM_URL/phones/%2B${NUMBER#+}/next?wait=$SMS_SECONDS")
+text=$(field text "$sms")
 [[ $text =~ [0-9]{6,8} ]] || { echo "no code within $SMS_SECONDS s" >&2; exit 1; }
 guess=${BASH_REMATCH[0]}
 

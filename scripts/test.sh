@@ -18,8 +18,8 @@ LOCKED=()
 
 cat <<'TEXT'
 Checks the formatting, runs the lints and all tests, against a real RabbitMQ and PostgreSQL.
-The first run compiles for about 3 minutes on two cores and may install the two servers' packages
-(a minute more); a later run takes about as long as the tests themselves.
+About 12 minutes the first time, on two cores: it compiles for about 3 of them and may install the two
+servers' packages. About 7 minutes after that.
 TEXT
 
 step 'prerequisites'
@@ -59,6 +59,6 @@ step 'bench: the short form, with a build for tests (make bench is the long one)
 BENCH_BINARY=${CARGO_TARGET_DIR:-target}/debug/stepup scripts/bench.sh short
 
 step 'faults: the short form (make faults is the long one)'
-cargo test "${LOCKED[@]}" -p stepup-workers --features faults --test it faults::
+cargo test "${LOCKED[@]}" -p stepup-workers --features faults --test it faults:: -- --nocapture
 
 step 'all of it passed'

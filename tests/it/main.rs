@@ -10,6 +10,7 @@
 
 mod amqp;
 mod app;
+mod apps;
 mod architecture;
 mod broker;
 mod canary;
@@ -22,6 +23,7 @@ mod factor;
 mod faults;
 mod flows;
 mod hostile;
+mod lifecycle;
 mod operate;
 mod rules_named;
 mod runtime;

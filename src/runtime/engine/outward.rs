@@ -7,6 +7,7 @@ use std::time::Instant;
 use futures_util::{FutureExt, try_join};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::super::disposal::Output;
 use super::super::pass::{Claims, Failure, Item, waves};
@@ -29,6 +30,11 @@ enum Called<V> {
 type OneCall<W> = (Item<<W as Worker>::Message>, Called<<W as Worker>::Verdict>);
 /// The calls under way.
 type Calls<W> = JoinSet<OneCall<W>>;
+
+/// One pass: the claims of a batch, or the settlement of calls that are over.
+fn span<W: Worker>(what: &'static str, messages: usize) -> Span {
+    tracing::debug_span!("pass", worker = W::NAME, what, messages)
+}
 
 impl<W: Worker> Engine<W> {
     /// Claims what comes, calls, and settles, until `stop` and until every call is over.
@@ -69,7 +75,8 @@ impl<W: Worker> Engine<W> {
                     while let Some(Ok(next)) = calls.try_join_next() {
                         called.push(next);
                     }
-                    self.finish(publisher, consumer, called).await?;
+                    let span = span::<W>("settle", called.len());
+                    self.finish(publisher, consumer, called).instrument(span).await?;
                 }
                 batch = consumer.next_batch(most), if most > 0 && !ended && !resting => {
                     let Some(batch) = batch? else {
@@ -77,7 +84,8 @@ impl<W: Worker> Engine<W> {
                         continue;
                     };
                     let (started, size) = (Instant::now(), batch.len());
-                    self.start(publisher, consumer, calls, batch).await?;
+                    let span = span::<W>("claim", size);
+                    self.start(publisher, consumer, calls, batch).instrument(span).await?;
                     observe::pass(W::NAME, size, started.elapsed());
                     rested_at = Instant::now() + rest(size, most, started.elapsed());
                 }

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stepup::broker::Broker;
@@ -132,11 +133,15 @@ impl World {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The broker as the product's own user sees it.
     pub fn store(&self) -> Store {
         self.own.store()
     }
 
+    pub fn database(&self) -> &Database {
+        &self.own
+    }
+
+    /// The broker as the product's own user sees it.
     pub fn broker(&self) -> Broker {
         self.topology.connect(&setting("STEPUP_AMQP_URL"))
     }
@@ -145,14 +150,44 @@ impl World {
     pub async fn metrics(&self) -> Vec<(String, String)> {
         let mut pages = Vec::new();
         for (name, _, _) in self.processes.iter().filter(|(name, _, _)| name != "sim") {
-            let log = std::fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap();
-            let said = log.lines().rfind(|line| line.contains("health and metrics")).unwrap();
-            let said: Value = serde_json::from_str(said).unwrap();
-            let address = said["fields"]["address"].as_str().unwrap();
+            let address = self.health(name).unwrap();
             let page = self.http.get(format!("http://{address}/metrics")).send().await.unwrap();
             pages.push((name.clone(), page.text().await.unwrap()));
         }
         pages
+    }
+
+    /// Where a process answers for its health, once it does.
+    fn health(&self, name: &str) -> Option<String> {
+        let log = std::fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap();
+        let said = log.lines().rfind(|line| line.contains("health and metrics"))?;
+        let said: Value = serde_json::from_str(said).unwrap();
+        said["fields"]["address"].as_str().map(str::to_owned)
+    }
+
+    /// What `/readyz` of the process at this place answers, once it does.
+    pub async fn readyz(&self, at: usize) -> Option<(u16, String)> {
+        let url = format!("http://{}/readyz", self.health(&self.processes[at].0)?);
+        let answer = self.http.get(url).send().await.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.ok()?))
+    }
+
+    /// Waits until the process at this place has written `text` into its log.
+    pub async fn says(&self, at: usize, text: &str) {
+        let (started, log) = (Instant::now(), format!("{}.log", self.processes[at].0));
+        while !std::fs::read_to_string(self.folder.join(&log)).unwrap().contains(text) {
+            assert!(started.elapsed() < PATIENCE, "{log} does not say {text}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub fn signal(&self, at: usize, signal: Signal) {
+        kill_process(Pid::from_child(&self.processes[at].2), signal).unwrap();
+    }
+
+    /// How the process at this place has ended, if it has.
+    pub fn ended(&mut self, at: usize) -> Option<ExitStatus> {
+        self.processes[at].2.try_wait().unwrap()
     }
 
     /// Where a process writes its log, and what else it has to say.

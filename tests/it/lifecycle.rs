@@ -1,0 +1,68 @@
+//! The life of a process: it waits for what it needs, and ends when it is told.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::{PATIENCE, World};
+
+const PHONE: &str = "+12025550123";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_a_process_that_finds_no_database_waits_says_for_what_and_goes_on_by_itself() {
+    let mut world = World::start(&[vec!["ingress"]], &[]).await;
+    world.database().shut().await;
+    world.begin(vec!["work", "janitor"]);
+    let started = Instant::now();
+    let answer = loop {
+        match world.readyz(2).await {
+            Some(answer) => break answer,
+            None => assert!(started.elapsed() < PATIENCE, "no health"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(answer.0, 503);
+    assert!(answer.1.contains("starting") && answer.1.contains("database is down"), "{answer:?}");
+    world.says(2, "waiting_for").await;
+    world.database().reopen().await;
+    while world.readyz(2).await != Some((200, "ready\n".into())) {
+        assert!(started.elapsed() < PATIENCE, "{:?}", world.readyz(2).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_a_first_signal_lets_a_call_end_and_a_second_one_cuts_it() {
+    let roles = [
+        vec!["ingress"],
+        vec!["work", "code-generation", "directory"],
+        vec!["work", "sms-delivery"],
+    ];
+    // Longer than the test.
+    let slow = [("STEPUP_PROVIDER_TIMEOUT_SECONDS", "30")];
+    let mut world = World::start(&roles, &slow).await;
+    world.register("acme", "ada", PHONE, None).await;
+    world.fault(PHONE, json!({ "fault": "hang" })).await;
+    world.login("acme", "ada", "l1").await;
+    let calling = "SELECT count(*) FROM delivery_attempt WHERE state = 'calling'";
+    world.until(calling, 1, PATIENCE).await;
+    world.signal(3, Signal::TERM);
+    world.says(3, "stopping: draining").await;
+    // It waits for the call.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(world.ended(3), None);
+    world.signal(3, Signal::TERM);
+    let told = Instant::now();
+    let status = loop {
+        if let Some(status) = world.ended(3) {
+            break status;
+        }
+        assert!(told.elapsed() < Duration::from_secs(10), "it was not cut");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(status.code(), Some(1));
+    world.says(3, "second signal").await;
+    world.end().await;
+}
