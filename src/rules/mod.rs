@@ -33,7 +33,7 @@ use text::Texts;
 use crate::domain::keys::Keyring;
 use crate::domain::policy::Policy;
 use crate::domain::{Chance, Timestamp};
-use crate::message::{Command, Effect, Outcome, Rung};
+use crate::message::{Effect, Outcome, Rung};
 
 /// What a rule may know of the outside: the time, and chance.
 pub struct Ctx<'a> {
@@ -125,15 +125,6 @@ pub fn seconds_until(then: Timestamp, now: Timestamp) -> i64 {
     let left = then - now;
     let whole = left.whole_seconds();
     (if left > time::Duration::seconds(whole) { whole + 1 } else { whole }).max(0)
-}
-
-/// What has come too early comes again when it may be due: the timer that sent it has gone by a clock
-/// that was set back since, and does not send it twice.
-fn early<W>(command: Command, due: Timestamp, now: Timestamp) -> Decided<W> {
-    let left = seconds_until(due, now);
-    let long_enough = |rung: &Rung| i64::from(rung.seconds()) >= left;
-    let rung = Rung::ALL.into_iter().find(long_enough).unwrap_or(Rung::Second120);
-    Decided { effects: vec![Effect::Command(command, Some(rung))], ..Decided::nothing("not_due") }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::change::{self, Activity, By, Change};
 use super::role::{Operation, may};
-use super::{Decided, early, factor};
+use super::{Decided, factor, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::activity::Client;
@@ -17,8 +17,8 @@ use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::policy::Policy;
 use crate::message::{
-    ApproveReset, CancelReset, Command, Event, EventKind, Message, Outcome, OutcomeKind, Rejected,
-    Request, RequestReset, Subject,
+    ApproveReset, CancelReset, Command, Effect, Event, EventKind, Message, Outcome, OutcomeKind,
+    Rejected, Request, RequestReset, Rung, Subject,
 };
 
 /// The longest reason, in characters.
@@ -287,7 +287,12 @@ fn carried_out(reset: &Reset, facts: &Facts, keys: &Keyring, now: Timestamp) -> 
         return Decided::nothing("not_approved");
     };
     if now < due {
-        return early(Command::CarryOutReset { reset: reset.id }, due, now);
+        // By a clock that was set back since: the timer does not send it twice, so it comes again.
+        let left = seconds_until(due, now);
+        let long_enough = |rung: &Rung| i64::from(rung.seconds()) >= left;
+        let rung = Rung::ALL.into_iter().find(long_enough).unwrap_or(Rung::Second120);
+        let again = Effect::Command(Command::CarryOutReset { reset: reset.id }, Some(rung));
+        return Decided { effects: vec![again], ..Decided::nothing("not_due") };
     }
     let approver = reset.approved_by.as_ref().unwrap_or(&reset.requested_by);
     let after = Member {
@@ -329,7 +334,6 @@ mod tests {
     use super::*;
     use crate::domain::challenge::CancelReason;
     use crate::domain::member::Role;
-    use crate::message::{Effect, Rung};
 
     fn id(name: &str) -> MemberId {
         MemberId::parse(name).unwrap()

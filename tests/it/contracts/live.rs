@@ -226,6 +226,36 @@ async fn dead_letters(stage: &Stage) {
     assert!(!intruder.publish("commands", "challenge.expire", &id, &command).await);
 }
 
+/// Each request and each event once more, exactly as the document shows it: a request is answered as
+/// it lists, an event comes into the trail, and nothing is set aside.
+async fn as_they_are_shown(stage: &Stage) {
+    let (broker, answers) = (stage.world.broker(), answers());
+    let set_aside = dead::list(&broker, 10).await.unwrap().len();
+    let own = App::connect(&stage.world, "stepup").await;
+    for (kind, key, example) in &stage.examples {
+        match kind.as_str() {
+            "request" => {
+                let body = stage.live(example, &Uuid::nil().to_string(), WRONG, "");
+                let answer = stage.app.ask(key, &body).await;
+                let listed = answers[key].contains(answer["outcome"].as_str().unwrap());
+                assert!(listed, "docs/messages.md: {key} answers {answer}");
+            }
+            "event" => {
+                let (id, mut body) = (Uuid::from_u128(rand::random()).to_string(), example.clone());
+                body["id"] = id.clone().into();
+                let account = body["account"].as_str().unwrap_or("_");
+                let to = format!("{account}.{key}");
+                assert!(own.publish("events", &to, &id, &body).await, "{key} was not confirmed");
+                let known = format!("SELECT count(*) FROM trail WHERE event = '{id}'");
+                stage.world.until(&known, 1, PATIENCE).await;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(dead::list(&broker, 10).await.unwrap().len(), set_aside);
+    broker.close().await;
+}
+
 /// All fields of `body` are in the document's example.
 fn assert_documented(stage: &Stage, kind: &str, key: &str, body: &Value) {
     let shown = stage.example(kind, key).as_object().unwrap();
@@ -276,5 +306,6 @@ async fn every_documented_message_does_what_the_document_says() {
         got.insert(kind);
     }
     assert_eq!(got, stage.documented("event"));
+    as_they_are_shown(&stage).await;
     stage.world.end().await;
 }

@@ -53,14 +53,18 @@ impl Stage {
     /// What an example of the document becomes here. All else is sent as it stands.
     pub fn live(&self, example: &Value, challenge: &str, code: &str, notice: &str) -> Value {
         let mut body = example.clone();
+        let seal = |value: &mut Value| {
+            if let Some(clear) = value.as_str().and_then(|shown| shown.strip_prefix("SEALED:")) {
+                *value = self.app.seal(clear);
+            }
+        };
         for (field, value) in body.as_object_mut().unwrap() {
-            let shown = value.as_str().unwrap_or_default();
-            match (field.as_str(), shown.strip_prefix("SEALED:")) {
-                ("challenge", _) => *value = challenge.into(),
-                ("notice", _) => *value = notice.into(),
-                ("guess", Some(_)) => *value = self.app.seal(code),
-                (_, Some(clear)) => *value = self.app.seal(clear),
-                _ => {}
+            match (field.as_str(), value) {
+                ("challenge", value) => *value = challenge.into(),
+                ("notice", value) => *value = notice.into(),
+                ("guess", value) => *value = self.app.seal(code),
+                (_, Value::Array(list)) => list.iter_mut().for_each(seal),
+                (_, value) => seal(value),
             }
         }
         body
