@@ -75,7 +75,11 @@ enum Command {
 #[derive(Subcommand)]
 enum ConfigCommand {
     /// Report every error, or print the effective settings.
-    Check,
+    Check {
+        /// Report what `stepup all` would lack, too.
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -145,7 +149,10 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Work { roles } => roles::run(&roles, false).await,
         Command::Migrate => operate::migrate().await,
         Command::Topology { check } => operate::topology(check).await,
-        Command::Config { command: ConfigCommand::Check } => operate::check_config(),
+        Command::Config { command: ConfigCommand::Check { all } } => {
+            let needs = if all { roles::needs(roles::Role::ALL, true) } else { Vec::new() };
+            operate::check_config(&needs)
+        }
         Command::Keys { command } => print(&match command {
             KeysCommand::Create { file, rotate: true, .. } => keys::change(&file, Change::Rotate)?,
             KeysCommand::Create { file, add: true, .. } => keys::change(&file, Change::Add)?,

@@ -98,8 +98,8 @@ pub async fn topology(check: bool) -> Result<(), String> {
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub fn check_config() -> Result<(), String> {
-    print(&configured(&[])?.describe());
+pub fn check_config(needs: &[Need]) -> Result<(), String> {
+    print(&configured(needs)?.describe());
     Ok(())
 }
 

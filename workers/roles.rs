@@ -161,15 +161,7 @@ fn log(config: &Config) {
 /// # Errors
 /// A sentence for the operator, when the process cannot start.
 pub async fn run(roles: &[Role], with_ingress: bool) -> Result<(), String> {
-    let mut needs = vec![Need::Broker, Need::Database];
-    if with_ingress {
-        needs.extend([Need::PublicKey, Need::Apps]);
-    }
-    if !roles.is_empty() {
-        needs.push(Need::Keys);
-    }
-    needs.extend(roles.iter().flat_map(|role| role.needs()));
-    let config = configured(&needs)?;
+    let config = configured(&needs(roles, with_ingress))?;
     log(&config);
     raise_open_files();
     let metrics = observe::install().map_err(|error| error.to_string())?;
@@ -208,6 +200,19 @@ pub async fn run(roles: &[Role], with_ingress: bool) -> Result<(), String> {
     store.close();
     tracing::info!("drained");
     Ok(())
+}
+
+/// The settings that a process with these roles cannot do without.
+pub fn needs(roles: &[Role], with_ingress: bool) -> Vec<Need> {
+    let mut needs = vec![Need::Broker, Need::Database];
+    if with_ingress {
+        needs.extend([Need::PublicKey, Need::Apps]);
+    }
+    if !roles.is_empty() {
+        needs.push(Need::Keys);
+    }
+    needs.extend(roles.iter().flat_map(|role| role.needs()));
+    needs
 }
 
 /// Many systems begin with 1024 open files and allow more: connections to the ingress must not take those

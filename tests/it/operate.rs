@@ -148,3 +148,21 @@ async fn an_api_key_changes_without_a_gap() {
     assert_eq!(put("older-key", 3).await, "unauthorized");
     world.end().await;
 }
+
+#[test]
+fn a_check_of_the_settings_tells_what_is_wrong_and_what_all_roles_would_lack() {
+    let check = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stepup"));
+        let output = command.args(arguments).env_clear().env("STEPUP_PREFIX", "mine").output();
+        output.unwrap()
+    };
+    let some = check(&["config", "check"]);
+    assert!(some.status.success());
+    assert!(String::from_utf8(some.stdout).unwrap().contains("mine"));
+    let all = check(&["config", "check", "--all"]);
+    assert_eq!(all.status.code(), Some(1));
+    let lacks = String::from_utf8(all.stderr).unwrap();
+    for name in ["STEPUP_AMQP_URL", "STEPUP_DATABASE_URL", "STEPUP_KEYS", "STEPUP_SMS_URL"] {
+        assert!(lacks.contains(name), "{lacks}");
+    }
+}
