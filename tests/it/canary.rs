@@ -47,10 +47,17 @@ fn services() -> PathBuf {
     let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".services");
     let folder = given.unwrap_or_else(|_| usual());
     // Where the servers' files had to move to, if they had to.
-    match fs::read_to_string(folder.join("state-folder")) {
+    let files = match fs::read_to_string(folder.join("state-folder")) {
         Ok(moved) => PathBuf::from(moved.trim()),
         Err(_) => folder,
-    }
+    };
+    assert!(
+        files.join("rabbitmq").is_dir() && files.join("postgres").is_dir(),
+        "{} has no files of the servers, which this test searches: run it with those that \
+         `scripts/services.sh up --private` starts",
+        files.display()
+    );
+    files
 }
 
 /// Requests that an app seals as it should and that are set aside all the same: a version that is
