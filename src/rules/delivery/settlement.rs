@@ -104,7 +104,7 @@ impl Verdict for Dispatch {
                     effects.extend(self.event(EventKind::DeliverySkipped, Some(why)));
                 }
                 // It was to stand in for an SMS that cannot be sent.
-                if self.ask.cause == Some(EmailCause::SmsFailed) {
+                if self.ask.cause == Some(EmailCause::SmsFailed) && *why != "challenge_ended" {
                     effects.push(Command::Abandon { challenge: self.ask.challenge }.into());
                 }
             }

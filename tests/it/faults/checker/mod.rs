@@ -8,6 +8,7 @@ mod team;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use stepup::domain::id::derived;
 use uuid::Uuid;
 
 use super::evidence::{Evidence, Row};
@@ -59,6 +60,13 @@ impl Findings {
     }
 }
 
+/// Whether a command has the id of the timer's second look at a challenge's end, which is another one.
+fn second_look(body: &str, id: Uuid) -> bool {
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let challenge = body["challenge"].as_str().and_then(|id| Uuid::parse_str(id).ok());
+    challenge.is_some_and(|challenge| id == derived(challenge, "timer/overdue"))
+}
+
 /// Judges everything.
 pub fn check(evidence: &Evidence) -> Findings {
     let mut findings = Findings::default();
@@ -77,7 +85,7 @@ pub fn check(evidence: &Evidence) -> Findings {
     replies(evidence, &mut findings);
     team(evidence, &mut findings);
     for ((key, body), ids) in &evidence.commands {
-        let one = ids.len() == 1;
+        let one = ids.iter().filter(|id| !second_look(body, **id)).count() <= 1;
         findings.require(one, || format!("{key} {body} was published under {} ids", ids.len()));
     }
     for (id, said) in evidence.dead.iter().filter(|(id, _)| !id.starts_with("provoked-")) {
