@@ -278,7 +278,10 @@ pub fn decide(ask: &Ask, facts: Option<Facts>, rules: &Rules, ctx: &mut Ctx<'_>)
             // The code was for this once: whoever turns it on again needs another to turn it off.
             let spent = facts.found.proof.as_ref().map(|proof| proof.id);
             if facts.found.current.as_ref().map(|current| current.id) != spent {
-                return Decided::answer(factor::invalid("proof", "proof was used already"));
+                return Decided::answer(factor::invalid(
+                    "proof",
+                    "proof was used already, or a later one was asked for",
+                ));
             }
             switch(ask, facts, off, spent, rules, now)
         }),
