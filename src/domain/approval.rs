@@ -89,6 +89,11 @@ impl Operation {
         Some(Self { before: before.try_into().ok()?, whole: whole.try_into().ok()? })
     }
 
+    /// The change that `challenge` is for; `None` for a challenge of another purpose.
+    pub fn of_challenge(challenge: &Challenge) -> Option<Self> {
+        (challenge.purpose == Purpose::Setting).then(|| Self::parse(&challenge.operation)).flatten()
+    }
+
     /// What the app knows it by.
     pub fn label(&self) -> String {
         base64::encode_url(&self.whole)
@@ -104,9 +109,7 @@ impl Approval {
         policy: &Policy,
         now: Timestamp,
     ) -> Option<Self> {
-        if challenge.purpose != Purpose::Setting {
-            return None;
-        }
+        let operation = Operation::of_challenge(challenge)?;
         Some(Self {
             challenge: challenge.id,
             app: app.clone(),
@@ -114,7 +117,7 @@ impl Approval {
             member: challenge.member.clone(),
             setting: challenge.setting.clone()?,
             change: challenge.login.clone(),
-            operation: Operation::parse(&challenge.operation)?,
+            operation,
             amr: amr.to_vec(),
             approved_at: now,
             expires_at: now + policy.approval_life,

@@ -139,6 +139,9 @@ pub struct Event {
     /// Which setting is changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setting: Option<SettingName>,
+    /// The digest of the change of a setting, as the outcome `open` and the approval carry it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
     /// By which way a message went.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
@@ -204,6 +207,7 @@ impl Event {
             login: None,
             purpose: None,
             setting: None,
+            operation: None,
             channel: None,
             send: None,
             amr: None,

@@ -82,6 +82,8 @@ pub struct ChallengeView {
     pub purpose: Purpose,
     /// Which setting is to change, if it proves that.
     pub setting: Option<SettingName>,
+    /// The digest of that change, as the outcome `open` and the approval carry it.
+    pub operation: Option<String>,
     /// Where it stands.
     pub state: State,
     /// Why it was cancelled.

@@ -126,6 +126,7 @@ pub fn redeem(
         login: Some(facts.change.clone()),
         purpose: Some(Purpose::Setting),
         setting: Some(facts.setting.clone()),
+        operation: Some(facts.operation.label()),
         ..Event::new(event, Some(facts.account.id.clone()))
     };
     Decided {

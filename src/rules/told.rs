@@ -3,6 +3,7 @@
 use super::Decided;
 use super::code_generation::Write;
 use crate::domain::Timestamp;
+use crate::domain::approval::Operation;
 use crate::domain::challenge::{CancelReason, Challenge, Purpose, State};
 use crate::domain::id::ChallengeId;
 use crate::message::{Event, EventKind, Outcome, OutcomeKind};
@@ -68,6 +69,7 @@ pub(super) fn about(challenge: &Challenge, kind: EventKind) -> Event {
         login: Some(challenge.login.clone()),
         purpose: Some(challenge.purpose),
         setting: challenge.setting.clone(),
+        operation: Operation::of_challenge(challenge).map(|operation| operation.label()),
         ..Event::new(kind, Some(challenge.account.clone()))
     }
 }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{Store, Tx, row};
 use crate::domain::Timestamp;
+use crate::domain::approval::Operation;
 use crate::domain::challenge::{AttemptState, Channel, State};
 use crate::domain::id::{AccountId, AppName, MemberId};
 use crate::domain::member::Contacts;
@@ -60,6 +61,7 @@ async fn by_id(tx: &Tx<'_>, app: &AppName, id: Uuid) -> Result<Option<Value>, Fa
     let timeline = events.iter().map(|event| row::get(event, 0)).collect::<Result<_, _>>()?;
     // Past its time it takes no code, whether the timer has come round or not.
     let late = challenge.state == State::Open && now >= challenge.expires_at;
+    let operation = Operation::of_challenge(&challenge).map(|operation| operation.label());
     let view = ChallengeView {
         challenge: challenge.id,
         account: challenge.account,
@@ -67,6 +69,7 @@ async fn by_id(tx: &Tx<'_>, app: &AppName, id: Uuid) -> Result<Option<Value>, Fa
         login: challenge.login,
         purpose: challenge.purpose,
         setting: challenge.setting,
+        operation,
         state: if late { State::Expired } else { challenge.state },
         reason: challenge.reason,
         created_at: challenge.created_at,

@@ -268,19 +268,21 @@ pub fn refuse<W>(demand: &Demand<'_>, own_account: bool, outcome: Outcome) -> De
     let event = if own_account {
         told
     } else {
-        Event { account: None, member: None, login: None, setting: None, ..told }
+        Event { account: None, member: None, login: None, setting: None, operation: None, ..told }
     };
     Decided { effects: vec![event.into()], ..Decided::answer(outcome) }
 }
 
 /// The event of a demand that got no challenge.
 pub(super) fn refused(demand: &Demand<'_>, reason: &str) -> Event {
+    let operation = demand.setting.and_then(|_| Operation::parse(&demand.operation));
     Event {
         app: Some(demand.app.clone()),
         member: Some(demand.member.clone()),
         login: Some(demand.login.clone()),
         purpose: Some(demand.purpose),
         setting: demand.setting.cloned(),
+        operation: operation.map(|operation| operation.label()),
         reason: Some(reason.to_owned()),
         ..Event::new(EventKind::ChallengeRefused, Some(demand.account.clone()))
     }
@@ -289,10 +291,8 @@ pub(super) fn refused(demand: &Demand<'_>, reason: &str) -> Event {
 /// The answer about an open challenge; the same for a new one and for one returned.
 fn opened(challenge: &Challenge, destination: Option<String>, now: Timestamp) -> Outcome {
     let wait = challenge.resend_at - now;
-    let operation =
-        Operation::parse(&challenge.operation).filter(|_| challenge.purpose == Purpose::Setting);
     Outcome {
-        operation: operation.map(|operation| operation.label()),
+        operation: Operation::of_challenge(challenge).map(|operation| operation.label()),
         state: Some(State::Open),
         channel: Some(Channel::Sms),
         destination,

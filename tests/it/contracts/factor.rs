@@ -83,6 +83,11 @@ async fn changes_a_setting(stage: &Stage) {
         (2, "c2", "DE9", "stale", "setting.stale"),
     ] {
         let opened = gets(stage, "open", "settings.change.request", change(stage, name)).await;
+        for kind in ["challenge.issued", "delivery.accepted"] {
+            let of_this = |told: &Value| told["challenge"] == opened["challenge"];
+            let told = stage.app.hears(kind, of_this).await;
+            assert_eq!(told["operation"], opened["operation"], "{kind}");
+        }
         proves(stage, &opened, SECOND, n).await;
         let redeem = || {
             json!({ "account": "acme", "challenge": challenge(&opened),
