@@ -1,7 +1,7 @@
 //! From an HTTP request to the message it publishes: strict, pure, and nothing secret in clear.
 //!
-//! Readers of messages are tolerant; this door is not: whoever writes `locate` for `locale` learns
-//! it here. What the values mean is judged by the workers.
+//! A misspelt field is refused here, as the workers do for apps that speak AMQP: who writes `locate` for
+//! `locale` learns it. What the values mean is judged by the workers.
 
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use super::endpoint::{Endpoint, REVIEW_CONTACTS};
 use super::problem::Problem;
 use crate::domain::id::{AppName, request_id};
 use crate::domain::keys::PublicKey;
-use crate::message::{Exchange, Outgoing};
+use crate::message::{Exchange, Fields, NoObject, Outgoing};
 
 /// The longest `Idempotency-Key`, in characters.
 pub const IDEMPOTENCY_KEY_MAX: usize = 255;
@@ -66,7 +66,7 @@ pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 ///
 /// # Errors
 /// 400 for what is no JSON; 404 for a challenge that is no UUID; 422 for a field that is missing,
-/// unknown or of a wrong type. No problem repeats a value.
+/// unknown, there twice or of a wrong type. No problem repeats a value.
 pub fn accept(
     endpoint: &'static Endpoint,
     path: Vec<(String, String)>,
@@ -82,7 +82,7 @@ pub fn accept(
     {
         let known: Vec<_> = endpoint.body.iter().map(|field| field.name).collect();
         let detail = format!("this field is not known here; known are: {}", known.join(", "));
-        return Err(Problem::unknown(unknown, detail));
+        return Err(Problem::foreign_field(unknown, detail));
     }
     for field in endpoint.body {
         field.check(members.get(field.name))?;
@@ -133,14 +133,16 @@ pub fn accept(
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(members)) => Ok(members),
-        Ok(_) => {
+    match Fields::read(body) {
+        Ok(Fields { members, twice: None }) => Ok(members),
+        Ok(Fields { twice: Some(name), .. }) => {
+            Err(Problem::foreign_field(&name, "a field is there more than once: send it once"))
+        }
+        Err(NoObject::Other) => {
             let detail = "the body must be a JSON object";
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail))
         }
-        Err(error) => {
-            let (line, column) = (error.line(), error.column());
+        Err(NoObject::NotJson { line, column }) => {
             let detail = format!("the body is not JSON (line {line}, column {column})");
             Err(Problem::new(StatusCode::BAD_REQUEST, "malformed", detail))
         }

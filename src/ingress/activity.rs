@@ -68,7 +68,7 @@ pub fn asked(query: &str, headers: &HeaderMap) -> Result<(Filter, Format), Probl
             _ => {
                 let known = "member, action, from, to, cursor, limit, format";
                 let detail = format!("this parameter is not known here; known are: {known}");
-                return Err(Problem::unknown(&name, detail));
+                return Err(Problem::foreign_field(&name, detail));
             }
         }
         if seen.iter().any(|seen| *seen == name) {

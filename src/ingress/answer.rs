@@ -75,7 +75,11 @@ pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
         ),
         (Kind::Locked, CONFLICT, "too many wrong codes ended the challenge: begin again"),
         (Kind::Expired, CONFLICT, "its time is over: begin again"),
-        (Kind::AlreadyUsed, CONFLICT, "it was used before: begin again"),
+        (
+            Kind::AlreadyUsed,
+            CONFLICT,
+            "it was used before: begin again; an approved change is not carried out twice",
+        ),
         (Kind::Cancelled, CONFLICT, "the challenge was cancelled: begin again"),
         (Kind::Superseded, CONFLICT, "a newer challenge has taken its place: use that one"),
         (
@@ -98,11 +102,7 @@ pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
         (Kind::NoPhone, CONFLICT, "the member has no number: put one into the directory"),
         (Kind::PhoneUnsupported, CONFLICT, "the number takes no SMS: put another one"),
         (Kind::CountryNotAllowed, CONFLICT, "codes may not go to the number's country"),
-        (
-            Kind::TargetChanged,
-            CONFLICT,
-            "the number has changed meanwhile and ended the challenge: begin again",
-        ),
+        (Kind::TargetChanged, CONFLICT, "the number or address has changed meanwhile: begin again"),
         (
             Kind::CompanyOwnedNumber,
             CONFLICT,
@@ -115,7 +115,7 @@ pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
             CONFLICT,
             "the member has no confirmed email address: confirm one first",
         ),
-        (Kind::NotEnabled, CONFLICT, "2FA is off for this member: turn it on first"),
+        (Kind::NotEnabled, CONFLICT, "2FA is off, or not mandatory: turn it on first"),
         (
             Kind::MandatoryByAccount,
             CONFLICT,
@@ -124,12 +124,12 @@ pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
         (
             Kind::FactorRequired,
             CONFLICT,
-            "this account changes the setting only for members with 2FA on: turn it on first",
+            "this takes a member, for a team an admin, with 2FA on: turn it on first",
         ),
         (
             Kind::Stale,
             CONFLICT,
-            "the setting has changed since the change was asked for: look at it, and ask anew",
+            "the setting, or what was reviewed, has changed since: look at it, and ask anew",
         ),
         (Kind::Invalid, UNPROCESSABLE, "a field cannot be used: correct it"),
         (

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
 use crate::fault::Fault;
+use crate::message::showable;
 
 /// Seconds after which a request that met a fault is worth repeating.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -28,7 +29,11 @@ pub const DOOR_PROBLEMS: &[(&str, StatusCode, &str)] = &[
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "the body is not announced as application/json",
     ),
-    ("invalid", StatusCode::UNPROCESSABLE_ENTITY, "a field or parameter is missing or wrong"),
+    (
+        "invalid",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "a field or parameter is missing, unknown, there twice or wrong",
+    ),
     ("internal", StatusCode::INTERNAL_SERVER_ERROR, "a fault of stepup: tell the operator"),
     ("bad_outcome", StatusCode::BAD_GATEWAY, "ingress and workers are of different versions"),
     (
@@ -65,14 +70,13 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail).with("field", name)
     }
 
-    /// A field or parameter that nobody knows (422). Its name is the caller's own text, and is
-    /// repeated only where it is a name.
-    pub fn unknown(name: &str, detail: impl Into<String>) -> Self {
-        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-        if plain && (1..=40).contains(&name.len()) {
-            return Self::field(name, detail);
+    /// A field or parameter whose name is the caller's own text, which is repeated only where it is a
+    /// name (422).
+    pub fn foreign_field(name: &str, detail: impl Into<String>) -> Self {
+        match showable(name) {
+            Some(name) => Self::field(name, detail),
+            None => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail),
         }
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
     }
 
     /// What is not there, or not for this app: both look the same (404).

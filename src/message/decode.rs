@@ -5,9 +5,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_path_to_error::Segment;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::body::{Fields, NoObject, showable};
 use super::envelope::{DeadReason, Incoming};
 use super::event::Event;
 use super::request::{is_request, sealed_fields};
@@ -53,16 +55,33 @@ pub struct Rejected {
     pub reason: DeadReason,
     /// The sentence.
     pub detail: String,
+    /// What of it is wrong.
+    pub flaw: Flaw,
+}
+
+/// What of a message is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// The message as a whole.
+    Message,
+    /// One field, by its name where that may be repeated.
+    Field(Option<String>),
 }
 
 impl Rejected {
     /// A message that cannot be understood.
     pub fn malformed(detail: impl Into<String>) -> Self {
-        Self { reason: DeadReason::Malformed, detail: detail.into() }
+        Self { reason: DeadReason::Malformed, detail: detail.into(), flaw: Flaw::Message }
     }
 
     fn unidentified(detail: &str) -> Self {
-        Self { reason: DeadReason::Unidentified, detail: detail.to_owned() }
+        let (reason, detail) = (DeadReason::Unidentified, detail.to_owned());
+        Self { reason, detail, flaw: Flaw::Message }
+    }
+
+    /// A field that cannot be used.
+    fn field(name: Option<&str>, detail: impl Into<String>) -> Self {
+        Self { flaw: Flaw::Field(name.map(str::to_owned)), ..Self::malformed(detail) }
     }
 }
 
@@ -138,7 +157,7 @@ pub fn decode<M: Message>(
         None => Uuid::parse_str(message_id)
             .map_err(|_| Rejected::malformed("the property message_id is not a UUID"))?,
     };
-    let mut body = object(&incoming.body)?;
+    let mut body = object(&incoming.body, request)?;
     open_sealed(&incoming.key, &mut body, keys)?;
     let digest = app.as_ref().map(|_| {
         // Keys of a JSON object are kept sorted, so this form is canonical.
@@ -149,23 +168,25 @@ pub fn decode<M: Message>(
     Ok(Decoded { id, digest, message: M::read(&incoming.key, app.clone(), body)?, app })
 }
 
-fn object(body: &[u8]) -> Result<Value, Rejected> {
+fn object(body: &[u8], request: bool) -> Result<Value, Rejected> {
     if body.len() > BODY_MAX {
         return Err(Rejected::malformed(format!("the body is over {BODY_MAX} bytes")));
     }
-    let body: Value = serde_json::from_slice(body).map_err(|error| {
-        Rejected::malformed(format!(
-            "the body is not JSON (line {}, column {})",
-            error.line(),
-            error.column()
-        ))
+    let Fields { members, twice } = Fields::read(body).map_err(|why| match why {
+        NoObject::NotJson { line, column } => {
+            Rejected::malformed(format!("the body is not JSON (line {line}, column {column})"))
+        }
+        NoObject::Other => Rejected::malformed("the body is not a JSON object"),
     })?;
-    if !body.is_object() {
-        return Err(Rejected::malformed("the body is not a JSON object"));
+    if let Some(name) = twice.filter(|_| request) {
+        return Err(Rejected::field(
+            showable(&name),
+            "a field is there more than once: send it once",
+        ));
     }
-    match body.get("v") {
-        None => Ok(body),
-        Some(v) if v.as_u64() == Some(1) => Ok(body),
+    match members.get("v") {
+        None => Ok(Value::Object(members)),
+        Some(v) if v.as_u64() == Some(1) => Ok(Value::Object(members)),
         Some(_) => Err(Rejected::malformed("field `v`: this version is not known here, 1 is")),
     }
 }
@@ -189,24 +210,48 @@ fn open_one(name: &str, value: &mut Value, keys: &Keyring) -> Result<(), Rejecte
     let sealed = value.as_str().unwrap_or_default();
     let clear = keys
         .open_request(sealed)
-        .map_err(|why| Rejected::malformed(format!("field `{name}` {why}")))?;
-    let text = std::str::from_utf8(&clear)
-        .map_err(|_| Rejected::malformed(format!("field `{name}` is not UTF-8 when opened")))?;
+        .map_err(|why| Rejected::field(Some(name), format!("field `{name}` {why}")))?;
+    let not_text = format!("field `{name}` is not UTF-8 when opened");
+    let text = std::str::from_utf8(&clear).map_err(|_| Rejected::field(Some(name), not_text))?;
     *value = Value::String(text.to_owned());
     Ok(())
+}
+
+/// Reads the body of a request into its struct, which has these fields and no others.
+pub(super) fn parse_known<T: DeserializeOwned>(
+    body: Value,
+    known: &[String],
+) -> Result<T, Rejected> {
+    let unknown = |name: &&String| *name != "v" && !known.contains(name);
+    if let Some(name) = body.as_object().and_then(|members| members.keys().find(unknown)) {
+        let detail = format!("a field is not known here; known are: {}", known.join(", "));
+        return Err(Rejected::field(showable(name), detail));
+    }
+    parse(body)
 }
 
 /// Reads a body into its struct. The error names the field and never quotes its value.
 pub(super) fn parse<T: DeserializeOwned>(body: Value) -> Result<T, Rejected> {
     serde_path_to_error::deserialize(body).map_err(|error| {
         let why = unquoted(&error.inner().to_string());
-        // A field that is missing has no place; its name is in the sentence.
-        Rejected::malformed(if error.path().iter().len() == 0 {
-            why
-        } else {
-            format!("field `{}`: {why}", error.path())
-        })
+        match error.path().iter().next() {
+            Some(Segment::Map { key }) => {
+                Rejected::field(Some(key), format!("field `{}`: {why}", error.path()))
+            }
+            // A field that is missing has no place; its name is in the sentence.
+            _ => match named(&why) {
+                Some(name) => Rejected::field(Some(name), why.clone()),
+                None => Rejected::malformed(why),
+            },
+        }
     })
+}
+
+/// The field that a serde message begins with, which is one of ours.
+fn named(message: &str) -> Option<&str> {
+    let starts = ["missing field `", "field `"];
+    let name = starts.iter().find_map(|start| message.strip_prefix(start))?;
+    name.split('`').next()
 }
 
 /// A serde message without what was sent, which it repeats in quotes: ``invalid type: integer `4711`,
@@ -380,7 +425,9 @@ mod tests {
     }
 
     fn why<M: Message>(read: Result<Decoded<M>, Rejected>) -> String {
-        let Err(Rejected { reason: DeadReason::Malformed, detail }) = read else { panic!("read") };
+        let Err(Rejected { reason: DeadReason::Malformed, detail, .. }) = read else {
+            panic!("read")
+        };
         detail
     }
 
@@ -397,6 +444,13 @@ mod tests {
                 assert!(!left.contains("4711") && !left.is_empty(), "{message}: {left}");
             }
         }
+    }
+
+    #[test]
+    fn a_field_of_a_request_that_is_there_twice_is_named() {
+        let body = br#"{"account":"acme","member":"ada","login":"l1","member":"eve"}"#;
+        let incoming = Incoming { body: body.to_vec(), ..login(Some("crm-user")) };
+        assert_eq!(read(&incoming).unwrap_err().flaw, Flaw::Field(Some("member".into())));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! FLOOR 1. What travels: one struct per routing key, the envelope around it, and how a body is
 //! read. `docs/messages.md` shows every one of them with an example, and a test publishes each.
 //!
-//! Readers are tolerant: unknown fields pass, so that old and new processes can run side by side.
+//! Readers of commands and events ignore unknown fields, so that old and new processes can run side by
+//! side. A request with an unknown field is refused: a misspelt one would be ignored otherwise.
 
+mod body;
 mod command;
 mod decode;
 mod envelope;
@@ -12,8 +14,9 @@ mod request;
 mod schema;
 mod view;
 
+pub use body::{Fields, NoObject, showable};
 pub use command::{Command, EmailCause};
-pub use decode::{Decoded, Message, Rejected, Senders, Subject, decode};
+pub use decode::{Decoded, Flaw, Message, Rejected, Senders, Subject, decode};
 pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, Rung};
 pub use event::{Event, EventKind, EventRecord, Stamped};
 pub use outcome::{Outcome, OutcomeKind};

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
@@ -16,7 +17,7 @@ words! {
         Open = "open",
         /// A code was sent once more.
         Resent = "resent",
-        /// The member has 2FA off: no code is needed.
+        /// No code is needed: 2FA is off, or a mandate is not enforced for the member yet.
         NotRequired = "not_required",
         /// An enrolment can begin: this is where the code would go. Nothing was sent.
         Ready = "ready",
@@ -48,7 +49,7 @@ words! {
         Redeemed = "redeemed",
         /// The setting has changed meanwhile: nothing may be carried out.
         Stale = "stale",
-        /// The right code: the login may be completed.
+        /// The right code, for what the challenge is for: for a login, it may be completed.
         Verified = "verified",
         /// Not the right code.
         WrongCode = "wrong_code",
@@ -60,7 +61,7 @@ words! {
         AlreadyUsed = "already_used",
         /// The challenge was cancelled.
         Cancelled = "cancelled",
-        /// The number the code went to is no longer the member's: the challenge has ended.
+        /// The number or address the code went to is no longer the member's.
         TargetChanged = "target_changed",
         /// A newer challenge for the same has taken its place.
         Superseded = "superseded",
@@ -96,7 +97,7 @@ words! {
         NoEmail = "no_email",
         /// The member has no confirmed email address.
         EmailUnverified = "email_unverified",
-        /// The account, member or challenge is not known to this app.
+        /// The account, member or challenge is not known to this app, or the member is not active.
         NotFound = "not_found",
         /// The directory took the change.
         Stored = "stored",
@@ -198,6 +199,17 @@ impl Outcome {
             field: None,
             detail: None,
         }
+    }
+
+    /// The JSON body of the answer to a request of which a field cannot be understood. Its name need
+    /// not be one of ours.
+    pub fn body_of_invalid(field: Option<&str>, detail: &str) -> String {
+        let kind = OutcomeKind::Invalid;
+        match field {
+            Some(field) => json!({ "outcome": kind, "field": field, "detail": detail }),
+            None => json!({ "outcome": kind, "detail": detail }),
+        }
+        .to_string()
     }
 
     /// The JSON body.

@@ -17,30 +17,30 @@ pub type MakeSchema = fn() -> Schema;
 
 /// Every request by its key. What is missing here is told by a test.
 pub const REQUEST_SCHEMAS: &[(&str, MakeSchema)] = &[
-    ("challenge.issue", described::<IssueChallenge>),
-    ("challenge.resend", described::<ResendChallenge>),
-    ("challenge.verify", described::<VerifyChallenge>),
-    ("challenge.cancel", described::<CancelChallenge>),
-    ("enrolment.start", described::<StartEnrolment>),
-    ("enrolment.send", described::<SendEnrolment>),
-    ("number.change", described::<ChangeNumber>),
-    ("factor.disable", described::<DisableFactor>),
-    ("email_backup.set", described::<SetEmailBackup>),
-    ("email.prove", described::<ProveEmail>),
-    ("email.confirm", described::<ConfirmEmail>),
-    ("settings.change.request", described::<RequestSettingChange>),
-    ("settings.change.redeem", described::<RedeemApproval>),
-    ("team.review", described::<ReviewContacts>),
-    ("team.mandate.enable", described::<EnableMandate>),
-    ("team.mandate.disable", described::<DisableMandate>),
-    ("team.member.enable", described::<EnableMember>),
-    ("team.member.disable", described::<DisableMember>),
-    ("support.reset.request", described::<RequestReset>),
-    ("support.reset.approve", described::<ApproveReset>),
-    ("support.reset.cancel", described::<CancelReset>),
-    ("directory.account", described::<PutAccount>),
-    ("directory.owned_numbers", described::<PutOwnedNumbers>),
-    ("directory.member", described::<PutMember>),
+    ("challenge.issue", asked::<IssueChallenge>),
+    ("challenge.resend", asked::<ResendChallenge>),
+    ("challenge.verify", asked::<VerifyChallenge>),
+    ("challenge.cancel", asked::<CancelChallenge>),
+    ("enrolment.start", asked::<StartEnrolment>),
+    ("enrolment.send", asked::<SendEnrolment>),
+    ("number.change", asked::<ChangeNumber>),
+    ("factor.disable", asked::<DisableFactor>),
+    ("email_backup.set", asked::<SetEmailBackup>),
+    ("email.prove", asked::<ProveEmail>),
+    ("email.confirm", asked::<ConfirmEmail>),
+    ("settings.change.request", asked::<RequestSettingChange>),
+    ("settings.change.redeem", asked::<RedeemApproval>),
+    ("team.review", asked::<ReviewContacts>),
+    ("team.mandate.enable", asked::<EnableMandate>),
+    ("team.mandate.disable", asked::<DisableMandate>),
+    ("team.member.enable", asked::<EnableMember>),
+    ("team.member.disable", asked::<DisableMember>),
+    ("support.reset.request", asked::<RequestReset>),
+    ("support.reset.approve", asked::<ApproveReset>),
+    ("support.reset.cancel", asked::<CancelReset>),
+    ("directory.account", asked::<PutAccount>),
+    ("directory.owned_numbers", asked::<PutOwnedNumbers>),
+    ("directory.member", asked::<PutMember>),
 ];
 
 /// Makes schemas of what is read. Nothing is referred to: each schema stands by itself.
@@ -60,6 +60,18 @@ pub fn writer() -> SchemaGenerator {
 pub fn described<T: JsonSchema>() -> Schema {
     reader().into_root_schema_for::<T>()
 }
+
+/// The schema of the request that is read as `T`: no other fields, but for the contract's version.
+fn asked<T: JsonSchema>() -> Schema {
+    let mut schema = described::<T>();
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.insert("v".into(), json!({ "const": 1, "description": VERSION }));
+    }
+    schema.insert("additionalProperties".into(), false.into());
+    schema
+}
+
+const VERSION: &str = "The version of this contract; without it 1 is meant.";
 
 /// Requests and commands by their keys, the schema of all events, and that of all outcomes.
 pub fn schemas() -> Value {

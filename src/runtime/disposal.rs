@@ -4,7 +4,7 @@ use crate::broker::{Publication, Reply};
 use crate::domain::keys::PublicKey;
 use crate::fault::Fault;
 use crate::message::{
-    DeadLetter, DeadReason, Incoming, Outcome, OutcomeKind, Outgoing, Rejected, Rung,
+    DeadLetter, DeadReason, Flaw, Incoming, Outcome, OutcomeKind, Outgoing, Rejected, Rung,
 };
 
 /// A message to come again later.
@@ -71,13 +71,24 @@ impl Output {
 
     /// The message was not read.
     pub(super) fn rejected(&mut self, message: &Incoming, why: Rejected, origin: &Origin) {
-        self.aside(message, why.reason, why.detail, origin);
+        self.aside_for(message, &why.flaw, why.reason, why.detail, origin);
     }
 
     /// Sets a message aside, sealed, and tells the one who waits for its outcome.
     pub(super) fn aside(
         &mut self,
         message: &Incoming,
+        reason: DeadReason,
+        detail: String,
+        origin: &Origin,
+    ) {
+        self.aside_for(message, &Flaw::Message, reason, detail, origin);
+    }
+
+    fn aside_for(
+        &mut self,
+        message: &Incoming,
+        flaw: &Flaw,
         reason: DeadReason,
         mut detail: String,
         origin: &Origin,
@@ -100,8 +111,15 @@ impl Output {
             }
             _ => detail.clone(),
         };
-        let outcome = Outcome { detail: Some(told), ..Outcome::new(OutcomeKind::Refused) };
-        self.reply(message, outcome.body());
+        self.reply(
+            message,
+            match flaw {
+                Flaw::Message => {
+                    Outcome { detail: Some(told), ..Outcome::new(OutcomeKind::Refused) }.body()
+                }
+                Flaw::Field(name) => Outcome::body_of_invalid(name.as_deref(), &told),
+            },
+        );
         let body = origin.seal_to.seal(kept).into_bytes();
         self.dead.push(DeadLetter {
             message: Incoming { body, ..message.clone() },
@@ -149,6 +167,26 @@ mod tests {
                 prop_assert!(next > this);
             }
         }
+    }
+
+    #[test]
+    fn whose_field_cannot_be_used_is_told_which() {
+        let keys = crate::domain::keys::Keyring::for_tests();
+        let origin = Origin { worker: "w", queue: "w.login", seal_to: keys.public() };
+        let message = Incoming { reply_to: Some("to".into()), ..Incoming::default() };
+        let told = |flaw| {
+            let mut output = Output::default();
+            let why = Rejected { flaw, ..Rejected::malformed("why") };
+            output.rejected(&message, why, &origin);
+            assert_eq!(output.dead[0].reason, DeadReason::Malformed);
+            serde_json::from_str::<serde_json::Value>(&output.replies[0].body).unwrap()
+        };
+        let invalid = told(Flaw::Field(Some("locate".into())));
+        let wanted =
+            serde_json::json!({ "outcome": "invalid", "field": "locate", "detail": "why" });
+        assert_eq!(invalid, wanted);
+        assert_eq!(told(Flaw::Field(None))["outcome"], "invalid");
+        assert_eq!(told(Flaw::Message)["outcome"], "refused");
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use stepup::broker::topology;
 use stepup::domain::id::AppName;
 use stepup::domain::keys::Keyring;
 use stepup::message::{
-    Command, Decoded, EventKind, EventRecord, Exchange, Incoming, Message, Rejected, Request,
+    Command, Decoded, EventKind, EventRecord, Exchange, Flaw, Incoming, Message, Rejected, Request,
     Senders, VerifyChallenge, decode,
 };
 use stepup::rules::{self, code_generation, directory, settings, support};
@@ -86,36 +86,80 @@ fn read<M: Message>(key: &str, user: &str, body: &Value) -> Result<Decoded<M>, R
     decode(&incoming, &senders, &keys)
 }
 
+/// Reads a message as the worker does that takes it.
+fn read_as(kind: &str, key: &str, body: &Value) -> Result<(), Rejected> {
+    match (kind, key) {
+        ("request", "challenge.verify") => {
+            read::<Request<VerifyChallenge>>(key, "demo", body).map(drop)
+        }
+        ("request", key) if key.starts_with("directory") => {
+            read::<directory::Ask>(key, "demo", body).map(drop)
+        }
+        ("request", key)
+            if topology::home_queue(Exchange::Requests, key) == Some("settings.settings") =>
+        {
+            read::<settings::Ask>(key, "demo", body).map(drop)
+        }
+        ("request", key) if key.starts_with("team") => {
+            read::<rules::team::Ask>(key, "demo", body).map(drop)
+        }
+        ("request", key) if key.starts_with("support") => {
+            read::<support::Ask>(key, "demo", body).map(drop)
+        }
+        ("request", key) => read::<code_generation::Ask>(key, "demo", body).map(drop),
+        ("command", key) => read::<Command>(key, "stepup", body).map(drop),
+        ("event", key) => read::<EventRecord>(key, "stepup", body).map(|event| {
+            assert_eq!(event.message.kind.label(), key);
+        }),
+        _ => Ok(()),
+    }
+}
+
 #[test]
 fn every_example_reads_as_what_it_says_it_is() {
     for (kind, key, body) in examples() {
-        let read = match (kind.as_str(), key.as_str()) {
-            ("request", "challenge.verify") => {
-                read::<Request<VerifyChallenge>>(&key, "demo", &body).map(drop)
-            }
-            ("request", key) if key.starts_with("directory") => {
-                read::<directory::Ask>(key, "demo", &body).map(drop)
-            }
-            ("request", key)
-                if topology::home_queue(Exchange::Requests, key) == Some("settings.settings") =>
-            {
-                read::<settings::Ask>(key, "demo", &body).map(drop)
-            }
-            ("request", key) if key.starts_with("team") => {
-                read::<rules::team::Ask>(key, "demo", &body).map(drop)
-            }
-            ("request", key) if key.starts_with("support") => {
-                read::<support::Ask>(key, "demo", &body).map(drop)
-            }
-            ("request", key) => read::<code_generation::Ask>(key, "demo", &body).map(drop),
-            ("command", key) => read::<Command>(key, "stepup", &body).map(drop),
-            ("event", key) => read::<EventRecord>(key, "stepup", &body).map(|event| {
-                assert_eq!(event.message.kind.label(), key);
-            }),
-            _ => Ok(()),
-        };
+        let read = read_as(&kind, &key, &body);
         assert!(read.is_ok(), "{kind} {key}: {:?}", read.err());
     }
+}
+
+#[test]
+fn a_misspelt_field_of_a_request_is_named_and_our_own_workers_ignore_what_is_newer() {
+    for (kind, key, body) in examples() {
+        for (name, shown) in [("locate", Some("locate")), ("+12025550123", None)] {
+            let mut more = body.clone();
+            more[name] = "s3cret".into();
+            match (kind.as_str(), read_as(&kind, &key, &more)) {
+                ("request", read) => {
+                    let why = read.unwrap_err();
+                    assert_eq!(why.flaw, Flaw::Field(shown.map(str::to_owned)), "{key}");
+                    let told = format!("{why:?}");
+                    assert!(!told.contains("s3cret") && !told.contains("2025550123"), "{told}");
+                }
+                (_, read) => assert!(read.is_ok(), "{kind} {key}: {:?}", read.err()),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_and_a_wrong_field_of_a_request_are_named() {
+    let field = |key: &str, body: Value| match read_as("request", key, &body).unwrap_err().flaw {
+        Flaw::Field(name) => name.unwrap(),
+        Flaw::Message => panic!("{key} {body} names no field"),
+    };
+    let login = |member: Value| json!({ "account": "acme", "login": "l1", "member": member });
+    assert_eq!(field("challenge.issue", json!({ "account": "acme", "login": "l1" })), "member");
+    assert_eq!(field("challenge.issue", login(json!(7))), "member");
+    let guess = |guess: &str, ip: &str| {
+        let challenge = "1a14dd77-51e1-54ae-8676-f683f76e3fe1";
+        json!({ "account": "acme", "challenge": challenge, "guess": guess, "ip": ip })
+    };
+    assert_eq!(field("challenge.verify", guess("123456", "192.0.2.7")), "guess", "not sealed");
+    assert_eq!(field("challenge.verify", guess("SEALED:123456", "here")), "ip");
+    let account = json!({ "account": "acme", "version": 1, "name": "Acme", "country": "US",
+        "countries": ["US", "Mars"] });
+    assert_eq!(field("directory.account", account), "countries");
 }
 
 #[test]

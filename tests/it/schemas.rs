@@ -56,10 +56,29 @@ fn a_wrong_message_does_not_fit() {
             assert!(misfit(schema, &wrong).is_some(), "{kind} {key} with another {name}");
         }
     }
+    for (kind, key, body) in examples().into_iter().filter(|(kind, ..)| kind == "request") {
+        let schema = schema(&schemas, &kind, &key).unwrap();
+        let mut body = sealed(body, &keys);
+        body["v"] = json!(1);
+        assert_eq!(misfit(schema, &body), None, "{key} with its version");
+        body["locate"] = json!("en");
+        assert!(misfit(schema, &body).is_some(), "{key} with a field that it does not have");
+    }
     // A secret in clear is no secret.
     let clear = json!({ "account": "acme", "challenge": "1a14dd77-51e1-54ae-8676-f683f76e3fe1",
         "guess": "123456" });
     assert!(misfit(&schemas["requests"]["challenge.verify"], &clear).is_some());
+}
+
+#[test]
+fn the_example_of_a_request_has_all_its_fields() {
+    let schemas = schemas();
+    for (kind, key, body) in examples().into_iter().filter(|(kind, ..)| kind == "request") {
+        let properties = schema(&schemas, &kind, &key).unwrap()["properties"].clone();
+        let known = properties.as_object().unwrap().keys().filter(|name| *name != "v");
+        let shown = body.as_object().unwrap().keys();
+        assert_eq!(shown.collect::<Vec<_>>(), known.collect::<Vec<_>>(), "{key}");
+    }
 }
 
 #[test]

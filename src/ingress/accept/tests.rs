@@ -216,6 +216,18 @@ fn a_missing_a_strange_and_a_wrong_field_are_named_and_no_value_is_repeated() {
 }
 
 #[test]
+fn a_field_that_is_there_twice_is_named() {
+    let problem = |body: &[u8]| {
+        let (seal, id) = (Keyring::for_tests().public(), Uuid::from_u128(7));
+        accept(&ISSUE, vec![], &headers(&[]), body, &app(), id, &seal).unwrap_err()
+    };
+    let twice = br#"{"account":"acme","member":"ada","login":"l1","member":"eve"}"#;
+    let problem = problem(twice);
+    assert_eq!(problem.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(problem.member("field"), Some(&json!("member")));
+}
+
+#[test]
 fn a_guess_has_1_to_32_characters() {
     let guess = |text: &str| take(&VERIFY, &[SOME], &json!({ "account": "a", "guess": text }));
     assert!(guess("1").is_ok() && guess(&"ä".repeat(32)).is_ok());

@@ -12,7 +12,9 @@ macro_rules! request {
                 let app = app.ok_or_else(|| {
                     crate::message::Rejected::malformed(format!("`{key}` is no request"))
                 })?;
-                Ok(Self { app, ask: crate::message::decode::parse(body)? })
+                static KNOWN: std::sync::LazyLock<Vec<String>> =
+                    std::sync::LazyLock::new(crate::message::body::fields_of::<$ask>);
+                Ok(Self { app, ask: crate::message::decode::parse_known(body, &KNOWN)? })
             }
 
             fn subject(&self) -> crate::message::Subject {
