@@ -8,6 +8,8 @@ Needs pika and PyNaCl, and from the environment:
   STEPUP_PUBLIC_KEY    what `stepup keys public` prints
   STEPUP_SIM_URL       the simulator, `stepup sim`
   STEPUP_PREFIX        what the names of the exchanges begin with, if not `stepup`
+
+While `make demo` runs, `eval "$(make env)"` sets them.
 """
 
 import base64
@@ -39,6 +41,7 @@ class App:
         key_id, key = public_key.strip().split(".", 1)
         self.key_id = key_id
         self.box = nacl.public.SealedBox(nacl.public.PublicKey(base64.b64decode(key)))
+        # By correlation id, the replies that are waited for; None until one is there.
         self.replies = {}
         self.events = []
         self.connection = pika.BlockingConnection(parameters)
@@ -61,23 +64,25 @@ class App:
         self.channel.queue_bind(queue, f"{PREFIX}.events", f"{account}.#")
         self.channel.basic_consume(queue, self._event, auto_ack=True)
 
-    def ask(self, key, body):
-        """Sends a request and waits for its outcome."""
-        # Sent again with the same message_id, a request is answered with its first outcome.
-        question = str(uuid.uuid4())
+    def ask(self, key, body, message_id=None, seconds=REPLY_SECONDS):
+        """Sends a request and waits for its outcome. Sent again with the same message_id, a request
+        is answered with its first outcome and does nothing again."""
+        message_id = message_id or str(uuid.uuid4())
         properties = pika.BasicProperties(
             user_id=self.user,
-            message_id=question,
-            correlation_id=question,
+            message_id=message_id,
+            correlation_id=message_id,
             reply_to="amq.rabbitmq.reply-to",
             content_type="application/json",
             delivery_mode=pika.DeliveryMode.Persistent.value,
         )
+        self.replies[message_id] = None
         self.channel.basic_publish(f"{PREFIX}.requests", key, json.dumps(body), properties)
-        self._wait(lambda: question in self.replies, REPLY_SECONDS)
-        if question not in self.replies:
-            raise SystemExit(f"{key}: no reply within {REPLY_SECONDS} s; are all workers running?")
-        outcome = self.replies.pop(question)
+        self._wait(lambda: self.replies[message_id], seconds)
+        outcome = self.replies.pop(message_id)
+        if outcome is None:
+            again = f"ask again with message_id {message_id}"
+            raise TimeoutError(f"{key}: no reply within {seconds} s; {again}")
         print(f"{key}: {json.dumps(outcome, ensure_ascii=False)}")
         return outcome
 
@@ -94,7 +99,9 @@ class App:
             self.connection.process_data_events(time_limit=0.2)
 
     def _reply(self, _channel, _method, properties, body):
-        self.replies[properties.correlation_id] = json.loads(body)
+        # A late reply, to a request that was given up, is no answer to another one.
+        if properties.correlation_id in self.replies:
+            self.replies[properties.correlation_id] = json.loads(body)
 
     def _event(self, _channel, method, _properties, body):
         event = json.loads(body)
@@ -160,7 +167,7 @@ def main():
         "challenge.verify",
         {"account": account, "challenge": issued["challenge"], "guess": app.seal(guess)},
     )
-    heard = app.hears("challenge.verified")
+    heard = app.hears("challenge.verified", challenge=issued["challenge"], purpose="login")
     return 0 if verified["outcome"] == "verified" and heard else 1
 
 

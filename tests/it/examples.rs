@@ -1,20 +1,43 @@
 //! The examples, run as a newcomer runs them: each against a running product, with nothing but the
 //! environment that its head asks for.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use crate::support::{API_KEY, World, setting};
 
-fn run(program: &str, example: &str, environment: &[(&str, &str)]) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn command(program: &str, environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program);
-    command.arg(root.join("examples").join(example)).env_clear();
-    command.env("PATH", setting("PATH")).envs(environment.iter().copied());
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    command.env_clear().env("PATH", setting("PATH")).envs(environment.iter().copied());
+    command
+}
+
+fn run(program: &str, example: &str, environment: &[(&str, &str)]) -> String {
+    let mut command = command(program, environment);
+    printed(example, command.arg(root().join("examples").join(example)).output().unwrap())
+}
+
+/// What an example printed; it must have ended well.
+fn printed(example: &str, Output { status, stdout, stderr }: Output) -> String {
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "{example}: {status}\n{stdout}{stderr}");
     stdout.into_owned()
+}
+
+/// The Python of the README: what every request takes, and the login. The exchange has the name that
+/// it has here.
+fn readme(prefix: &str) -> (String, String) {
+    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, python) = text.split_once("```python\n").unwrap();
+    let (python, _) = python.split_once("```").unwrap();
+    let python = python.replace("\"stepup.requests\"", &format!("\"{prefix}.requests\""));
+    let (tools, login) = python.split_once("login = ").unwrap();
+    (tools.to_owned(), format!("login = {login}"))
 }
 
 /// The outcomes and event keys that an example printed, in their order, must be these.
@@ -48,6 +71,74 @@ async fn a_login_over_amqp_as_in_the_python_example() {
     assert_prints(&printed, &outcomes);
     for event in ["account.changed", "member.changed", "challenge.issued", "challenge.verified"] {
         assert!(printed.contains(&format!(".{event}: {{")), "{event}:\n{printed}");
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_over_amqp_as_in_the_readme() {
+    let world = World::start(&[vec!["all"]], &[]).await;
+    world.register("acme", "ada", "+12025550123", None).await;
+    let (url, key) = (setting("STEPUP_DEMO_AMQP_URL"), world.public_key().to_string());
+    let environment = [("STEPUP_APP_AMQP_URL", url.as_str()), ("STEPUP_PUBLIC_KEY", key.as_str())];
+    let (tools, login) = readme(&world.topology.prefix);
+    let mut command = command(&setting("STEPUP_PYTHON"), &environment);
+    command.args(["-c", &format!("{tools}{login}")]).stdin(Stdio::piped());
+    let mut python = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let code = world.code("/phones/+12025550123", 0).await;
+    writeln!(python.stdin.take().unwrap(), "{code}").unwrap();
+    let printed = printed("README.md", python.wait_with_output().unwrap());
+    assert_prints(&printed, &["'outcome': 'verified'"]);
+    world.end().await;
+}
+
+/// Gives up on one request at once, and asks another when the reply to the first is there.
+const IMPATIENT: &str = r#"
+unknown = {"account": "acme", "member": "nobody", "login": "l1"}
+try:
+    ask("challenge.issue", unknown, message_id="one", seconds=0)
+    raise SystemExit("it did not give up")
+except TimeoutError as told:
+    print(told)
+connection.sleep(3)
+account = {"account": "acme", "version": 1, "name": "Acme", "country": "US"}
+print("second:", ask("directory.account", account)["outcome"])
+print("first, again:", ask("challenge.issue", unknown, message_id="one")["outcome"])
+"#;
+
+/// The same with the app of `examples/login.py`.
+const IMPATIENT_APP: &str = r#"
+import os
+from login import App
+app = App(os.environ["STEPUP_APP_AMQP_URL"], os.environ["STEPUP_PUBLIC_KEY"])
+ask, connection = app.ask, app.connection
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_reply_is_no_answer_to_another_request_and_the_same_id_may_be_asked_again() {
+    let world = World::start(&[vec!["all"]], &[]).await;
+    let (url, key) = (setting("STEPUP_DEMO_AMQP_URL"), world.public_key().to_string());
+    let examples = root().join("examples");
+    let environment = [
+        ("STEPUP_APP_AMQP_URL", url.as_str()),
+        ("STEPUP_PUBLIC_KEY", key.as_str()),
+        ("STEPUP_PREFIX", world.topology.prefix.as_str()),
+        ("PYTHONPATH", examples.to_str().unwrap()),
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+    ];
+    let (tools, _) = readme(&world.topology.prefix);
+    for (example, tools, stored) in
+        [("README.md", tools.as_str(), "stored"), ("login.py", IMPATIENT_APP, "outdated")]
+    {
+        let mut command = command(&setting("STEPUP_PYTHON"), &environment);
+        command.args(["-c", &format!("{tools}{IMPATIENT}")]);
+        let printed = printed(example, command.output().unwrap());
+        let told = [
+            "ask again with message_id one",
+            &format!("second: {stored}"),
+            "first, again: not_found",
+        ];
+        assert_prints(&printed, &told);
     }
     world.end().await;
 }
