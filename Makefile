@@ -30,8 +30,9 @@ down: ## stop what was started here and remove its data
 status: ## what runs, and on which ports
 	@scripts/services.sh status
 
-env: ## where the servers are, for a shell: eval "$(make env)"
+env: ## for a shell, eval "$(make env)": the servers, and the demo if it runs
 	@scripts/services.sh env
+	@scripts/demo.sh env
 
 build: ## compile the program: target/debug/stepup
 	@scripts/prerequisites.sh build

@@ -12,6 +12,8 @@
 #   STEPUP_API_KEY  the API key of the app
 #   STEPUP_SIM_URL  the simulator, `stepup sim`
 #
+# While `make demo` runs, `eval "$(make env)"` sets them.
+#
 # The lost phone is waited for: start stepup with STEPUP_RESET_HOLD_SECONDS=10, in the place of a day.
 
 set -euo pipefail

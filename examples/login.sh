@@ -8,6 +8,8 @@
 #   STEPUP_URL      the ingress: http://127.0.0.1:8080
 #   STEPUP_API_KEY  the API key of the app
 #   STEPUP_SIM_URL  the simulator, `stepup sim`
+#
+# While `make demo` runs, `eval "$(make env)"` sets them.
 
 set -euo pipefail
 

@@ -5,6 +5,8 @@
 #
 #   scripts/demo.sh run     starts all of it (anew, if it runs already), shows the logins and the
 #                           evening, and leaves it running; the exit code is 0 if all went well
+#   scripts/demo.sh env     what the commands of the README and the examples read, as
+#                           `export NAME=value` lines; nothing if the demo does not run
 #   scripts/demo.sh stop    stops stepup and the simulator; the servers stay
 #
 # Files, among them the logs, are in .services/demo.
@@ -35,6 +37,35 @@ set_environment() {
     )
 }
 
+# The ports of the last run are taken again where they are free.
+choose_demo_ports() {
+    local -a names=(HTTP_PORT METRICS_PORT SIM_PORT SMTP_PORT) remembered=()
+    local ports
+    [[ ! -s $STATE/ports ]] || mapfile -t remembered < <(sed -n 's/^[A-Z]*_PORT=//p' "$STATE/ports")
+    ports=$(free_ports "${#names[@]}" "${remembered[@]}")
+    paste -d= <(printf '%s\n' "${names[@]}") <(printf '%s\n' "$ports") >"$STATE/ports.new"
+    mv "$STATE/ports.new" "$STATE/ports"
+    # shellcheck source=/dev/null
+    source "$STATE/ports"
+}
+
+show_env() {
+    local servers url sim key
+    alive stepup && alive sim || return 0
+    servers=$(scripts/services.sh env)
+    eval "$servers"
+    # shellcheck source=/dev/null
+    source "$STATE/ports"
+    url=http://127.0.0.1:$HTTP_PORT sim=http://127.0.0.1:$SIM_PORT key=$(<"$STATE/api-key")
+    # The short names are those of the documents, the long ones those of the examples.
+    printf 'export %s=%q\n' \
+        STEPUP "$url" KEY "$key" SIM "$sim" \
+        STEPUP_URL "$url" STEPUP_API_KEY "$key" STEPUP_SIM_URL "$sim" \
+        STEPUP_APP_AMQP_URL "${STEPUP_DEMO_AMQP_URL:-}" \
+        STEPUP_PUBLIC_KEY "$(STEPUP_KEYS_FILE=$STATE/keys "$BINARY" keys public)" \
+        STEPUP_APPROVAL_KEYS "$(STEPUP_KEYS_FILE=$STATE/keys "$BINARY" keys approval)"
+}
+
 stop() {
     [[ -d $STATE ]] || return 0
     end_process stepup TERM
@@ -57,8 +88,7 @@ run() {
 
     write_files
     stop
-    choose_ports "$STATE/ports" 4
-    read -r HTTP_PORT METRICS_PORT SIM_PORT SMTP_PORT <"$STATE/ports"
+    choose_demo_ports
     set_environment
     say "starting the simulated carrier and mail server on 127.0.0.1:$SIM_PORT"
     launch sim "$BINARY" sim
@@ -85,11 +115,13 @@ run() {
             examples/evening.sh || code=$?
     fi
     say "left running: http://127.0.0.1:$HTTP_PORT; \`make down\` stops and removes everything"
+    say 'for the commands of the README and the examples: eval "$(make env)"'
     return "$code"
 }
 
 case ${1:-} in
 run) run ;;
+env) show_env ;;
 stop) stop ;;
 *)
     sed -n '3,/^$/{s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
