@@ -51,6 +51,36 @@ fn assert_prints(printed: &str, wanted: &[&str]) {
     }
 }
 
+#[test]
+fn make_env_sets_all_that_the_examples_and_the_readme_read() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let script = read("scripts/demo.sh");
+    let (_, printed) = script.split_once("printf 'export %s=%q\\n'").unwrap();
+    let (printed, _) = printed.split_once("\n}").unwrap();
+    let set: Vec<&str> = printed.split_whitespace().collect();
+    // These have a default, or are stepup's own.
+    let optional = ["STEPUP_PREFIX", "STEPUP_RESET_HOLD_SECONDS"];
+    for path in [
+        "README.md",
+        "docs/http.md",
+        "examples/login.py",
+        "examples/login.sh",
+        "examples/evening.py",
+        "examples/evening.sh",
+    ] {
+        let text = read(path);
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "_$".contains(c)));
+        let of_shell = words.clone().filter_map(|word| word.strip_prefix('$'));
+        let short = of_shell.filter(|name| ["STEPUP", "KEY", "SIM"].contains(name));
+        let long = words.filter(|word| path.starts_with("examples") && word.starts_with("STEPUP_"));
+        let of_readme =
+            text.split("os.environ[\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let names = short.chain(long).chain(of_readme).filter(|name| !optional.contains(name));
+        let missing: Vec<&str> = names.filter(|name| !set.contains(name)).collect();
+        assert!(missing.is_empty(), "{path}: `make env` does not print {missing:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_over_amqp_as_in_the_python_example() {
     let world = World::start(&[vec!["all"]], &[]).await;
@@ -94,13 +124,15 @@ async fn a_login_over_amqp_as_in_the_readme() {
 
 /// Gives up on one request at once, and asks another when the reply to the first is there.
 const IMPATIENT: &str = r#"
+import time
 unknown = {"account": "acme", "member": "nobody", "login": "l1"}
 try:
     ask("challenge.issue", unknown, message_id="one", seconds=0)
     raise SystemExit("it did not give up")
 except TimeoutError as told:
     print(told)
-connection.sleep(3)
+# The reply comes in meanwhile, and is read only while the next one is waited for.
+time.sleep(3)
 account = {"account": "acme", "version": 1, "name": "Acme", "country": "US"}
 print("second:", ask("directory.account", account)["outcome"])
 print("first, again:", ask("challenge.issue", unknown, message_id="one")["outcome"])
@@ -110,8 +142,7 @@ print("first, again:", ask("challenge.issue", unknown, message_id="one")["outcom
 const IMPATIENT_APP: &str = r#"
 import os
 from login import App
-app = App(os.environ["STEPUP_APP_AMQP_URL"], os.environ["STEPUP_PUBLIC_KEY"])
-ask, connection = app.ask, app.connection
+ask = App(os.environ["STEPUP_APP_AMQP_URL"], os.environ["STEPUP_PUBLIC_KEY"]).ask
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
