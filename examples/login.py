@@ -160,6 +160,7 @@ def main():
     issued = app.ask(
         "challenge.issue", {"account": account, "member": member, "login": f"session-{run}"}
     )
+    # An app lets the member in at once after `not_required`, and not after any other answer.
     if issued["outcome"] != "open":
         return 1
     guess = code_on(os.environ["STEPUP_SIM_URL"], number)

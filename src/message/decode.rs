@@ -80,8 +80,16 @@ impl Rejected {
     }
 
     /// A field that cannot be used.
-    fn field(name: Option<&str>, detail: impl Into<String>) -> Self {
-        Self { flaw: Flaw::Field(name.map(str::to_owned)), ..Self::malformed(detail) }
+    fn field(name: &str, detail: impl Into<String>) -> Self {
+        Self { flaw: Flaw::Field(Some(name.to_owned())), ..Self::malformed(detail) }
+    }
+
+    /// A field whose name is the sender's own text.
+    fn foreign_field(name: &str, why: &str) -> Self {
+        match showable(name) {
+            Some(name) => Self::field(name, format!("field `{name}` {why}")),
+            None => Self { flaw: Flaw::Field(None), ..Self::malformed(format!("a field {why}")) },
+        }
     }
 }
 
@@ -179,10 +187,7 @@ fn object(body: &[u8], request: bool) -> Result<Value, Rejected> {
         NoObject::Other => Rejected::malformed("the body is not a JSON object"),
     })?;
     if let Some(name) = twice.filter(|_| request) {
-        return Err(Rejected::field(
-            showable(&name),
-            "a field is there more than once: send it once",
-        ));
+        return Err(Rejected::foreign_field(&name, "is there more than once: send it once"));
     }
     match members.get("v") {
         None => Ok(Value::Object(members)),
@@ -210,9 +215,9 @@ fn open_one(name: &str, value: &mut Value, keys: &Keyring) -> Result<(), Rejecte
     let sealed = value.as_str().unwrap_or_default();
     let clear = keys
         .open_request(sealed)
-        .map_err(|why| Rejected::field(Some(name), format!("field `{name}` {why}")))?;
+        .map_err(|why| Rejected::field(name, format!("field `{name}` {why}")))?;
     let not_text = format!("field `{name}` is not UTF-8 when opened");
-    let text = std::str::from_utf8(&clear).map_err(|_| Rejected::field(Some(name), not_text))?;
+    let text = std::str::from_utf8(&clear).map_err(|_| Rejected::field(name, not_text))?;
     *value = Value::String(text.to_owned());
     Ok(())
 }
@@ -224,8 +229,8 @@ pub(super) fn parse_known<T: DeserializeOwned>(
 ) -> Result<T, Rejected> {
     let unknown = |name: &&String| *name != "v" && !known.contains(name);
     if let Some(name) = body.as_object().and_then(|members| members.keys().find(unknown)) {
-        let detail = format!("a field is not known here; known are: {}", known.join(", "));
-        return Err(Rejected::field(showable(name), detail));
+        let why = format!("is not known here; known are: {}", known.join(", "));
+        return Err(Rejected::foreign_field(name, &why));
     }
     parse(body)
 }
@@ -236,11 +241,11 @@ pub(super) fn parse<T: DeserializeOwned>(body: Value) -> Result<T, Rejected> {
         let why = unquoted(&error.inner().to_string());
         match error.path().iter().next() {
             Some(Segment::Map { key }) => {
-                Rejected::field(Some(key), format!("field `{}`: {why}", error.path()))
+                Rejected::field(key, format!("field `{}`: {why}", error.path()))
             }
             // A field that is missing has no place; its name is in the sentence.
             _ => match named(&why) {
-                Some(name) => Rejected::field(Some(name), why.clone()),
+                Some(name) => Rejected::field(name, why.clone()),
                 None => Rejected::malformed(why),
             },
         }
