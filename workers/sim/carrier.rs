@@ -62,6 +62,7 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    wire.is_for_the_carrier();
     let verdict = match read(&state, &headers, body) {
         Ok(call) => judge(&state, call).map_err(|reason| Problem::unavailable(&reason)),
         Err(problem) => Err(record_problem(&state, &headers, problem)),
@@ -152,13 +153,12 @@ fn judge(state: &State, call: Call) -> Result<Verdict, Unrecorded> {
         return Ok(Verdict::Accepted { provider_ref, fault: None });
     }
     let fault = books.faults.take(&call.to);
-    entry.fault = fault.map(|fault| fault.name().into());
-    entry.answer = status(fault);
+    entry.fault = fault.as_ref().map(|fault| fault.name().into());
+    entry.answer = status(fault.as_ref());
     (entry.to, entry.reference) = (Some(call.to.clone()), Some(call.reference));
-    let accepting = fault.filter(|fault| !fault.accepts()).map_or(Ok(fault), Err);
-    let verdict = match accepting {
-        Err(fault) => Verdict::Spoiled(fault),
-        Ok(fault) => {
+    let verdict = match fault {
+        Some(fault) if !fault.accepts() => Verdict::Spoiled(fault),
+        fault => {
             let provider_ref = new_provider_ref();
             entry.provider_ref = Some(provider_ref.clone());
             entry.accepted = true;
@@ -175,10 +175,10 @@ fn judge(state: &State, call: Call) -> Result<Verdict, Unrecorded> {
 }
 
 /// The HTTP status under `fault`; none if there is no answer.
-fn status(fault: Option<Fault>) -> Option<u16> {
+fn status(fault: Option<&Fault>) -> Option<u16> {
     match fault {
         None | Some(Fault::Slow { .. } | Fault::Lose) => Some(200),
-        Some(Fault::Status { status }) => Some(status),
+        Some(Fault::Status { status, .. }) => Some(*status),
         Some(Fault::Throttle { .. }) => Some(429),
         Some(Fault::Refuse) => Some(422),
         Some(Fault::Hang | Fault::HangUp) => None,
@@ -187,7 +187,7 @@ fn status(fault: Option<Fault>) -> Option<u16> {
 
 /// The answer, or the lack of one, to a call that is not accepted.
 async fn spoil(fault: Fault, wire: &Wire) -> Response {
-    let Some(status) = status(Some(fault)) else {
+    let Some(status) = status(Some(&fault)) else {
         // Ends earlier when the client leaves.
         sleep(HANG).await;
         wire.hang_up();
@@ -195,10 +195,7 @@ async fn spoil(fault: Fault, wire: &Wire) -> Response {
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut problem = Problem::new(status, "a fault was ordered for this recipient");
-    match fault {
-        Fault::Throttle { retry_after } => problem.retry_after = Some(retry_after),
-        Fault::Refuse => problem.scope = Some("recipient"),
-        _ => {}
-    }
+    problem.retry_after = fault.retry_after(now().into());
+    problem.scope = (fault == Fault::Refuse).then_some("recipient");
     problem.into_response()
 }

@@ -1,4 +1,4 @@
-//! The HTTP API: carrier, faults, phones, mailboxes, ledger, page.
+//! The HTTP API: carrier, faults, connections, phones, mailboxes, ledger, page.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{
-    carrier,
+    carrier, connections,
     faults::{EVERYBODY, Order},
     feed,
     ledger::{Channel, Record, Unrecorded},
@@ -40,6 +40,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/carrier/messages", post(carrier::post))
         .route("/faults", get(list_faults).delete(heal_all))
         .route("/faults/{recipient}", put(order_fault).delete(heal))
+        .route("/connections", get(connections).put(order_connections).delete(keep_connections))
         .route("/phones", get(list_phones))
         .route("/phones/{number}", get(phone))
         .route("/phones/{number}/next", get(next_text))
@@ -61,8 +62,8 @@ pub(super) struct Problem {
     pub detail: String,
     /// `recipient` if another recipient would have been accepted.
     pub scope: Option<&'static str>,
-    /// Seconds.
-    pub retry_after: Option<u32>,
+    /// Seconds, a date, or anything else.
+    pub retry_after: Option<HeaderValue>,
 }
 
 impl Problem {
@@ -94,8 +95,8 @@ impl IntoResponse for Problem {
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.retry_after {
-            headers.insert(RETRY_AFTER, seconds.into());
+        if let Some(retry_after) = self.retry_after {
+            headers.insert(RETRY_AFTER, retry_after);
         }
         response
     }
@@ -159,6 +160,28 @@ async fn heal(
 
 async fn heal_all(Shared(state): Shared<Arc<State>>) -> StatusCode {
     state.books().faults.heal_all();
+    StatusCode::NO_CONTENT
+}
+
+// ---- connections
+
+async fn connections(Shared(state): Shared<Arc<State>>) -> Json<connections::Order> {
+    Json(state.connections.ordered())
+}
+
+async fn order_connections(
+    Shared(state): Shared<Arc<State>>,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let order: connections::Order = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad_request(format!("no order: {error}")))?;
+    order.check().map_err(Problem::bad_request)?;
+    state.connections.order(order);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn keep_connections(Shared(state): Shared<Arc<State>>) -> StatusCode {
+    state.connections.order(connections::Order::default());
     StatusCode::NO_CONTENT
 }
 

@@ -56,14 +56,14 @@ fn accept(
     let mut books = state.books();
     let recipients = envelope.recipients.iter();
     let faults: Vec<_> = recipients.clone().map(|to| books.faults.take(to)).collect();
-    let ordered = || faults.iter().copied().flatten();
+    let ordered = || faults.iter().flatten();
     let spoiled = ordered().find(|fault| !fault.accepts());
     let answer = answer(spoiled.or_else(|| ordered().next()), &provider_ref);
     let records = recipients.clone().zip(&faults).map(|(to, fault)| {
         let mut record = Record::new(Channel::Email, at);
         record.entry.to = Some(to.clone());
         record.entry.reference.clone_from(&reference);
-        record.entry.fault = fault.map(|fault| fault.name().into());
+        record.entry.fault = fault.as_ref().map(|fault| fault.name().into());
         record.entry.answer = code(&answer);
         if spoiled.is_none() {
             record.entry.provider_ref = Some(provider_ref.clone());
@@ -79,7 +79,7 @@ fn accept(
     Ok(answer)
 }
 
-fn answer(fault: Option<Fault>, provider_ref: &str) -> Answer {
+fn answer(fault: Option<&Fault>, provider_ref: &str) -> Answer {
     let delay = fault.map(Fault::delay).unwrap_or_default();
     let text = match fault {
         None | Some(Fault::Slow { .. } | Fault::Lose) => {

@@ -9,6 +9,7 @@
 //! made twice, and it shows codes, numbers and addresses in clear. Never put it in front of people.
 
 mod carrier;
+mod connections;
 mod faults;
 mod feed;
 mod http;
@@ -73,8 +74,8 @@ impl Sim {
         let (stopping, stopped) = watch::channel(false);
         let router = http::router(Arc::clone(&self.state));
         let service = router.into_make_service_with_connect_info::<Wire>();
-        let http =
-            axum::serve(WireListener(self.http), service).with_graceful_shutdown(until(stopped));
+        let listener = WireListener { listener: self.http, state: Arc::clone(&self.state) };
+        let http = axum::serve(listener, service).with_graceful_shutdown(until(stopped));
         let http = tokio::spawn(http.into_future());
         tokio::select! {
             () = smtp::serve(&self.smtp, &self.state) => {}

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::{
+    connections::Connections,
     faults::Faults,
     ledger::{Channel, Ledger, Limits, Record},
     settings::Settings,
@@ -29,6 +30,8 @@ pub(super) struct State {
     pub sms_secret: Option<Secret>,
     /// Checked by the SMTP server, if set.
     pub smtp_credentials: Option<(String, String)>,
+    /// How the carrier treats connections that are kept open.
+    pub connections: Connections,
     books: Mutex<Books>,
     bells: Vec<Notify>,
     /// Rings with every bell.
@@ -50,6 +53,7 @@ impl State {
         Ok(Self {
             sms_secret: settings.sms_secret,
             smtp_credentials: settings.smtp_credentials,
+            connections: Connections::default(),
             books: Mutex::new(Books { ledger, faults: Faults::default() }),
             bells: (0..BELLS).map(|_| Notify::new()).collect(),
             news: Notify::new(),

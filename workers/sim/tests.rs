@@ -231,6 +231,7 @@ async fn every_fault_of_the_carrier_does_what_it_says() {
     let phone = "/phones/+12025550123";
     for (order, status, accepted, shown) in [
         (json!({"fault": "status", "status": 503}), Some(503), false, 0),
+        (json!({"fault": "status", "status": 307}), Some(307), false, 0),
         (json!({"fault": "throttle", "retry_after": 2}), Some(429), false, 0),
         (json!({"fault": "refuse"}), Some(422), false, 0),
         (json!({"fault": "lose"}), Some(200), true, 0),
@@ -257,6 +258,79 @@ async fn every_fault_of_the_carrier_does_what_it_says() {
     // What was accepted without an answer is answered when it is sent again.
     assert_eq!(sim.text("hang_up", NUMBER).await.unwrap().status, 200);
     assert_eq!(sim.shown(phone).await, 2);
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn a_time_to_wait_is_told_in_seconds_as_a_date_or_as_any_text() {
+    let sim = start(Settings::default()).await;
+    for (order, value) in [
+        (json!({"fault": "throttle", "retry_after": 2}), "retry-after: 2\r\n"),
+        (json!({"fault": "throttle", "retry_after": 2, "date": true}), " gmt\r\n"),
+        (json!({"fault": "status", "status": 503, "retry_after": "1.5"}), "retry-after: 1.5\r\n"),
+    ] {
+        sim.fault(NUMBER, order).await;
+        let head = sim.text("a-1", NUMBER).await.unwrap().head;
+        let line = head.lines().find(|line| line.starts_with("retry-after: ")).unwrap();
+        assert!(format!("{line}\r\n").ends_with(value), "{head}");
+    }
+    sim.stop().await;
+}
+
+/// A message by a connection that is kept; `true` if it was answered.
+async fn text_on(stream: &mut TcpStream, id: &str) -> bool {
+    let body = json!({ "to": NUMBER, "text": "Your code is 123456.", "reference": id }).to_string();
+    let length = body.len();
+    let request = format!(
+        "POST /carrier/messages HTTP/1.1\r\nhost: sim\r\nwebhook-id: {id}\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    matches!(stream.read(&mut [0; 4096]).await, Ok(bytes) if bytes > 0)
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_dropped_with_its_next_request_unread() {
+    let sim = start(Settings::default()).await;
+    let order = json!({ "drop_kept": true });
+    let ordered = sim.call("PUT", "/connections", "", &order.to_string()).await.unwrap();
+    assert_eq!(ordered.status, 204);
+    assert_eq!(sim.get("/connections").await.body, order);
+    let mut stream = TcpStream::connect(sim.http).await.unwrap();
+    assert!(text_on(&mut stream, "a-1").await);
+    assert!(!text_on(&mut stream, "a-2").await);
+    assert_eq!(sim.get("/ledger").await.body["entries"].as_array().unwrap().len(), 1);
+    // Who reads phones keeps the connection.
+    let mut reader = TcpStream::connect(sim.http).await.unwrap();
+    for _ in 0..2 {
+        reader.write_all(b"GET /phones HTTP/1.1\r\nhost: sim\r\n\r\n").await.unwrap();
+        assert!(reader.read(&mut [0; 4096]).await.unwrap() > 0);
+    }
+    assert_eq!(sim.call("DELETE", "/connections", "", "").await.unwrap().status, 204);
+    let mut stream = TcpStream::connect(sim.http).await.unwrap();
+    assert!(text_on(&mut stream, "a-2").await && text_on(&mut stream, "a-3").await);
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_closed_once_it_was_idle_for_too_long() {
+    let sim = start(Settings::default()).await;
+    for wrong in [r#"{"idle_seconds":-1}"#, r#"{"idle_seconds":301}"#, r#"{"idle":1}"#] {
+        assert_eq!(
+            sim.call("PUT", "/connections", "", wrong).await.unwrap().status,
+            400,
+            "{wrong}"
+        );
+    }
+    let order = r#"{"idle_seconds":0.4}"#;
+    assert_eq!(sim.call("PUT", "/connections", "", order).await.unwrap().status, 204);
+    // The time in which an answer is made is not idle.
+    sim.fault(NUMBER, json!({ "fault": "slow", "seconds": 0.8, "times": 1 })).await;
+    let mut stream = TcpStream::connect(sim.http).await.unwrap();
+    assert!(text_on(&mut stream, "a-1").await && text_on(&mut stream, "a-2").await);
+    let answered = Instant::now();
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+    assert!(answered.elapsed() >= Duration::from_millis(350), "{:?}", answered.elapsed());
     sim.stop().await;
 }
 
