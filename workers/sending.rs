@@ -31,11 +31,12 @@ pub(crate) fn decided(
 pub(crate) fn told(answer: gateway::Answer) -> Answer {
     match answer {
         gateway::Answer::Accepted { provider_ref } => Answer::Accepted { provider_ref },
-        gateway::Answer::Throttled { retry_after } => Answer::NotNow {
-            retry_after_seconds: retry_after.map(|wait| wait.as_secs()),
-            code: "throttled".to_owned(),
-        },
-        gateway::Answer::Transient { code } => Answer::NotNow { retry_after_seconds: None, code },
+        gateway::Answer::Throttled { retry_after_seconds } => {
+            Answer::NotNow { retry_after_seconds, code: "throttled".to_owned() }
+        }
+        gateway::Answer::Transient { retry_after_seconds, code } => {
+            Answer::NotNow { retry_after_seconds, code }
+        }
         gateway::Answer::Refused { scope, code } => {
             Answer::Refused { code: format!("{}_{code}", scope.label()) }
         }

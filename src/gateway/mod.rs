@@ -8,18 +8,18 @@
 //! # Codes
 //!
 //! The `code` of an answer comes from a closed set and never contains a provider's free text:
-//! `http_NNN`, `smtp_NNN`, `connect`, `connection_lost`, `timeout`, `no_answer`,
+//! `http_NNN`, `html_page`, `smtp_NNN`, `connect`, `connection_lost`, `timeout`, `no_answer`,
 //! `invalid_address`, `non_ascii_address`, `invalid_message`, `starttls_unavailable` and
 //! `auth_unsupported`.
 
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
-use std::time::Duration;
 
 use uuid::Uuid;
 
 mod hand_over;
+mod http_status;
 #[cfg(test)]
 mod loopback;
 mod retry_after;
@@ -47,10 +47,12 @@ pub enum Answer {
     /// The same provider will take it later.
     Throttled {
         /// How long the provider asks us to wait, if it says so; at most an hour.
-        retry_after: Option<Duration>,
+        retry_after_seconds: Option<u64>,
     },
     /// The message was certainly not taken over; another try may succeed and cannot duplicate it.
     Transient {
+        /// How long the provider asks us to wait, if it says so; at most an hour.
+        retry_after_seconds: Option<u64>,
         /// Why, from the closed set.
         code: String,
     },
@@ -81,7 +83,7 @@ impl Answer {
     }
 
     fn transient(code: impl Into<String>) -> Self {
-        Self::Transient { code: code.into() }
+        Self::Transient { retry_after_seconds: None, code: code.into() }
     }
 
     fn refused(scope: Scope, code: impl Into<String>) -> Self {

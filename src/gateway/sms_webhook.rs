@@ -7,18 +7,20 @@
 //! |---|---|
 //! | 2xx with a whole body | accepted; a JSON body's `id` is the provider's reference |
 //! | 2xx, body over 64 KiB | accepted, without a reference |
+//! | 2xx, body is an HTML page | unknown `html_page`: a proxy may have answered |
 //! | 2xx, body cut off | unknown `no_answer`, or `timeout` |
-//! | 429 | throttled; `Retry-After` as seconds or date, at most 1 h |
-//! | 408, 425, 5xx | transient `http_NNN` |
-//! | 3xx | refused, account: the URL is wrong; redirects are not followed |
-//! | 401, 402, 403, 405, 407 | refused, account |
-//! | 404, 410, 422 | refused, recipient, or the `scope` of a JSON body |
-//! | 400, 413, other 4xx | refused, message, or the `scope` of a JSON body |
-//! | any other status | unknown `http_NNN` |
+//! | any other status | [`http_status::meaning`]; `http_NNN`; redirects are not followed |
 //! | no status, and the request's body had not been handed to a connection | transient `connect` |
 //! | no status, and it had | unknown `no_answer`, or `timeout` |
 //!
-//! A receiver must therefore answer 5xx only for what it has not sent.
+//! A refusal about the recipient or the message has the `scope` of a JSON body, if that names one.
+//!
+//! # Kept connections
+//!
+//! A request on a kept connection can cross with the other side's decision to close it. Such a
+//! request was probably not read, but nothing proves it: a server that reads a request and then dies
+//! looks the same (docs/adr/0013). So a connection is used again only at once, while requests
+//! follow each other closely.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,13 +33,14 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::hand_over::HandOver;
-use super::retry_after::retry_after;
+use super::http_status::{self, Meaning};
+use super::retry_after::retry_after_seconds;
 use super::{Answer, Scope, SettingsError, Sms, SmsGateway, WebhookKey, authorities, provider_ref};
 
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 const IDLE_CONNECTIONS_MAX: usize = 32;
-// Shorter than the keep-alive of common servers, so that we are usually the side that closes.
-const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(30);
+// Servers close an idle connection after a second at the earliest. This leaves room for a slow network.
+const IDLE_CONNECTION_MAX: Duration = Duration::from_millis(100);
 
 /// Where and how [`SmsWebhook`] sends.
 pub struct SmsWebhookSettings {
@@ -72,6 +75,13 @@ impl SmsWebhook {
     /// The URL, the secret, the CA file or a timeout cannot work, or the system's certificates cannot
     /// be read.
     pub fn new(settings: SmsWebhookSettings) -> Result<Self, SettingsError> {
+        Self::keeping_connections(settings, IDLE_CONNECTION_MAX)
+    }
+
+    fn keeping_connections(
+        settings: SmsWebhookSettings,
+        idle_max: Duration,
+    ) -> Result<Self, SettingsError> {
         let url = Url::parse(&settings.url)
             .map_err(|error| SettingsError::new(format!("url: {error}")))?;
         if !matches!(url.scheme(), "https" | "http") {
@@ -91,7 +101,7 @@ impl SmsWebhook {
             .timeout(settings.timeout)
             .connect_timeout(settings.connect_timeout)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .pool_idle_timeout(IDLE_CONNECTION_MAX)
+            .pool_idle_timeout(idle_max)
             .build()
             .map_err(|_| SettingsError::new("tls: the client cannot be set up"))?;
         Ok(Self { client, url, key: WebhookKey::parse(&settings.secret)? })
@@ -104,7 +114,7 @@ impl SmsGateway for SmsWebhook {
             return Answer::refused(Scope::Message, "invalid_message");
         };
         let id = sms.attempt.to_string();
-        let timestamp_seconds = unix_time().as_secs();
+        let timestamp_seconds = clock().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let signature = self.key.sign(&id, timestamp_seconds, &body);
         let (hand_over, body) = HandOver::new(body);
         let sent = self
@@ -141,42 +151,55 @@ fn render(sms: &Sms<'_>) -> Option<Zeroizing<Vec<u8>>> {
     serde_json::to_writer(&mut *body, &request).ok().map(|()| body)
 }
 
-/// The verdict of a status line, refined by what the body says.
+/// The verdict of a status, refined by the body where that has something to add. Another body is not
+/// waited for.
 async fn judge(response: Response, sms: &Sms<'_>) -> Answer {
     let status = response.status().as_u16();
     let code = format!("http_{status}");
-    let retry_after = retry_after(response.headers(), unix_time());
-    let body = read(response).await;
-    match status {
-        200..=299 => match body {
-            Ok(body) => Answer::Accepted { provider_ref: reference(&body, sms) },
+    let retry_after_seconds = retry_after_seconds(response.headers(), clock());
+    match http_status::meaning(status) {
+        Meaning::Accepted => match read(response).await {
+            Ok(body) if is_html(&body) => Answer::unknown("html_page"),
+            Ok(body) => Answer::Accepted { provider_ref: reference(&json(&body), sms) },
             Err(cut) => Answer::unknown(cut),
         },
-        429 => Answer::Throttled { retry_after },
-        408 | 425 | 500..=599 => Answer::transient(code),
-        300..=399 | 401..=403 | 405 | 407 => Answer::refused(Scope::Account, code),
-        400..=499 => {
-            let usual = match status {
-                404 | 410 | 422 => Scope::Recipient,
-                _ => Scope::Message,
-            };
-            let said = body.ok().and_then(|body| Scope::from_label(body.get("scope")?.as_str()?));
-            Answer::refused(said.unwrap_or(usual), code)
+        Meaning::Throttled => Answer::Throttled { retry_after_seconds },
+        Meaning::Transient => Answer::Transient { retry_after_seconds, code },
+        Meaning::Refused(Scope::Account) => Answer::refused(Scope::Account, code),
+        Meaning::Refused(usual) => {
+            let body = read(response).await.map_or(Value::Null, |body| json(&body));
+            let named = body.get("scope").and_then(Value::as_str).and_then(Scope::from_label);
+            Answer::refused(named.unwrap_or(usual), code)
         }
-        _ => Answer::unknown(code),
+        Meaning::Unknown => Answer::unknown(code),
     }
 }
 
-/// The body as JSON, `null` if it is something else or too long; or why it was cut off.
-async fn read(mut response: Response) -> Result<Value, &'static str> {
+/// The body as far as it is read, or why it was cut off.
+async fn read(mut response: Response) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     let mut body = Zeroizing::new(Vec::new());
     while let Some(chunk) = response.chunk().await.map_err(|error| cut_code(&error))? {
-        if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
-            return Ok(Value::Null);
+        let room = RESPONSE_BYTES_MAX - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            break;
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
+    Ok(body)
+}
+
+/// `null` if it is something else.
+fn json(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or(Value::Null)
+}
+
+/// By its first word: many frameworks call any text `text/html` by default.
+fn is_html(body: &[u8]) -> bool {
+    let text = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).trim_ascii_start();
+    let begins = |with: &str| {
+        text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
+    };
+    begins("<!doctype html") || begins("<html")
 }
 
 fn cut_code(error: &reqwest::Error) -> &'static str {
@@ -193,9 +216,12 @@ fn reference(body: &Value, sms: &Sms<'_>) -> String {
     provider_ref(&raw, &[sms.to, sms.text])
 }
 
-#[expect(clippy::disallowed_methods, reason = "a protocol field, and no decision depends on it")]
-fn unix_time() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+#[expect(
+    clippy::disallowed_methods,
+    reason = "for fields of the protocol, which are of this clock"
+)]
+fn clock() -> SystemTime {
+    SystemTime::now()
 }
 
 #[cfg(test)]
@@ -205,6 +231,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -317,33 +344,86 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn temporary_statuses_are_transient_and_429_is_throttled() {
-        assert_eq!(status("408 Request Timeout", "").await, Answer::transient("http_408"));
-        assert_eq!(status("425 Too Early", "").await, Answer::transient("http_425"));
-        assert_eq!(status("503 Service Unavailable", "").await, Answer::transient("http_503"));
-        let retry_after = None;
-        assert_eq!(status("429 Too Many Requests", "").await, Answer::Throttled { retry_after });
-        let retry_after = Some(Duration::from_secs(7));
-        let seconds = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\n\r\n";
-        assert_eq!(answered(seconds).await, Answer::Throttled { retry_after });
+    async fn a_status_is_judged_and_its_retry_after_kept() {
+        let later = |retry_after_seconds, code: &str| Answer::Transient {
+            retry_after_seconds,
+            code: code.to_owned(),
+        };
+        assert_eq!(status("408 Request Timeout", "").await, later(None, "http_408"));
+        assert_eq!(status("503 Service Unavailable", "").await, later(None, "http_503"));
+        let asked = "HTTP/1.1 503 No\r\nretry-after: 6\r\n\r\n";
+        assert_eq!(answered(asked).await, later(Some(6), "http_503"));
+        let throttled = |retry_after_seconds| Answer::Throttled { retry_after_seconds };
+        assert_eq!(status("429 Too Many Requests", "").await, throttled(None));
+        let asked = "HTTP/1.1 429 No\r\nretry-after: 7\r\n\r\n";
+        assert_eq!(answered(asked).await, throttled(Some(7)));
+        let asked = "HTTP/1.1 429 No\r\ndate: Sun, 06 Nov 1994 08:49:35 GMT\r\n\
+            retry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
+        assert_eq!(answered(asked).await, throttled(Some(2)));
+        assert_eq!(status("502 Bad Gateway", "").await, Answer::unknown("http_502"));
+        assert_eq!(status("504 Gateway Timeout", "").await, Answer::unknown("http_504"));
+        assert_eq!(status("101 Switching Protocols", "").await, Answer::unknown("http_101"));
+        assert_eq!(status("302 Found", "").await, Answer::refused(Scope::Account, "http_302"));
     }
 
     #[tokio::test]
-    async fn client_errors_are_refused_with_the_scope_of_the_status_or_of_the_body() {
+    async fn a_refusal_has_the_scope_of_the_status_or_of_the_body() {
         let refused = |scope, code| Answer::refused(scope, code);
-        assert_eq!(status("302 Found", "").await, refused(Scope::Account, "http_302"));
         assert_eq!(status("400 Bad Request", "").await, refused(Scope::Message, "http_400"));
-        assert_eq!(status("401 Unauthorized", "").await, refused(Scope::Account, "http_401"));
-        assert_eq!(status("403 Forbidden", "").await, refused(Scope::Account, "http_403"));
         assert_eq!(status("404 Not Found", "").await, refused(Scope::Recipient, "http_404"));
         assert_eq!(status("410 Gone", "{}").await, refused(Scope::Recipient, "http_410"));
-        assert_eq!(status("413 Too Large", "").await, refused(Scope::Message, "http_413"));
         let sender = r#"{"title":"no","scope":"sender"}"#;
         assert_eq!(status("422 No", sender).await, refused(Scope::Sender, "http_422"));
+        assert_eq!(status("401 No", sender).await, refused(Scope::Account, "http_401"));
         let nonsense = r#"{"scope":{"is":"+15005550006"}}"#;
         assert_eq!(status("422 No", nonsense).await, refused(Scope::Recipient, "http_422"));
         let half = "HTTP/1.1 400 Bad Request\r\ncontent-length: 90\r\n\r\n{";
         assert_eq!(answered(half).await, refused(Scope::Message, "http_400"));
+    }
+
+    #[tokio::test]
+    async fn a_page_for_people_is_not_taken_for_an_answer() {
+        for page in ["<!DOCTYPE html>\n<p>back soon", " \n<HTML lang=en>", "\u{feff}<html>"] {
+            assert_eq!(status("200 OK", page).await, Answer::unknown("html_page"), "{page}");
+        }
+        let long = format!("<html>{}", "x".repeat(RESPONSE_BYTES_MAX));
+        assert_eq!(status("200 OK", &long).await, Answer::unknown("html_page"));
+        for word in ["<ok/>", "<htm", "html", "<p>sent</p>"] {
+            assert_eq!(status("200 OK", word).await, accepted(""), "{word}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_delays_no_answer_that_needs_none() {
+        let endless = serve(|mut stream, _| async move {
+            read_request(&mut stream).await.unwrap();
+            let head = b"HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n";
+            stream.write_all(head).await.unwrap();
+            never_answer(stream).await;
+        });
+        assert_eq!(send_to("http", endless.await).await, Answer::transient("http_503"));
+        let flood = serve(|mut stream, _| async move {
+            read_request(&mut stream).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            while stream.write_all(&[b'x'; 1024]).await.is_ok() {}
+        });
+        assert_eq!(send_to("http", flood.await).await, accepted(""));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&calls);
+        let elsewhere = serve(move |stream, _| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            never_answer(stream)
+        });
+        let location = format!("location: http://{}/", elsewhere.await);
+        let moved = answered(&format!("HTTP/1.1 307 No\r\n{location}\r\n\r\n")).await;
+        assert_eq!(moved, Answer::refused(Scope::Account, "http_307"));
+        let result = answered(&format!("HTTP/1.1 303 No\r\n{location}\r\n\r\n")).await;
+        assert_eq!(result, Answer::unknown("http_303"));
+        assert_eq!(calls.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]
@@ -425,7 +505,9 @@ mod tests {
             }
         })
         .await;
-        let webhook = webhook(&format!("http://{address}/")).unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let settings = settings(&format!("http://{address}/"));
+        let webhook = SmsWebhook::keeping_connections(settings, Duration::from_secs(30)).unwrap();
         for _ in 0..2 {
             assert_eq!(webhook.send(sms()).await, accepted(""));
         }
@@ -433,6 +515,33 @@ mod tests {
         is_closed.recv().await.unwrap();
         assert_eq!(webhook.send(sms()).await, accepted(""));
         assert_eq!(connections.load(Ordering::Relaxed), 2);
+    }
+
+    /// Answers one request, and closes the connection when the next one arrives, without reading it.
+    async fn drops_the_second(mut stream: TcpStream) {
+        read_request(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        let _ = stream.peek(&mut [0]).await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_rested_is_not_used_again() {
+        let address = serve(|stream, _| drops_the_second(stream)).await;
+        let webhook = webhook(&format!("http://{address}/")).unwrap();
+        for _ in 0..5 {
+            assert_eq!(webhook.send(sms()).await, accepted(""));
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_on_a_kept_connection_that_dies_may_have_been_read() {
+        let address = serve(|stream, _| drops_the_second(stream)).await;
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let settings = settings(&format!("http://{address}/"));
+        let webhook = SmsWebhook::keeping_connections(settings, Duration::from_secs(30)).unwrap();
+        assert_eq!(webhook.send(sms()).await, accepted(""));
+        assert_eq!(webhook.send(sms()).await, Answer::unknown("no_answer"));
     }
 
     #[tokio::test]
