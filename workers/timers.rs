@@ -164,7 +164,7 @@ async fn sweep(store: &Store, publisher: &mut Publisher, due: Due) -> Result<boo
 fn command(due: Due, due_row: uuid::Uuid) -> Outgoing {
     let id = ChallengeId(due_row);
     let command = match due {
-        Due::Send => Command::SendSms { challenge: id, send: 1, tries: 0 },
+        Due::Send => Command::sms(id, 1),
         Due::Fallback => Command::SendEmail {
             challenge: id,
             send: FALLBACK_SEND,

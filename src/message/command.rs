@@ -7,8 +7,10 @@ use uuid::Uuid;
 
 use super::decode::{Message, Rejected, Subject};
 use super::envelope::{Exchange, Outgoing};
+use crate::domain::Timestamp;
 use crate::domain::challenge::words;
 use crate::domain::id::{AppName, ChallengeId};
+use crate::domain::schema::Moment;
 
 words! {
     /// Why a code goes by email.
@@ -36,6 +38,14 @@ pub enum Command {
         /// How many calls to the provider went before.
         #[serde(default, rename = "try")]
         tries: i16,
+        /// The provider asked not to be called earlier.
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            with = "time::serde::rfc3339::option"
+        )]
+        #[schemars(with = "Option<Moment>")]
+        not_before: Option<Timestamp>,
     },
     /// `email.send`: hand a code to the mail server. Send 0 is the automatic fallback.
     #[serde(rename = "email.send")]
@@ -96,6 +106,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// One send of a code by SMS, at once.
+    pub const fn sms(challenge: ChallengeId, send: i16) -> Self {
+        Self::SendSms { challenge, send, tries: 0, not_before: None }
+    }
+
     /// The routing key.
     pub const fn key(&self) -> &'static str {
         match self {
@@ -156,7 +171,13 @@ mod tests {
     fn every_command_reads_back_as_itself() {
         let challenge = ChallengeId(Uuid::from_u128(7));
         for command in [
-            Command::SendSms { challenge, send: 1, tries: 0 },
+            Command::sms(challenge, 1),
+            Command::SendSms {
+                challenge,
+                send: 1,
+                tries: 1,
+                not_before: Some(Timestamp::UNIX_EPOCH),
+            },
             Command::SendEmail { challenge, send: 0, tries: 2, cause: EmailCause::Fallback },
             Command::Expire { challenge },
             Command::Abandon { challenge },

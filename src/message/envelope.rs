@@ -40,6 +40,12 @@ impl Rung {
             Self::Second120 => 120,
         }
     }
+
+    /// The longest delay that is not longer than `wait`, or else the shortest.
+    pub fn within(wait: time::Duration) -> Self {
+        let fits = |rung: &Self| time::Duration::seconds(i64::from(rung.seconds())) <= wait;
+        Self::ALL.into_iter().rev().find(fits).unwrap_or(Self::Second1)
+    }
 }
 
 /// A message as it arrived, before anybody has read its body.

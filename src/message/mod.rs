@@ -31,7 +31,7 @@ pub use schema::{REQUEST_SCHEMAS, described, reader, schemas, writer};
 pub use view::{ChallengeView, DeliveryView, ReviewState, ReviewView, ReviewedMember};
 
 use crate::domain::Timestamp;
-use crate::domain::id::derived;
+use crate::domain::id::{ChallengeId, derived};
 
 /// Something a verdict brings about outside the database.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,17 @@ pub enum Effect {
     Event(Box<Event>),
     /// Ask another worker, perhaps after a delay.
     Command(Command, Option<Rung>),
+    /// Ask for the next try of an SMS, not before so many seconds are over.
+    RetrySms {
+        /// Whose code.
+        challenge: ChallengeId,
+        /// Which send of it.
+        send: i16,
+        /// How many calls to the provider went before.
+        tries: i16,
+        /// How long to wait.
+        seconds: u32,
+    },
 }
 
 impl From<Event> for Effect {
@@ -65,6 +76,12 @@ impl Effect {
             Self::Command(command, delay) => {
                 let id = derived(cause, &format!("{}#{place}", command.key()));
                 Outgoing { delay, ..command.outgoing(id) }
+            }
+            Self::RetrySms { challenge, send, tries, seconds } => {
+                let wait = time::Duration::seconds(i64::from(seconds));
+                let not_before = Some(now + wait);
+                let command = Command::SendSms { challenge, send, tries, not_before };
+                Self::Command(command, Some(Rung::within(wait))).render(cause, place, now)
             }
         }
     }

@@ -146,7 +146,7 @@ mod tests {
             .iter()
             .map(|effect| match effect {
                 Effect::Event(event) => event.kind,
-                Effect::Command(..) => panic!("nothing is sent"),
+                Effect::Command(..) | Effect::RetrySms { .. } => panic!("nothing is sent"),
             })
             .collect();
         assert_eq!(kinds, [EventKind::FactorEnabled, EventKind::MandateApplied]);

@@ -284,9 +284,7 @@ impl Posting {
     /// The same notice with the mail server's answer.
     pub fn answered(self, answer: Answer) -> Self {
         let answer = match answer {
-            Answer::NotNow { retry_after_seconds, code }
-                if retry_rung(self.tries, retry_after_seconds).is_none() =>
-            {
+            Answer::NotNow { code, .. } if retry_rung(self.tries).is_none() => {
                 Answer::Refused { code: format!("gave_up_{code}") }
             }
             other => other,
@@ -324,8 +322,8 @@ impl Verdict for Posting {
             Step::Answered(Answer::Accepted { .. }) => {
                 self.event(EventKind::NoticeSent, None).into_iter().collect()
             }
-            Step::Answered(Answer::NotNow { retry_after_seconds, .. }) => {
-                let rung = retry_rung(self.tries, *retry_after_seconds);
+            Step::Answered(Answer::NotNow { .. }) => {
+                let rung = retry_rung(self.tries);
                 let again = |notice: &Notice| {
                     let tries = self.tries + 1;
                     Effect::Command(Command::SendNotice { notice: notice.id, tries }, rung)

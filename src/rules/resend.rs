@@ -112,10 +112,7 @@ fn grant(
     let send = challenge.sends + 1;
     let resend_at = now + policy.resend_wait(send);
     let (command, destination_index) = match channel {
-        Channel::Sms => (
-            Command::SendSms { challenge: challenge.id, send, tries: 0 },
-            challenge.phone_index.clone(),
-        ),
+        Channel::Sms => (Command::sms(challenge.id, send), challenge.phone_index.clone()),
         Channel::Email => (
             Command::SendEmail {
                 challenge: challenge.id,

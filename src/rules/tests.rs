@@ -46,7 +46,8 @@ enum Happens {
 #[derive(Clone, Copy, Debug)]
 enum Answers {
     Accepts,
-    NotNow,
+    /// Perhaps with a time to wait, in seconds.
+    NotNow(Option<u64>),
     Refuses,
     /// The process died, or the answer got lost.
     Never,
@@ -56,7 +57,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     let which = || any::<usize>();
     let answers = prop_oneof![
         4 => Just(Answers::Accepts),
-        1 => Just(Answers::NotNow),
+        1 => prop::option::of(0_u64..900).prop_map(Answers::NotNow),
         1 => Just(Answers::Refuses),
         1 => Just(Answers::Never),
     ];
@@ -158,6 +159,10 @@ impl Tables {
         for effect in effects {
             match effect {
                 Effect::Command(command, _) => self.commands.push(command),
+                Effect::RetrySms { challenge, send, tries, seconds } => {
+                    let not_before = Some(self.now + Duration::seconds(i64::from(seconds)));
+                    self.commands.push(Command::SendSms { challenge, send, tries, not_before });
+                }
                 Effect::Event(event) if event.kind.terminal() => {
                     if let Some(id) = event.challenge {
                         let at = self.at(id);
@@ -195,7 +200,7 @@ impl Tables {
                 self.granted(challenge.phone_index.clone(), challenge.resend_at);
                 if new.send_at > self.now {
                     // The timers' part; it may come at any time after.
-                    self.commands.push(Command::SendSms { challenge: told, send: 1, tries: 0 });
+                    self.commands.push(Command::sms(told, 1));
                 }
                 self.logins.insert(challenge.login.clone(), self.rows.len());
                 let attempts = vec![queued(Channel::Sms, 1)];
@@ -363,7 +368,7 @@ impl Tables {
                 let code = "test".to_owned();
                 let answer = match answers {
                     Answers::Accepts => Answer::Accepted { provider_ref: "ref".into() },
-                    Answers::NotNow => Answer::NotNow { retry_after_seconds: None, code },
+                    Answers::NotNow(asked) => Answer::NotNow { retry_after_seconds: asked, code },
                     Answers::Refuses => Answer::Refused { code },
                     Answers::Never => return,
                 };
@@ -377,7 +382,7 @@ impl Tables {
             Step::Answered(Answer::Refused { .. }) => Some(AttemptState::Failed),
             Step::Answered(Answer::Unknown { .. }) | Step::Lost => Some(AttemptState::Unknown),
             Step::Skip(_) => Some(AttemptState::Skipped),
-            Step::Call(_) | Step::Offer | Step::Done | Step::Leased => None,
+            Step::Call(_) | Step::Offer | Step::Done | Step::Leased | Step::Early(_) => None,
         };
         let mut attempts = self.rows[at].attempts.iter_mut();
         let attempt = attempts.find(|a| a.channel == ask.channel && a.send == ask.send);
@@ -388,11 +393,13 @@ impl Tables {
         self.follow(dispatch.effects());
     }
 
-    /// Invariants 3 and 4: what is claimed is open, SMS first, each send once.
+    /// Invariants 3 and 4: what is claimed is open, SMS first, each send once; and no call is earlier than
+    /// its provider asked.
     fn claim(&mut self, at: usize, ask: &delivery::Ask) {
         let row = &mut self.rows[at];
         assert!(row.challenge.live(self.now), "claimed after its end: {ask:?}");
         assert!(self.member.active && self.member.two_factor);
+        assert!(ask.not_before.is_none_or(|then| then <= self.now), "earlier than asked: {ask:?}");
         let texted = row.attempts.iter().any(|a| a.channel == Channel::Sms && a.tries > 0);
         assert!(ask.channel == Channel::Sms || texted, "email first: {ask:?}");
         if ask.cause == Some(EmailCause::Fallback) {

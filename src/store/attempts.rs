@@ -174,7 +174,7 @@ impl<'a> Settlement<'a> {
             Step::Answered(answer) => Some(Self::answered(answer)),
             Step::Lost => Some(settled(AttemptState::Unknown, Some("process_died"))),
             Step::Skip(why) => Some(settled(AttemptState::Skipped, Some(why))),
-            Step::Call(_) | Step::Offer | Step::Done | Step::Leased => None,
+            Step::Call(_) | Step::Offer | Step::Done | Step::Leased | Step::Early(_) => None,
         }
     }
 

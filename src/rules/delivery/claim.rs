@@ -9,7 +9,7 @@ use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel};
 use crate::domain::code::Code;
 use crate::domain::keys::Place;
 use crate::domain::policy::Policy;
-use crate::message::EmailCause;
+use crate::message::{EmailCause, Rung};
 use crate::rules::Rules;
 use crate::rules::change::voided;
 
@@ -44,6 +44,10 @@ pub(super) fn step(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> S
     if let Some(why) = obstacle(ask, facts, &rules.policy, now) {
         // A fallback that never had a row leaves none: it was not a send.
         return Step::Skip(why);
+    }
+    // Delay queues have a few lengths only, so a wait is made of several.
+    if let Some(left) = ask.not_before.map(|then| then - now).filter(|left| left.is_positive()) {
+        return Step::Early(Rung::within(left));
     }
     if fallback && facts.challenge.email_fallback == EmailFallback::OnRequest {
         return Step::Offer;

@@ -15,10 +15,10 @@ use crate::domain::account::Account;
 use crate::domain::challenge::{AttemptState, Challenge, Channel};
 use crate::domain::id::{ChallengeId, derived};
 use crate::domain::member::Member;
-use crate::message::{Command, EmailCause};
+use crate::message::{Command, EmailCause, Rung};
 
 pub(super) use self::claim::too_late;
-pub use self::settlement::retry_rung;
+pub use self::settlement::{ASKED_CALLS_MAX, retry_rung};
 
 /// The send number of the automatic email: there is one at most.
 pub const FALLBACK_SEND: i16 = 0;
@@ -38,18 +38,21 @@ pub struct Ask {
     pub tries: i16,
     /// Why by email.
     pub cause: Option<EmailCause>,
+    /// The provider asked not to be called earlier.
+    pub not_before: Option<Timestamp>,
 }
 
 impl Ask {
     /// The ask of a command, if it is one to send a code.
     pub const fn of(command: &Command) -> Option<Self> {
         match *command {
-            Command::SendSms { challenge, send, tries } => {
-                Some(Self { challenge, channel: Channel::Sms, send, tries, cause: None })
+            Command::SendSms { challenge, send, tries, not_before } => {
+                let channel = Channel::Sms;
+                Some(Self { challenge, channel, send, tries, cause: None, not_before })
             }
             Command::SendEmail { challenge, send, tries, cause } => {
-                let cause = Some(cause);
-                Some(Self { challenge, channel: Channel::Email, send, tries, cause })
+                let (channel, cause) = (Channel::Email, Some(cause));
+                Some(Self { challenge, channel, send, tries, cause, not_before: None })
             }
             _ => None,
         }
@@ -151,6 +154,8 @@ pub enum Step {
     Done,
     /// Another process has claimed it; its lease still runs.
     Leased,
+    /// The provider asked for a longer wait, of which this delay is the next part.
+    Early(Rung),
 }
 
 /// The verdict of a sender.

@@ -19,14 +19,12 @@ impl Dispatch {
         Self { step: Step::Answered(answer), ..self }
     }
 
-    /// The delay before the next try, if there is to be one: the ladder 1, 5, 30 s, none with too
-    /// little life left.
-    fn next_try(&self, answer: &Answer, policy: &Policy) -> Option<Rung> {
+    /// When the next try is made; `None` where there is to be none, or too little life would be left.
+    fn next_try(&self, answer: &Answer, policy: &Policy) -> Option<Retry> {
         let Answer::NotNow { retry_after_seconds, .. } = answer else { return None };
-        let rung = retry_rung(self.ask.tries, *retry_after_seconds)?;
-        let challenge = self.challenge.as_ref()?;
-        let then = self.now + time::Duration::seconds(i64::from(rung.seconds()));
-        (challenge.expires_at - then >= policy.life_left_min).then_some(rung)
+        let retry = self.ask.retry(*retry_after_seconds)?;
+        let life_left = self.challenge.as_ref()?.expires_at - self.now;
+        (life_left - retry.wait() >= policy.life_left_min).then_some(retry)
     }
 
     fn event(&self, kind: EventKind, reason: Option<&str>) -> Option<Effect> {
@@ -51,16 +49,30 @@ impl Dispatch {
     }
 }
 
-/// The rung before the try after `tries` calls; `None` after the third retry. A provider's
-/// `Retry-After` lengthens the wait as far as the ladder goes.
-pub fn retry_rung(tries: i16, retry_after_seconds: Option<u64>) -> Option<Rung> {
-    const LADDER: [Rung; 3] = [Rung::Second1, Rung::Second5, Rung::Second30];
-    let rung = *LADDER.get(usize::try_from(tries).ok()?)?;
-    let wanted = retry_after_seconds.unwrap_or(0);
-    if wanted > u64::from(Rung::Second120.seconds()) {
-        return None;
+/// The most calls for one send to a provider that says each time when to call again.
+pub const ASKED_CALLS_MAX: i16 = 30;
+
+/// The delay before the try after `tries` calls, where the provider does not ask for one: 1, 5, 30 s,
+/// and no more.
+pub fn retry_rung(tries: i16) -> Option<Rung> {
+    const SCHEDULE: [Rung; 3] = [Rung::Second1, Rung::Second5, Rung::Second30];
+    SCHEDULE.get(usize::try_from(tries).ok()?).copied()
+}
+
+/// When a send is tried again.
+enum Retry {
+    After(Rung),
+    /// As the provider asks, in seconds.
+    Asked(u32),
+}
+
+impl Retry {
+    fn wait(&self) -> time::Duration {
+        time::Duration::seconds(i64::from(match self {
+            Self::After(rung) => rung.seconds(),
+            Self::Asked(seconds) => *seconds,
+        }))
     }
-    Rung::ALL.into_iter().find(|r| *r >= rung && u64::from(r.seconds()) >= wanted)
 }
 
 impl Verdict for Dispatch {
@@ -75,6 +87,7 @@ impl Verdict for Dispatch {
             Step::Offer => "offered",
             Step::Done => "done",
             Step::Leased => "leased",
+            Step::Early(_) => "early",
         }
     }
 
@@ -85,8 +98,9 @@ impl Verdict for Dispatch {
                 effects.extend(self.event(EventKind::DeliveryAccepted, None));
             }
             Step::Answered(Answer::NotNow { retry_after_seconds, .. }) => {
-                let rung = retry_rung(self.ask.tries, *retry_after_seconds);
-                effects.push(Effect::Command(self.ask.again(), rung));
+                effects.extend(
+                    self.ask.retry(*retry_after_seconds).map(|retry| self.ask.again(&retry)),
+                );
             }
             Step::Answered(Answer::Refused { code }) => {
                 effects.extend(self.event(EventKind::DeliveryFailed, Some(code)));
@@ -109,13 +123,17 @@ impl Verdict for Dispatch {
                 }
             }
             Step::Offer => effects.extend(self.event(EventKind::EmailEligible, None)),
-            Step::Call(_) | Step::Done | Step::Leased => {}
+            Step::Call(_) | Step::Done | Step::Leased | Step::Early(_) => {}
         }
         effects
     }
 
     fn wait(&self) -> Option<Rung> {
-        matches!(self.step, Step::Leased).then_some(Rung::Second5)
+        match self.step {
+            Step::Leased => Some(Rung::Second5),
+            Step::Early(rung) => Some(rung),
+            _ => None,
+        }
     }
 }
 
@@ -128,15 +146,34 @@ impl Dispatch {
 }
 
 impl Ask {
+    /// When it is tried again, if it is: as the provider of SMS asks, but no more often than once a
+    /// second. A mail server names no time.
+    fn retry(&self, asked_seconds: Option<u64>) -> Option<Retry> {
+        match asked_seconds.filter(|_| self.channel == Channel::Sms) {
+            None => retry_rung(self.tries).map(Retry::After),
+            Some(seconds) if self.tries + 1 < ASKED_CALLS_MAX => {
+                Some(Retry::Asked(u32::try_from(seconds).unwrap_or(u32::MAX).max(1)))
+            }
+            Some(_) => None,
+        }
+    }
+
     /// The command for the next try.
-    fn again(&self) -> Command {
+    fn again(&self, retry: &Retry) -> Effect {
         let Self { challenge, send, .. } = *self;
         let tries = self.tries + 1;
-        match self.channel {
-            Channel::Sms => Command::SendSms { challenge, send, tries },
-            Channel::Email => {
+        match (self.channel, retry) {
+            (Channel::Sms, Retry::Asked(seconds)) => {
+                Effect::RetrySms { challenge, send, tries, seconds: *seconds }
+            }
+            (Channel::Sms, Retry::After(rung)) => Effect::Command(
+                Command::SendSms { challenge, send, tries, not_before: None },
+                Some(*rung),
+            ),
+            (Channel::Email, retry) => {
                 let cause = self.cause.unwrap_or(EmailCause::Fallback);
-                Command::SendEmail { challenge, send, tries, cause }
+                let command = Command::SendEmail { challenge, send, tries, cause };
+                Effect::Command(command, Some(Rung::within(retry.wait())))
             }
         }
     }

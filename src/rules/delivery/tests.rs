@@ -15,6 +15,7 @@ const SMS: Ask = Ask {
     send: 1,
     tries: 0,
     cause: None,
+    not_before: None,
 };
 const EMAIL: Ask =
     Ask { channel: Channel::Email, send: FALLBACK_SEND, cause: Some(EmailCause::Fallback), ..SMS };
@@ -48,7 +49,7 @@ fn skipped(dispatch: &Dispatch) -> Option<&'static str> {
 fn commands(dispatch: &Dispatch) -> Vec<(Command, Option<Rung>)> {
     let command = |effect| match effect {
         Effect::Command(command, rung) => Some((command, rung)),
-        Effect::Event(_) => None,
+        Effect::RetrySms { .. } | Effect::Event(_) => None,
     };
     dispatch.effects().into_iter().filter_map(command).collect()
 }
@@ -226,18 +227,92 @@ fn an_unknown_answer_causes_no_send() {
     assert!(commands(&dispatch).is_empty());
 }
 
-proptest! {
-    #[test]
-    fn the_ladder_only_climbs_and_ends(tries in 0_i16..10, wanted in proptest::option::of(0_u64..500)) {
-        match retry_rung(tries, wanted) {
-            Some(rung) => {
-                prop_assert!(tries < 3);
-                prop_assert!(u64::from(rung.seconds()) >= wanted.unwrap_or(0));
-                if let Some(next) = retry_rung(tries + 1, wanted) {
-                    prop_assert!(next >= rung);
-                }
-            }
-            None => prop_assert!(tries >= 3 || wanted.unwrap_or(0) > 120),
+/// A call that was answered "not now", `tries` calls after the first and `at` seconds after the
+/// challenge's begin.
+fn asked(tries: i16, at_seconds: i64, retry_after_seconds: u64) -> Dispatch {
+    let mut facts = queued();
+    facts.attempts[0].tries = tries;
+    let answer =
+        Answer::NotNow { retry_after_seconds: Some(retry_after_seconds), code: "throttled".into() };
+    at(&Ask { tries, ..SMS }, facts, at_seconds).answered(answer, &Policy::default())
+}
+
+fn waits(dispatch: &Dispatch) -> Option<u32> {
+    match dispatch.effects()[..] {
+        [Effect::RetrySms { challenge, send: 1, tries, seconds }]
+            if challenge == SMS.challenge && tries == dispatch.ask.tries + 1 =>
+        {
+            Some(seconds)
         }
+        _ => None,
+    }
+}
+
+#[test]
+fn a_provider_that_says_when_is_called_then_however_often_it_was_called_before() {
+    for (asked_seconds, wait) in [(0, 1), (1, 1), (2, 2), (6, 6), (31, 31), (300, 300)] {
+        for tries in [0, 1, 2, 3, ASKED_CALLS_MAX - 2] {
+            assert_eq!(waits(&asked(tries, 0, asked_seconds)), Some(wait), "{asked_seconds}");
+        }
+    }
+    assert_eq!(asked(ASKED_CALLS_MAX - 1, 0, 1).label(), "failed");
+}
+
+#[test]
+fn a_wait_that_leaves_too_little_life_is_given_up_at_once() {
+    let life_left = 600 - 60;
+    assert_eq!(waits(&asked(0, 0, life_left)), Some(540));
+    assert_eq!(asked(0, 1, life_left).label(), "failed");
+    for seconds in [3600, u64::from(u32::MAX), u64::MAX] {
+        let given_up = asked(0, 0, seconds);
+        assert_eq!(given_up.label(), "failed");
+        let email = Command::SendEmail {
+            challenge: SMS.challenge,
+            send: FALLBACK_SEND,
+            tries: 0,
+            cause: EmailCause::SmsFailed,
+        };
+        assert_eq!(commands(&given_up), [(email, None)]);
+    }
+}
+
+#[test]
+fn a_send_that_comes_earlier_than_its_provider_asked_waits_for_the_rest() {
+    let ask = Ask { not_before: Some(NOW + Duration::seconds(31)), ..SMS };
+    for (at_seconds, rung) in [
+        (0, Some(Rung::Second30)),
+        (1, Some(Rung::Second30)),
+        (2, Some(Rung::Second5)),
+        (29, Some(Rung::Second1)),
+        (30, Some(Rung::Second1)),
+        (31, None),
+    ] {
+        let dispatch = at(&ask, queued(), at_seconds);
+        assert_eq!(dispatch.wait(), rung, "{at_seconds}");
+        assert_eq!(matches!(dispatch.step, Step::Call(_)), rung.is_none(), "{at_seconds}");
+        assert!(dispatch.effects().is_empty(), "{at_seconds}");
+    }
+    let mut ended = queued();
+    ended.challenge.state = State::Cancelled;
+    assert_eq!(skipped(&at(&ask, ended, 0)), Some("challenge_ended"), "it is not waited for");
+}
+
+proptest! {
+    /// A wait is made of delay queues, and each hop takes a little longer than its delay.
+    #[test]
+    fn hops_end_soon_after_what_was_asked_and_never_before(
+        asked_seconds in 1_u32..540,
+        late_milliseconds in 1_i64..60,
+    ) {
+        let asked = Duration::seconds(i64::from(asked_seconds));
+        let late = Duration::milliseconds(late_milliseconds);
+        let (mut waited, mut hops) = (Duration::ZERO, 0);
+        while waited < asked {
+            let rung = Rung::within(asked - waited);
+            waited += Duration::seconds(i64::from(rung.seconds())) + late;
+            hops += 1;
+        }
+        prop_assert!(waited < asked + Duration::seconds(1) + late);
+        prop_assert!(hops <= 20, "{hops}");
     }
 }

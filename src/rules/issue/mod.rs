@@ -255,7 +255,7 @@ fn issue(
         ..about(&challenge, EventKind::ChallengeIssued)
     }));
     if send_at <= now {
-        effects.push(Command::SendSms { challenge: challenge.id, send: 1, tries: 0 }.into());
+        effects.push(Command::sms(challenge.id, 1).into());
     }
     let reply = opened(&challenge, masked, now);
     let new = Box::new(NewChallenge { challenge, send_at, now });

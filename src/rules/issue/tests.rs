@@ -35,7 +35,7 @@ fn ago(seconds: i64) -> Timestamp {
 fn r38_the_code_is_sent_without_a_further_click() {
     let decided = decided(&facts());
     assert_eq!(decided.label, "issued");
-    let sms = Command::SendSms { challenge: facts().id, send: 1, tries: 0 };
+    let sms = Command::sms(facts().id, 1);
     assert!(decided.effects.contains(&Effect::Command(sms, None)));
     let reply = decided.reply.unwrap();
     assert_eq!(reply.destination.as_deref(), Some("•••23"));

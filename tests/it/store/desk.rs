@@ -7,12 +7,11 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
-use stepup::domain::challenge::Channel;
 use stepup::domain::id::{AppName, ChallengeId};
 use stepup::domain::keys::{Keyring, Place};
 use stepup::domain::policy::Policy;
 use stepup::fault::Fault;
-use stepup::message::{Decoded, Effect, Message, Outcome};
+use stepup::message::{Command, Decoded, Effect, Message, Outcome};
 use stepup::rules::Rules;
 use stepup::rules::code_generation::Write;
 use stepup::rules::delivery::{self, Dispatch};
@@ -169,8 +168,7 @@ impl Desk {
 
     /// The first SMS of a challenge, judged but not claimed.
     pub async fn sms<'a>(&self, client: &'a mut Client, id: ChallengeId) -> (Tx<'a>, Dispatch) {
-        let ask =
-            delivery::Ask { challenge: id, channel: Channel::Sms, send: 1, tries: 0, cause: None };
+        let ask = delivery::Ask::of(&Command::sms(id, 1)).unwrap();
         let tx = client.begin().await.unwrap();
         let facts = store::delivery_facts(&tx, &[id.0]).await.unwrap().remove(0);
         let now = tx.now().await.unwrap();
