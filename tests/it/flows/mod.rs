@@ -1,11 +1,12 @@
 //! Logins against the whole product, over HTTP, by the default configuration. Nobody waits for a
-//! timer: the clock is moved.
+//! timer: the clock is moved. Only what a provider asks to wait is waited for.
 
 mod activity;
 mod directory;
 mod email;
 mod guesses;
 mod login;
+mod provider;
 
 use std::time::Duration;
 

@@ -299,6 +299,12 @@ impl World {
         assert!(answer.status().is_success(), "{answer:?}");
     }
 
+    /// How the provider treats connections that are kept open.
+    pub async fn connections(&self, order: Value) {
+        let answer = self.http.put(format!("{}/connections", self.sim)).json(&order).send().await;
+        assert!(answer.unwrap().status().is_success(), "{order}");
+    }
+
     /// How many messages have arrived at `/phones/+1…` or `/mailboxes/a@b`.
     pub async fn arrived(&self, place: &str) -> usize {
         let found = self.sim_get(place).await;
