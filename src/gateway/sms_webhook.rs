@@ -39,8 +39,8 @@ use super::{Answer, Scope, SettingsError, Sms, SmsGateway, WebhookKey, authoriti
 
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 const IDLE_CONNECTIONS_MAX: usize = 32;
-// Servers close an idle connection after a second at the earliest. This leaves room for a slow network.
-const IDLE_CONNECTION_MAX: Duration = Duration::from_millis(100);
+// Only a busy sender uses a connection again. Servers close an idle one after a second at the earliest.
+const IDLE_CONNECTION_MAX: Duration = Duration::from_millis(20);
 
 /// Where and how [`SmsWebhook`] sends.
 pub struct SmsWebhookSettings {
@@ -530,7 +530,7 @@ mod tests {
         let webhook = webhook(&format!("http://{address}/")).unwrap();
         for _ in 0..5 {
             assert_eq!(webhook.send(sms()).await, accepted(""));
-            tokio::time::sleep(Duration::from_millis(150)).await;
+            tokio::time::sleep(Duration::from_millis(60)).await;
         }
     }
 

@@ -127,7 +127,7 @@ async fn failures(stage: &Stage) {
     let spoilt = [
         ("ref", "+12025550113", json!({ "fault": "refuse" })),
         ("hun", "+12025550114", json!({ "fault": "hang_up" })),
-        ("thr", "+12025550115", json!({ "fault": "throttle", "retry_after": 2, "times": 1 })),
+        ("thr", "+12025550115", json!({ "fault": "throttle", "retry_after": 5, "times": 1 })),
     ];
     let mut challenges = Vec::new();
     for (name, phone, fault) in spoilt {
