@@ -19,10 +19,11 @@
 //!
 //! A request on a kept connection can cross with the other side's decision to close it. Such a
 //! request was probably not read, but nothing proves it: a server that reads a request and then dies
-//! looks the same (docs/adr/0013). So a connection is used again only at once, while requests
-//! follow each other closely.
+//! looks the same (docs/adr/0013). So a call gets a connection of its own, unless many calls are
+//! under way; then connections are kept for a short time.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::CONTENT_TYPE;
@@ -39,8 +40,10 @@ use super::{Answer, Scope, SettingsError, Sms, SmsGateway, WebhookKey, authoriti
 
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 const IDLE_CONNECTIONS_MAX: usize = 32;
-// Only a busy sender uses a connection again. Servers close an idle one after a second at the earliest.
-const IDLE_CONNECTION_MAX: Duration = Duration::from_millis(20);
+// Servers close an idle connection after a second at the earliest.
+const IDLE_CONNECTION_MAX: Duration = Duration::from_millis(500);
+/// With more calls than this under way, connections are kept.
+const CALLS_ON_NEW_CONNECTIONS: usize = 8;
 
 /// Where and how [`SmsWebhook`] sends.
 pub struct SmsWebhookSettings {
@@ -58,9 +61,33 @@ pub struct SmsWebhookSettings {
 
 /// A generic SMS provider behind a signed webhook.
 pub struct SmsWebhook {
-    client: Client,
+    /// Opens a connection for each call.
+    opening: Client,
+    /// Keeps connections.
+    keeping: Client,
+    calls: Calls,
     url: Url,
     key: WebhookKey,
+}
+
+/// How many calls are under way.
+#[derive(Default)]
+struct Calls(AtomicUsize);
+
+/// One call, until it is dropped.
+struct Call<'a>(&'a Calls);
+
+impl Calls {
+    /// One more, and how many there are with it.
+    fn begin(&self) -> (Call<'_>, usize) {
+        (Call(self), self.0.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl SmsWebhook {
@@ -75,13 +102,6 @@ impl SmsWebhook {
     /// The URL, the secret, the CA file or a timeout cannot work, or the system's certificates cannot
     /// be read.
     pub fn new(settings: SmsWebhookSettings) -> Result<Self, SettingsError> {
-        Self::keeping_connections(settings, IDLE_CONNECTION_MAX)
-    }
-
-    fn keeping_connections(
-        settings: SmsWebhookSettings,
-        idle_max: Duration,
-    ) -> Result<Self, SettingsError> {
         let url = Url::parse(&settings.url)
             .map_err(|error| SettingsError::new(format!("url: {error}")))?;
         if !matches!(url.scheme(), "https" | "http") {
@@ -92,19 +112,27 @@ impl SmsWebhook {
         }
         let trusted = Certificate::from_pem_bundle(&authorities(settings.ca_file.as_deref())?)
             .map_err(|_| SettingsError::new("ca_file: is not PEM"))?;
-        let client = Client::builder()
-            .tls_certs_merge(trusted)
-            .user_agent(concat!("stepup/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            // The environment is read in src/config only.
-            .no_proxy()
-            .timeout(settings.timeout)
-            .connect_timeout(settings.connect_timeout)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .pool_idle_timeout(idle_max)
-            .build()
-            .map_err(|_| SettingsError::new("tls: the client cannot be set up"))?;
-        Ok(Self { client, url, key: WebhookKey::parse(&settings.secret)? })
+        let client = |idle_connections_max| {
+            Client::builder()
+                .tls_certs_merge(trusted.clone())
+                .user_agent(concat!("stepup/", env!("CARGO_PKG_VERSION")))
+                .redirect(redirect::Policy::none())
+                // The environment is read in src/config only.
+                .no_proxy()
+                .timeout(settings.timeout)
+                .connect_timeout(settings.connect_timeout)
+                .pool_max_idle_per_host(idle_connections_max)
+                .pool_idle_timeout(IDLE_CONNECTION_MAX)
+                .build()
+                .map_err(|_| SettingsError::new("tls: the client cannot be set up"))
+        };
+        Ok(Self {
+            opening: client(0)?,
+            keeping: client(IDLE_CONNECTIONS_MAX)?,
+            calls: Calls::default(),
+            url,
+            key: WebhookKey::parse(&settings.secret)?,
+        })
     }
 }
 
@@ -117,8 +145,9 @@ impl SmsGateway for SmsWebhook {
         let timestamp_seconds = clock().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let signature = self.key.sign(&id, timestamp_seconds, &body);
         let (hand_over, body) = HandOver::new(body);
-        let sent = self
-            .client
+        let (_call, calls) = self.calls.begin();
+        let client = if calls > CALLS_ON_NEW_CONNECTIONS { &self.keeping } else { &self.opening };
+        let sent = client
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", id)
@@ -228,7 +257,6 @@ fn clock() -> SystemTime {
 mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
@@ -486,8 +514,15 @@ mod tests {
         assert_eq!(send_to("http", stuck_body.await).await, Answer::unknown("timeout"));
     }
 
+    /// A gateway that has as many calls under way as make it keep its connections.
+    fn busy(address: SocketAddr) -> SmsWebhook {
+        let webhook = webhook(&format!("http://{address}/")).unwrap();
+        webhook.calls.0.store(CALLS_ON_NEW_CONNECTIONS, Ordering::Relaxed);
+        webhook
+    }
+
     #[tokio::test]
-    async fn connections_are_reused_and_one_that_died_idle_costs_nothing() {
+    async fn a_busy_sender_uses_connections_again_and_one_that_died_idle_costs_nothing() {
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
         let (closed, mut is_closed) = mpsc::channel(1);
@@ -505,9 +540,7 @@ mod tests {
             }
         })
         .await;
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let settings = settings(&format!("http://{address}/"));
-        let webhook = SmsWebhook::keeping_connections(settings, Duration::from_secs(30)).unwrap();
+        let webhook = busy(address);
         for _ in 0..2 {
             assert_eq!(webhook.send(sms()).await, accepted(""));
         }
@@ -515,6 +548,7 @@ mod tests {
         is_closed.recv().await.unwrap();
         assert_eq!(webhook.send(sms()).await, accepted(""));
         assert_eq!(connections.load(Ordering::Relaxed), 2);
+        assert_eq!(webhook.calls.0.load(Ordering::Relaxed), CALLS_ON_NEW_CONNECTIONS);
     }
 
     /// Answers one request, and closes the connection when the next one arrives, without reading it.
@@ -525,21 +559,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_has_rested_is_not_used_again() {
+    async fn a_few_calls_at_a_time_have_a_connection_each() {
         let address = serve(|stream, _| drops_the_second(stream)).await;
         let webhook = webhook(&format!("http://{address}/")).unwrap();
-        for _ in 0..5 {
+        for _ in 0..20 {
+            let (first, second) = tokio::join!(webhook.send(sms()), webhook.send(sms()));
+            assert_eq!((first, second), (accepted(""), accepted("")));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_rested_is_not_used_again() {
+        let address = serve(|stream, _| drops_the_second(stream)).await;
+        let webhook = busy(address);
+        for _ in 0..2 {
             assert_eq!(webhook.send(sms()).await, accepted(""));
-            tokio::time::sleep(Duration::from_millis(60)).await;
+            tokio::time::sleep(Duration::from_millis(600)).await;
         }
     }
 
     #[tokio::test]
     async fn a_request_on_a_kept_connection_that_dies_may_have_been_read() {
         let address = serve(|stream, _| drops_the_second(stream)).await;
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let settings = settings(&format!("http://{address}/"));
-        let webhook = SmsWebhook::keeping_connections(settings, Duration::from_secs(30)).unwrap();
+        let webhook = busy(address);
         assert_eq!(webhook.send(sms()).await, accepted(""));
         assert_eq!(webhook.send(sms()).await, Answer::unknown("no_answer"));
     }

@@ -50,7 +50,7 @@ async fn each_login_gets_its_code(order: Value, pauses: &[Duration]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_drops_kept_connections_unread_gets_every_code() {
-    let pauses = [1200, 300, 100, 1200, 100, 500].map(Duration::from_millis);
+    let pauses = [1200, 300, 0, 0, 0, 1200, 0, 500].map(Duration::from_millis);
     each_login_gets_its_code(json!({ "drop_kept": true }), &pauses).await;
 }
 
