@@ -106,7 +106,7 @@ fn letter(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Result<Let
     let place = Place::Code(challenge.id.0.as_bytes(), challenge.expires_at.unix_timestamp());
     let sealed = challenge.code_sealed.as_deref().ok_or(KEY_LOST)?;
     let clear = keys.open(&place, sealed).map_err(|_| KEY_LOST)?;
-    let code = Code::typed(std::str::from_utf8(&clear).map_err(|_| KEY_LOST)?);
+    let code = Code::of(std::str::from_utf8(&clear).map_err(|_| KEY_LOST)?);
     let detail = match challenge.detail_sealed {
         Some(_) => challenge.detail_in_clear(keys).ok_or(KEY_LOST)?,
         None => Zeroizing::default(),
