@@ -13,6 +13,7 @@ use super::Rules;
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::challenge::{AttemptState, Challenge, Channel};
+use crate::domain::email::EmailAddress;
 use crate::domain::id::{ChallengeId, derived};
 use crate::domain::member::Member;
 use crate::message::{Command, EmailCause};
@@ -106,6 +107,12 @@ pub struct Letter {
     pub subject: String,
     /// The text.
     pub text: Zeroizing<String>,
+}
+
+/// An address as the mail server takes it. One that was stored before the rule of today, and cannot
+/// be mailed, gets nothing, for this reason.
+pub(super) fn mailable(stored: &str) -> Result<Zeroizing<String>, &'static str> {
+    EmailAddress::parse(stored).map(|address| address.wire()).map_err(|_| "invalid_address")
 }
 
 /// What became of a call.
