@@ -47,6 +47,7 @@ enum Happens {
 enum Answers {
     Accepts,
     NotNow,
+    Closed,
     Refuses,
     /// The process died, or the answer got lost.
     Never,
@@ -57,6 +58,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     let answers = prop_oneof![
         4 => Just(Answers::Accepts),
         1 => Just(Answers::NotNow),
+        1 => Just(Answers::Closed),
         1 => Just(Answers::Refuses),
         1 => Just(Answers::Never),
     ];
@@ -364,6 +366,7 @@ impl Tables {
                 let answer = match answers {
                     Answers::Accepts => Answer::Accepted { provider_ref: "ref".into() },
                     Answers::NotNow => Answer::NotNow { retry_after_seconds: None, code },
+                    Answers::Closed => Answer::Closed { code },
                     Answers::Refuses => Answer::Refused { code },
                     Answers::Never => return,
                 };
@@ -373,7 +376,9 @@ impl Tables {
         };
         let state = match &dispatch.step {
             Step::Answered(Answer::Accepted { .. }) => Some(AttemptState::Accepted),
-            Step::Answered(Answer::NotNow { .. }) => Some(AttemptState::Queued),
+            Step::Answered(Answer::NotNow { .. } | Answer::Closed { .. }) => {
+                Some(AttemptState::Queued)
+            }
             Step::Answered(Answer::Refused { .. }) => Some(AttemptState::Failed),
             Step::Answered(Answer::Unknown { .. }) | Step::Lost => Some(AttemptState::Unknown),
             Step::Skip(_) => Some(AttemptState::Skipped),

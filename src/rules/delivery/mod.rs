@@ -19,7 +19,7 @@ use crate::domain::member::Member;
 use crate::message::{Command, EmailCause};
 
 pub(super) use self::claim::too_late;
-pub use self::settlement::retry_rung;
+pub use self::settlement::{closed_rung, retry_rung};
 
 /// The send number of the automatic email: there is one at most.
 pub const FALLBACK_SEND: i16 = 0;
@@ -127,6 +127,11 @@ pub enum Answer {
     NotNow {
         /// Not before.
         retry_after_seconds: Option<u64>,
+        /// A word of a closed set.
+        code: String,
+    },
+    /// The provider takes nothing at present, whatever the message: it is not there, or it refuses us.
+    Closed {
         /// A word of a closed set.
         code: String,
     },

@@ -11,7 +11,9 @@ impl Dispatch {
     /// The same send with the provider's answer.
     pub fn answered(self, answer: Answer, policy: &Policy) -> Self {
         let answer = match answer {
-            Answer::NotNow { code, .. } if self.next_try(&answer, policy).is_none() => {
+            Answer::NotNow { code, .. } | Answer::Closed { code }
+                if self.next_try(&answer, policy).is_none() =>
+            {
                 Answer::Refused { code: format!("gave_up_{code}") }
             }
             other => other,
@@ -19,14 +21,23 @@ impl Dispatch {
         Self { step: Step::Answered(answer), ..self }
     }
 
-    /// The delay before the next try, if there is to be one: the ladder 1, 5, 30 s, none with too
-    /// little life left.
+    /// The delay before the next try, if there is to be one: none with too little life left.
     fn next_try(&self, answer: &Answer, policy: &Policy) -> Option<Rung> {
-        let Answer::NotNow { retry_after_seconds, .. } = answer else { return None };
-        let rung = retry_rung(self.ask.tries, *retry_after_seconds)?;
+        let rung = self.delay(answer)?;
         let challenge = self.challenge.as_ref()?;
         let then = self.now + time::Duration::seconds(i64::from(rung.seconds()));
         (challenge.expires_at - then >= policy.life_left_min).then_some(rung)
+    }
+
+    /// The delay that an answer asks for, whatever life is left.
+    fn delay(&self, answer: &Answer) -> Option<Rung> {
+        match answer {
+            Answer::NotNow { retry_after_seconds, .. } => {
+                retry_rung(self.ask.tries, *retry_after_seconds)
+            }
+            Answer::Closed { .. } => Some(closed_rung(self.ask.tries, Rung::Second30)),
+            _ => None,
+        }
     }
 
     fn event(&self, kind: EventKind, reason: Option<&str>) -> Option<Effect> {
@@ -63,12 +74,18 @@ pub fn retry_rung(tries: i16, retry_after_seconds: Option<u64>) -> Option<Rung> 
     Rung::ALL.into_iter().find(|r| *r >= rung && u64::from(r.seconds()) >= wanted)
 }
 
+/// The delay before the try after `tries` calls to a provider that takes nothing at present, for as
+/// long as the message is of use; `longest` is the delay from the fourth on.
+pub fn closed_rung(tries: i16, longest: Rung) -> Rung {
+    retry_rung(tries, None).unwrap_or(longest)
+}
+
 impl Verdict for Dispatch {
     fn label(&self) -> &'static str {
         match &self.step {
             Step::Call(_) => "called",
             Step::Answered(Answer::Accepted { .. }) => "accepted",
-            Step::Answered(Answer::NotNow { .. }) => "retried",
+            Step::Answered(Answer::NotNow { .. } | Answer::Closed { .. }) => "retried",
             Step::Answered(Answer::Refused { .. }) => "failed",
             Step::Answered(Answer::Unknown { .. }) | Step::Lost => "unknown",
             Step::Skip(_) => "skipped",
@@ -84,9 +101,8 @@ impl Verdict for Dispatch {
             Step::Answered(Answer::Accepted { .. }) => {
                 effects.extend(self.event(EventKind::DeliveryAccepted, None));
             }
-            Step::Answered(Answer::NotNow { retry_after_seconds, .. }) => {
-                let rung = retry_rung(self.ask.tries, *retry_after_seconds);
-                effects.push(Effect::Command(self.ask.again(), rung));
+            Step::Answered(answer @ (Answer::NotNow { .. } | Answer::Closed { .. })) => {
+                effects.push(Effect::Command(self.ask.again(), self.delay(answer)));
             }
             Step::Answered(Answer::Refused { code }) => {
                 effects.extend(self.event(EventKind::DeliveryFailed, Some(code)));
@@ -131,7 +147,7 @@ impl Ask {
     /// The command for the next try.
     fn again(&self) -> Command {
         let Self { challenge, send, .. } = *self;
-        let tries = self.tries + 1;
+        let tries = self.tries.saturating_add(1);
         match self.channel {
             Channel::Sms => Command::SendSms { challenge, send, tries },
             Channel::Email => {
