@@ -32,9 +32,11 @@ impl EmailAddress {
         let (local, domain) = text.rsplit_once('@').ok_or("has no @: write name@example.com")?;
         let quoted = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         let local = quoted.unwrap_or(local);
-        if local.is_empty() || !local.bytes().all(|b| is_atext(b) || b == b'.') {
+        // Readers of mail decode what looks like an encoded word (RFC 2047), also in an address.
+        let clean = !local.contains("=?") && local.bytes().all(|b| is_atext(b) || b == b'.');
+        if local.is_empty() || !clean {
             return Err("has before the @ nothing, or something else than letters, digits and \
-                !#$%&'*+-/=?^_`{|}~.");
+                !#$%&'*+-/=?^_`{|}~. (and no =? in a row)");
         }
         if !is_domain(domain) {
             return Err("has no domain name such as example.com after the @: labels of letters, \
@@ -142,6 +144,7 @@ mod tests {
             "a@example.com\r\nBcc: x@y.zz",
             "a\r\n@example.com",
             "a>@example.com",
+            "=?utf-8?q?ada?=@example.com",
             "Ada <ada@example.com>",
             "a@.com",
             "a@example..com",

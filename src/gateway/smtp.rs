@@ -24,7 +24,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use email_encoding::headers::{rfc2047, writer::EmailWriter};
-use lettre::Address;
+use lettre::address::{Address, Envelope};
 use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
@@ -184,9 +184,14 @@ impl Smtp {
     fn compose(&self, mail: &Mail<'_>, to: Address) -> Option<Zeroizing<Vec<u8>>> {
         let attempt = mail.attempt.to_string();
         let id = format!("<{attempt}@{}>", self.from.email.domain());
+        // Given, since lettre would read it from the headers and does not read a quoted local part.
+        let in_header = format!("<{to}>");
+        let envelope = Envelope::new(Some(self.from.email.clone()), vec![to]).ok()?;
         Message::builder()
+            .envelope(envelope)
             .from(self.from.clone())
-            .to(Mailbox::new(None, to))
+            // In brackets: without them some readers take a quoted local part for a name.
+            .raw_header(header("To", in_header))
             .raw_header(subject(mail.subject)?)
             .message_id(Some(id))
             .raw_header(header("Auto-Submitted", "auto-generated".to_owned()))
@@ -307,7 +312,7 @@ mod tests {
             "MAIL FROM:<no-reply@acme.example>",
             "RCPT TO:<ana@example.org>",
             "From: Sign-in <no-reply@acme.example>",
-            "To: ana@example.org",
+            "To: <ana@example.org>",
             "Subject: Your codeBcc: eve@example.org",
             "MIME-Version: 1.0",
             "Content-Type: text/plain; charset=utf-8",
@@ -334,6 +339,17 @@ mod tests {
         let lines = transcript.lock().unwrap().clone();
         assert!(lines.iter().all(|line| line.is_ascii()), "{lines:#?}");
         assert!(lines.iter().any(|line| line.starts_with("Subject: =?utf-8?")), "{lines:#?}");
+    }
+
+    #[tokio::test]
+    async fn a_quoted_local_part_is_quoted_in_envelope_and_header() {
+        let (address, transcript) = mail_server(vec![], vec![]).await;
+        let to = "\"abc.\"@docomo.ne.jp";
+        assert_eq!(plain(address).send(Mail { to, ..mail() }).await, accepted());
+        let lines = transcript.lock().unwrap().clone();
+        for line in [format!("RCPT TO:<{to}>"), format!("To: <{to}>")] {
+            assert!(lines.contains(&line), "no {line:?} in {lines:#?}");
+        }
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -55,10 +55,17 @@ async fn converse(stream: TcpStream, name: &str, refuses: Arc<AtomicBool>) -> st
     }
 }
 
-async fn shown(world: &World, metric: &str) -> String {
-    let (_, page) = world.metrics().await.remove(0);
-    let line = page.lines().find(|line| line.starts_with(metric));
-    line.unwrap_or_else(|| panic!("no {metric} in {page}")).rsplit(' ').next().unwrap().to_owned()
+/// Waits until a metric has this value.
+async fn until_shown(world: &World, metric: &str, value: &str) {
+    let (started, wanted) = (Instant::now(), format!("{metric} {value}"));
+    loop {
+        let (_, page) = world.metrics().await.remove(0);
+        if page.lines().any(|line| line == wanted) {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "no {wanted} in {page}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +80,7 @@ async fn a_server_that_refuses_the_session_is_told_once_and_the_mails_keep() {
         let log = std::fs::read_to_string(world.folder.join("all.log")).unwrap();
         log.lines().filter(|line| line.contains(text)).count()
     };
-    assert_eq!(shown(&world, REFUSED).await, "0");
+    until_shown(&world, REFUSED, "0").await;
     for n in 0..3 {
         let (member, email) = (format!("m{n}"), format!("m{n}@acme.example"));
         world.register("acme", &member, &format!("+1202555011{n}"), Some(&email)).await;
@@ -81,13 +88,13 @@ async fn a_server_that_refuses_the_session_is_told_once_and_the_mails_keep() {
         world.put_member("acme", &member, moved).await;
     }
     world.until("SELECT count(*) FROM notice WHERE tries >= 2", 3, PATIENCE).await;
-    assert_eq!(shown(&world, REFUSED).await, "1");
+    until_shown(&world, REFUSED, "1").await;
     assert_eq!(lines("the mail server refuses us"), 1);
     assert_eq!(lines("account_smtp_504"), 1);
     assert_eq!(world.count("SELECT count(*) FROM notice WHERE state = 'failed'").await, 0);
     refuses.store(false, Ordering::SeqCst);
     world.until("SELECT count(*) FROM notice WHERE state = 'accepted'", 3, PATIENCE).await;
-    assert_eq!(shown(&world, REFUSED).await, "0");
+    until_shown(&world, REFUSED, "0").await;
     assert_eq!(lines("the mail server takes mail again"), 1);
     assert_eq!(lines("the mail server refuses us"), 1);
     world.end().await;
@@ -104,7 +111,7 @@ async fn an_address_is_mailed_or_refused_with_its_field() {
         ("ü@example.com", "ASCII"),
         ("ada@exämple.com", "ASCII"),
         ("\"a b\"@example.com", "before the @"),
-        ("ada@example.com\r\nBcc: eve@example.com", "domain"),
+        ("ada@example.com\r\nBcc: eve@example.com", "before the @"),
     ] {
         let body = json!({ "version": 2, "email": address });
         let (status, answer) = world.call(Method::PUT, "/v1/accounts/acme/members/ada", body).await;
