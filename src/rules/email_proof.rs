@@ -239,11 +239,11 @@ mod tests {
         let not_it = wrong(&proof);
         for wrong in 0..5 {
             proof.wrong = wrong;
-            let decided = guess(&not_it, &facts(&who, Some(&proof)), 1);
+            let decided = guess(not_it, &facts(&who, Some(&proof)), 1);
             assert_eq!(decided.reply.unwrap().attempts_left, Some(4 - wrong));
         }
         proof.wrong = 5;
-        assert_eq!(kind(&guess(&not_it, &facts(&who, Some(&proof)), 1)), OutcomeKind::Locked);
+        assert_eq!(kind(&guess(not_it, &facts(&who, Some(&proof)), 1)), OutcomeKind::Locked);
         assert_eq!(kind(&guess("x", &facts(&who, Some(&proof)), 1)), OutcomeKind::Locked);
         let wrong: Vec<_> = (0..15).map(|n| NOW - Duration::minutes(n)).collect();
         let spent = Facts { wrong: &wrong, ..facts(&who, None) };

@@ -84,7 +84,7 @@ async fn a_server_that_refuses_the_session_is_told_once_and_the_mails_keep() {
     for n in 0..3 {
         let (member, email) = (format!("m{n}"), format!("m{n}@acme.example"));
         world.register("acme", &member, &format!("+1202555011{n}"), Some(&email)).await;
-        let moved = json!({ "version": 2, "phone": format!("+1202555012{n}"), "actor": "boss" });
+        let moved = json!({ "version": 2, "phone": format!("+1202555012{n}") });
         world.put_member("acme", &member, moved).await;
     }
     world.until("SELECT count(*) FROM notice WHERE tries >= 2", 3, PATIENCE).await;
