@@ -173,10 +173,10 @@ async fn what_an_account_calls_itself_is_plain_text_and_is_shown_as_it_is() {
     assert_eq!((status, &answer["field"]), (422, &json!("summary")), "{answer}");
     let mut body = change("");
     for secret in ["before", "after"] {
-        body[secret] = app.seal("1").into();
+        body[secret] = app.seal("1");
     }
     (body["account"], body["member"]) = ("acme".into(), "ada".into());
-    body["summary"] = app.seal("pay \u{2028} me").into();
+    body["summary"] = app.seal("pay \u{2028} me");
     let answer = app.ask("settings.change.request", &body).await;
     assert_eq!((&answer["outcome"], &answer["field"]), (&json!("invalid"), &json!("summary")));
 

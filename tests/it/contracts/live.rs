@@ -26,8 +26,6 @@ const CONVERSATION: &[(&str, &str, &[&str])] = &[
     ("challenge.cancel", "cancelled", &["challenge.cancelled"]),
 ];
 
-/// No code has seven digits here.
-
 /// Every documented request as the document shows it.
 async fn the_documented_conversation(stage: &Stage) {
     let asked = CONVERSATION.iter().map(|(key, _, _)| *key);
