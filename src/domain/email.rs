@@ -105,7 +105,7 @@ mod tests {
             "ada@example.com",
             "a.b+c@mail.example.co.uk",
             "o'brien@example.com",
-            "!#$%&'*+-/=?^_`{|}~@example.com",
+            "!#$%&'*+-/?=^_`{|}~@example.com",
             "ada@xn--exmple-cua.example",
             "ada@1and1.example",
         ] {
