@@ -32,6 +32,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!("stepup_dead_letters_total", "Messages set aside, by reason");
     describe_counter!("stepup_sessions_ended_total", "Broken connections to a dependency");
     describe_gauge!("stepup_paused", "1 while a worker waits for a dependency");
+    describe_gauge!("stepup_mail_refused", "1 while the mail server refuses our sessions");
     describe_gauge!("stepup_in_flight", "Provider calls under way");
     describe_histogram!("stepup_provider_seconds", Unit::Seconds, "Provider calls, by answer");
     describe_counter!("stepup_timers_published_total", "Due rows turned into commands");
@@ -185,6 +186,25 @@ fn set_paused(worker: &'static str, dependency: Dependency, paused: bool) {
 /// A provider was called.
 pub fn provider_called(channel: &'static str, answer: &'static str, took: Duration) {
     histogram!("stepup_provider_seconds", "channel" => channel, "answer" => answer).record(took);
+}
+
+/// The mail server refuses this worker's sessions, or no longer does.
+pub fn mail_refused(worker: &'static str, code: Option<&str>) {
+    set_mail_refused(worker, code.is_some());
+    match code {
+        Some(code) => tracing::error!(
+            worker,
+            code,
+            "the mail server refuses us: mails wait, check STEPUP_SMTP_URL, STEPUP_MAIL_FROM and \
+             STEPUP_MAIL_EHLO_NAME"
+        ),
+        None => tracing::info!(worker, "the mail server takes mail again"),
+    }
+}
+
+/// Whether the mail server refuses this worker's sessions.
+pub fn set_mail_refused(worker: &'static str, refused: bool) {
+    gauge!("stepup_mail_refused", "worker" => worker).set(f64::from(refused));
 }
 
 /// How many provider calls are under way.

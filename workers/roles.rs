@@ -30,6 +30,7 @@ use crate::directory::Directory;
 use crate::email_fallback::EmailFallback;
 use crate::notice_delivery::NoticeDelivery;
 use crate::notification::Notification;
+use crate::sending::Watched;
 use crate::sms_delivery::SmsDelivery;
 use crate::support::Support;
 use crate::team::Team;
@@ -323,7 +324,7 @@ fn start(
             run.worker(Arc::new(SmsDelivery { gateway, rules, claim }), "sms_delivery.login");
         }
         Role::EmailFallback => {
-            let gateway = mail_gateway(config)?;
+            let gateway = Watched::new(mail_gateway(config)?, EmailFallback::<Smtp>::NAME);
             run.worker(Arc::new(EmailFallback { gateway, rules, claim }), "email_fallback.login");
         }
         Role::Audit => {
@@ -334,7 +335,7 @@ fn start(
         }
         Role::Notification => run.worker(Arc::new(Notification), "notification.notices"),
         Role::NoticeDelivery => {
-            let gateway = mail_gateway(config)?;
+            let gateway = Watched::new(mail_gateway(config)?, NoticeDelivery::<Smtp>::NAME);
             let worker = NoticeDelivery { gateway, keys, texts, lease };
             run.worker(Arc::new(worker), "notice_delivery.notices");
         }
@@ -392,6 +393,7 @@ fn mail_gateway(config: &Config) -> Result<Smtp, String> {
     Smtp::new(SmtpSettings {
         url: config.smtp_url.clone(),
         from: config.mail_from.clone(),
+        ehlo_name: config.mail_ehlo_name.clone(),
         ca_file: config.ca_file.clone(),
         timeout: config.policy.provider_timeout,
     })

@@ -1,9 +1,12 @@
-//! What the two senders of codes have in common.
+//! What the senders have in common.
+
+use std::sync::{Mutex, PoisonError};
 
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
-use stepup::gateway;
+use stepup::gateway::{self, Mail, MailGateway};
 use stepup::message::{Command, Decoded};
+use stepup::observe;
 use stepup::rules::Rules;
 use stepup::rules::delivery::{self, Answer, Ask, Dispatch, Facts};
 
@@ -37,9 +40,52 @@ pub(crate) fn told(answer: gateway::Answer) -> Answer {
         gateway::Answer::Transient { retry_after_seconds, code } => {
             Answer::NotNow { retry_after_seconds, code }
         }
+        gateway::Answer::Closed { code, .. } => Answer::Closed { code },
         gateway::Answer::Refused { scope, code } => {
             Answer::Refused { code: format!("{}_{code}", scope.label()) }
         }
         gateway::Answer::Unknown { code } => Answer::Unknown { code },
+    }
+}
+
+/// A mail server that is watched: that it refuses us is told when it begins and when it ends, and not
+/// for each mail.
+pub(crate) struct Watched<G> {
+    gateway: G,
+    worker: &'static str,
+    /// Why it refuses us, if it does.
+    refused: Mutex<Option<String>>,
+}
+
+impl<G> Watched<G> {
+    /// Watches on behalf of a worker.
+    pub(crate) fn new(gateway: G, worker: &'static str) -> Self {
+        observe::set_mail_refused(worker, false);
+        Self { gateway, worker, refused: Mutex::default() }
+    }
+
+    fn note(&self, answer: &gateway::Answer) {
+        use gateway::Answer;
+        let now = match answer {
+            Answer::Closed { refused: true, code } => Some(code),
+            Answer::Accepted { .. } | Answer::Refused { .. } | Answer::Unknown { .. } => None,
+            // It was not there, or not for now: that tells nothing of what it thinks of us.
+            Answer::Closed { refused: false, .. }
+            | Answer::Throttled { .. }
+            | Answer::Transient { .. } => return,
+        };
+        let mut before = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if before.as_ref() != now {
+            observe::mail_refused(self.worker, now.map(String::as_str));
+            *before = now.cloned();
+        }
+    }
+}
+
+impl<G: MailGateway> MailGateway for Watched<G> {
+    async fn send(&self, mail: Mail<'_>) -> gateway::Answer {
+        let answer = self.gateway.send(mail).await;
+        self.note(&answer);
+        answer
     }
 }

@@ -21,7 +21,7 @@ use crate::broker::{self, Broker};
 use crate::domain::id::AppName;
 use crate::domain::keys::{Keyring, PublicKey};
 use crate::domain::policy::{Policy, Window};
-use crate::gateway::WebhookKey;
+use crate::gateway::{Smtp, WebhookKey};
 use crate::ingress;
 use crate::message::Senders;
 use crate::rules::text::Texts;
@@ -125,6 +125,8 @@ pub struct Config {
     pub smtp_url: Zeroizing<String>,
     /// The sender of mail.
     pub mail_from: String,
+    /// What we call ourselves in EHLO; `None` is the domain of `mail_from`.
+    pub mail_ehlo_name: Option<String>,
     /// Authorities to trust for TLS besides the system's, PEM.
     pub ca_file: Option<PathBuf>,
     /// Where checkpoints of the Activity report go besides the database.
@@ -217,6 +219,7 @@ impl Config {
             sms_secret: s.read("STEPUP_SMS_SECRET", sms_secret).unwrap_or_default(),
             smtp_url: s.read("STEPUP_SMTP_URL", values::smtp_url).unwrap_or_default(),
             mail_from: s.read("STEPUP_MAIL_FROM", values::mail_from).unwrap_or_default(),
+            mail_ehlo_name: s.read("STEPUP_MAIL_EHLO_NAME", values::mail_ehlo_name),
             ca_file: s.read("STEPUP_CA_FILE", |path| ca_file(path, read_file)),
             checkpoint_file: s.read("STEPUP_CHECKPOINT_FILE", |path| Ok(PathBuf::from(path))),
             checkpoint_every: s
@@ -252,6 +255,18 @@ impl Config {
                  every app: give it a user of its own",
                 app.name
             ));
+        }
+        let usual_name = Smtp::check_sender(&self.mail_from).ok();
+        let no_full_name = |name: &String| Smtp::check_ehlo_name(name).is_err();
+        if self.mail_ehlo_name.is_none()
+            && source.is_faultless("STEPUP_MAIL_EHLO_NAME")
+            && usual_name.as_ref().is_some_and(no_full_name)
+        {
+            source.complain(
+                "STEPUP_MAIL_FROM has a domain that is no full host name, which mail servers want to \
+                 hear: set STEPUP_MAIL_EHLO_NAME, such as mail.example.org"
+                    .to_owned(),
+            );
         }
         let windows = self.policy.sends_per_number.iter().map(|window| window.within);
         if windows.max().is_some_and(|longest| longest > self.retention.challenge) {

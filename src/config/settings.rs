@@ -75,6 +75,11 @@ pub const SETTINGS: &[Setting] = &[
         .place(),
     Setting::new("STEPUP_MAIL_FROM", "the sender of mail: Name <name@example.org>"),
     Setting::new(
+        "STEPUP_MAIL_EHLO_NAME",
+        "what we call ourselves to the mail server: a full host name; without it, the domain of \
+         STEPUP_MAIL_FROM",
+    ),
+    Setting::new(
         "STEPUP_CA_FILE",
         "path of a PEM file with authorities to trust for TLS to broker, database and providers, \
          besides the system's",

@@ -89,6 +89,9 @@ fn what_a_mail_server_s_settings_lack_is_told_before_a_role_needs_them() {
         ("STEPUP_SMTP_URL", "smtps://hunter2@mx.example", "a user without a password"),
         ("STEPUP_SMTP_URL", "https://mx.example", "begin with smtp://"),
         ("STEPUP_MAIL_FROM", "Sign-in <no reply@acme.example>", "name@example.org"),
+        ("STEPUP_MAIL_FROM", "no-reply@localhost", "set STEPUP_MAIL_EHLO_NAME"),
+        ("STEPUP_MAIL_EHLO_NAME", "vm", "full host name"),
+        ("STEPUP_MAIL_EHLO_NAME", "mail.acme.example\r\nRSET", "full host name"),
     ] {
         let errors = errors(&[(name, value)], &[]);
         assert!(errors[0].starts_with(name) && errors[0].contains(about), "{errors:?}");
@@ -99,6 +102,11 @@ fn what_a_mail_server_s_settings_lack_is_told_before_a_role_needs_them() {
         ("STEPUP_MAIL_FROM", "Sign-in <no-reply@acme.example>"),
     ];
     assert_eq!(errors(&good, &[]), Vec::<String>::new());
+    let named = [
+        ("STEPUP_MAIL_FROM", "no-reply@localhost"),
+        ("STEPUP_MAIL_EHLO_NAME", "mail.acme.example"),
+    ];
+    assert_eq!(errors(&named, &[]), Vec::<String>::new());
 }
 
 #[test]

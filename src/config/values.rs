@@ -120,6 +120,12 @@ pub(super) fn mail_from(text: &str) -> Result<String, String> {
     }
 }
 
+pub(super) fn mail_ehlo_name(text: &str) -> Result<String, String> {
+    Smtp::check_ehlo_name(text)
+        .map(|()| text.to_owned())
+        .map_err(|_| "must be a full host name such as mail.example.org".into())
+}
+
 pub(super) fn log(text: &str) -> Result<String, String> {
     tracing_subscriber::EnvFilter::try_new(text)
         .map(|_| text.to_owned())

@@ -248,6 +248,11 @@ impl Challenge {
         }
     }
 
+    /// How many digits its code has, which is not secret. `None` once the code is gone.
+    pub fn code_digits(&self) -> Option<usize> {
+        Keyring::clear_length(self.code_sealed.as_deref()?)
+    }
+
     /// Whether the code may still be entered at `now`.
     pub fn live(&self, now: Timestamp) -> bool {
         self.state == State::Open && now < self.expires_at

@@ -4,10 +4,12 @@ use hmac::{Hmac, Mac};
 use rand::RngExt;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use zeroize::Zeroizing;
 
 use super::id::{AccountId, ChallengeId, MemberId};
 use super::keys::{KeyId, Keyring};
+use super::typed;
 
 /// The shortest and longest code, in digits. Six is the floor of NIST SP 800-63B-4 §3.1.3.2.
 pub const CODE_DIGITS: std::ops::RangeInclusive<u8> = 6..=10;
@@ -23,12 +25,23 @@ impl Code {
         Self(Zeroizing::new(format!("{number:0width$}", width = usize::from(digits))))
     }
 
-    /// What a person typed, without the spaces and hyphens people add. It need not look like a
-    /// code: then it simply is a wrong one.
-    pub fn typed(text: &str) -> Self {
-        let mut typed = Zeroizing::new(String::with_capacity(text.len()));
-        typed.extend(text.chars().filter(|c| !c.is_whitespace() && *c != '-'));
-        Self(typed)
+    /// What a person typed, read as a code of `digits` digits: digits of any script, without the
+    /// spaces, dashes and invisible marks that come along. `None` if it cannot be such a code.
+    pub fn typed(text: &str, digits: usize) -> Option<Self> {
+        let plain = typed::plain(text);
+        let added = |c: &char| {
+            matches!(c, ' ' | '-') || c.general_category_group() == GeneralCategoryGroup::Mark
+        };
+        // No character grows, so the buffer is never moved and leaves no copy in memory.
+        let mut code = Zeroizing::new(String::with_capacity(plain.len()));
+        code.extend(plain.chars().filter(|c| !added(c)));
+        let fits = code.len() == digits && code.bytes().all(|b| b.is_ascii_digit());
+        fits.then_some(Self(code))
+    }
+
+    /// The code with these digits, as [`Self::digits`] gave them for the deliverable copy.
+    pub fn of(digits: &str) -> Self {
+        Self(Zeroizing::new(digits.to_owned()))
     }
 
     /// The digits, for the message text and for nothing else.
@@ -176,19 +189,83 @@ mod tests {
         }
 
         #[test]
-        fn spaces_and_hyphens_do_not_matter(seed: u64) {
-            let code = Code::draw(6, &mut StdRng::seed_from_u64(seed));
-            let spaced = format!(" {}-{} ", &code.digits()[..3], &code.digits()[3..]);
-            let typed = Code::typed(&spaced);
-            prop_assert_eq!(typed.digits(), code.digits());
+        fn a_code_is_read_in_any_digits_and_with_whatever_people_put_between(
+            seed: u64, digits in CODE_DIGITS, zero in proptest::sample::select(ZEROS),
+            between in proptest::collection::vec(proptest::sample::select(BETWEEN), 11),
+        ) {
+            let code = Code::draw(digits, &mut StdRng::seed_from_u64(seed));
+            let mut text = between[10].to_owned();
+            for (digit, mark) in code.digits().bytes().zip(&between) {
+                text.push(char::from_u32(zero as u32 + u32::from(digit - b'0')).unwrap());
+                text.push_str(mark);
+            }
+            let typed = Code::typed(&text, usize::from(digits)).unwrap();
+            prop_assert_eq!(typed.digits(), code.digits(), "{:?}", text);
+            prop_assert!(Code::typed(&text, usize::from(digits) + 1).is_none());
+            prop_assert!(Code::typed(&text, usize::from(digits) - 1).is_none());
         }
+    }
+
+    /// Zeros of ten scripts; the other digits follow each.
+    const ZEROS: &[char] = &[
+        '0',
+        '\u{660}',
+        '\u{6F0}',
+        '\u{966}',
+        '\u{9E6}',
+        '\u{E50}',
+        '\u{FF10}',
+        '\u{1040}',
+        '\u{17E0}',
+        '\u{1D7CE}',
+    ];
+    const BETWEEN: &[&str] = &[
+        "",
+        " ",
+        "-",
+        "\u{A0}",
+        "\u{200B}",
+        "\u{200E}",
+        "\u{2011}",
+        "\u{2013}",
+        "\u{2212}",
+        "\u{202F}",
+        "\u{2066}",
+        "\u{2069}",
+        "\u{FEFF}",
+        "\u{301}",
+        "\u{FE0F}\u{20E3}",
+        "\n",
+    ];
+
+    #[test]
+    fn what_has_not_exactly_the_digits_of_the_code_is_no_guess() {
+        for text in [
+            "",
+            " ",
+            "12345",
+            "1234567",
+            "12345O",
+            "123456.",
+            "+123456",
+            "12345\u{B2}",
+            "x",
+            "\u{2460}23456",
+            "123456\0",
+            "123,456",
+            "code 123456",
+            "\u{202E}12345",
+        ] {
+            assert!(Code::typed(text, 6).is_none(), "{text:?}");
+        }
+        assert_eq!(Code::typed("012345", 6).unwrap().digits(), "012345");
     }
 
     #[test]
     fn a_digest_under_a_lost_pepper_matches_nothing() {
         let keys = Keyring::for_tests();
         let (a, m) = (AccountId::parse("a").unwrap(), MemberId::parse("m").unwrap());
-        let code = Code::typed("123456");
+        let code = Code::of("123456");
         let mut digest = code.digest(&keys, &binding(&a, &m, 1));
         digest.kid = KeyId::parse("gone").unwrap();
         assert!(!code.matches(&digest, &keys, &binding(&a, &m, 1)));

@@ -59,6 +59,11 @@ impl EmailProof {
         }
     }
 
+    /// What a person typed, if it can be its code at all.
+    pub fn typed(&self, guess: &str) -> Option<Code> {
+        Code::typed(guess, Keyring::clear_length(&self.code_sealed)?)
+    }
+
     /// Whether `guess` is its code.
     pub fn is(&self, guess: &Code, keys: &Keyring) -> bool {
         let binding = binding(self.id, &self.account, &self.member, &self.email_index);
@@ -74,7 +79,7 @@ impl EmailProof {
     pub fn code(&self, keys: &Keyring) -> Option<Code> {
         let place = Place::Code(self.id.as_bytes(), self.expires_at.unix_timestamp());
         let clear: Zeroizing<Vec<u8>> = keys.open(&place, &self.code_sealed).ok()?;
-        std::str::from_utf8(&clear).ok().map(Code::typed)
+        std::str::from_utf8(&clear).ok().map(Code::of)
     }
 
     /// The id of the mail that carries the code.

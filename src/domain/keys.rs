@@ -269,6 +269,12 @@ impl Keyring {
             .map_err(|_| SealError::Broken)
     }
 
+    /// How many bytes [`Self::seal`] was given, which needs no key. `None` if it has not made this.
+    pub fn clear_length(sealed: &[u8]) -> Option<usize> {
+        let [1, length, rest @ ..] = sealed else { return None };
+        rest.len().checked_sub(usize::from(*length) + 24 + 16)
+    }
+
     /// A JWT of these claims, signed with Ed25519 under the active set's key.
     pub fn sign(&self, claims: &serde_json::Value) -> String {
         let header = serde_json::json!({
@@ -386,6 +392,8 @@ mod tests {
         let place = Place::Contact("acme", "ada", "phone");
         let sealed = keys.seal(&place, b"+12025550123", &mut rng());
         assert_eq!(keys.open(&place, &sealed).unwrap().as_slice(), b"+12025550123");
+        assert_eq!(Keyring::clear_length(&sealed), Some(12));
+        assert_eq!(Keyring::clear_length(&sealed[..20]), None);
         for moved in [
             Place::Contact("acme", "bob", "phone"),
             Place::Contact("acm", "eada", "phone"),

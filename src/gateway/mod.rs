@@ -10,7 +10,7 @@
 //! The `code` of an answer comes from a closed set and never contains a provider's free text:
 //! `http_NNN`, `html_page`, `smtp_NNN`, `connect`, `connection_lost`, `timeout`, `no_answer`,
 //! `invalid_address`, `non_ascii_address`, `invalid_message`, `starttls_unavailable` and
-//! `auth_unsupported`.
+//! `auth_unsupported`; where the provider refuses us, `account_` or `sender_` comes first.
 
 use std::fmt;
 use std::future::Future;
@@ -56,6 +56,14 @@ pub enum Answer {
         /// Why, from the closed set.
         code: String,
     },
+    /// The provider takes nothing at present, whatever the message: there is no session with it. The
+    /// message was certainly not taken over; it may be once the cause is gone.
+    Closed {
+        /// Whether the provider has answered, and refuses us.
+        refused: bool,
+        /// Why, from the closed set.
+        code: String,
+    },
     /// The message was certainly not taken over, and the same call can never succeed.
     Refused {
         /// What the refusal is about, and so what else is worth trying.
@@ -77,6 +85,7 @@ impl Answer {
             Self::Accepted { .. } => "accepted",
             Self::Throttled { .. } => "throttled",
             Self::Transient { .. } => "transient",
+            Self::Closed { .. } => "closed",
             Self::Refused { .. } => "refused",
             Self::Unknown { .. } => "unknown",
         }
@@ -84,6 +93,14 @@ impl Answer {
 
     fn transient(code: impl Into<String>) -> Self {
         Self::Transient { retry_after_seconds: None, code: code.into() }
+    }
+
+    fn unreachable(code: impl Into<String>) -> Self {
+        Self::Closed { refused: false, code: code.into() }
+    }
+
+    fn refuses_us(scope: Scope, code: &str) -> Self {
+        Self::Closed { refused: true, code: format!("{}_{code}", scope.label()) }
     }
 
     fn refused(scope: Scope, code: impl Into<String>) -> Self {

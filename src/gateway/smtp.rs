@@ -6,28 +6,30 @@
 //!
 //! | at | reply 4xx | reply 5xx | connection lost or garbage | out of time |
 //! |---|---|---|---|---|
-//! | connecting, greeting, EHLO, STARTTLS, AUTH | transient `smtp_NNN` | refused, account | transient `connect` | transient `connect` |
-//! | MAIL | transient `smtp_NNN` | refused, sender (552: message) | transient `connection_lost` | transient `timeout` |
+//! | connecting, greeting, EHLO, STARTTLS, AUTH | closed `smtp_NNN` | closed, refuses us: `account_smtp_NNN` | closed `connect` | closed `connect` |
+//! | MAIL | transient `smtp_NNN` | closed, refuses us: `sender_smtp_NNN` (552: refused, message) | transient `connection_lost` | transient `timeout` |
 //! | RCPT | transient `smtp_NNN` | 501, 550, 551, 552, 553: refused, recipient; else message | transient `connection_lost` | transient `timeout` |
 //! | DATA | transient `smtp_NNN` | refused, message | transient `connection_lost` | transient `timeout` |
 //! | content and final dot | transient `smtp_NNN` | refused, message | unknown `no_answer` | unknown `timeout` |
 //!
-//! 530, 534, 535 and 538 are about authentication: refused, account, at any step.
+//! 530, 534, 535 and 538 are about authentication: closed, `account_smtp_NNN`, at any step.
 //!
 //! Before the dialogue: a recipient that is not an address is refused, recipient,
 //! `invalid_address`; one that is not ASCII, `non_ascii_address`. A server that does not offer the
-//! STARTTLS or the login that the settings demand is refused, account, `starttls_unavailable` or
-//! `auth_unsupported`.
+//! STARTTLS or the login that the settings demand is closed, too: `account_starttls_unavailable` or
+//! `account_auth_unsupported`.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lettre::Address;
+use email_encoding::headers::{rfc2047, writer::EmailWriter};
+use lettre::address::{Address, Envelope};
 use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::Rset;
+use lettre::transport::smtp::extension::ClientId;
 use zeroize::Zeroizing;
 
 use super::smtp_session::{Step, connect, deliver};
@@ -46,6 +48,8 @@ pub struct SmtpSettings {
     pub url: Zeroizing<String>,
     /// The sender, `name@example.org` or `Name <name@example.org>`; the address in ASCII.
     pub from: String,
+    /// What we call ourselves in EHLO: a full host name. By default the domain of `from`.
+    pub ehlo_name: Option<String>,
     /// A PEM file with certificates of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
     /// For one whole call, connecting included.
@@ -56,6 +60,7 @@ pub struct SmtpSettings {
 pub struct Smtp {
     server: Server,
     from: Mailbox,
+    hello: ClientId,
     timeout: Duration,
     /// The newest last.
     idle: Mutex<Vec<Idle>>,
@@ -79,7 +84,10 @@ impl Smtp {
         if settings.timeout.is_zero() {
             return Err(SettingsError::new("timeout: must be longer than zero"));
         }
+        let name = settings.ehlo_name.as_deref().unwrap_or_else(|| from.email.domain());
+        Self::check_ehlo_name(name)?;
         Ok(Self {
+            hello: ClientId::Domain(name.to_owned()),
             server: ServerUrl::parse(&settings.url)?
                 .server(&authorities(settings.ca_file.as_deref())?)?,
             from,
@@ -97,13 +105,31 @@ impl Smtp {
         ServerUrl::parse(url).map(drop)
     }
 
-    /// Whether [`SmtpSettings::from`] is a sender.
+    /// Whether [`SmtpSettings::from`] is a sender; its domain.
     ///
     /// # Errors
     ///
     /// What is wrong with it.
-    pub fn check_sender(from: &str) -> Result<(), SettingsError> {
-        Self::sender(from).map(drop)
+    pub fn check_sender(from: &str) -> Result<String, SettingsError> {
+        Self::sender(from).map(|from| from.email.domain().to_owned())
+    }
+
+    /// Whether a text can be [`SmtpSettings::ehlo_name`]: servers that check it want a full name.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn check_ehlo_name(name: &str) -> Result<(), SettingsError> {
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let full = name.len() <= 253 && name.contains('.') && name.split('.').all(label);
+        let wrong =
+            || SettingsError::new("ehlo_name: not a full host name such as mail.example.org");
+        full.then_some(()).ok_or_else(wrong)
     }
 
     fn sender(from: &str) -> Result<Mailbox, SettingsError> {
@@ -119,7 +145,7 @@ impl Smtp {
     async fn attempt(&self, to: &Address, content: &[u8], step: &mut Step) -> Answer {
         let connection = match self.reusable().await {
             Some(connection) => Ok(connection),
-            None => connect(&self.server, self.timeout).await,
+            None => connect(&self.server, &self.hello, self.timeout).await,
         };
         let mut connection = match connection {
             Ok(connection) => connection,
@@ -156,13 +182,17 @@ impl Smtp {
 
     /// The whole message. Only 7-bit, so that no server extension is needed.
     fn compose(&self, mail: &Mail<'_>, to: Address) -> Option<Zeroizing<Vec<u8>>> {
-        let subject: String = mail.subject.chars().filter(|c| !c.is_control()).collect();
         let attempt = mail.attempt.to_string();
         let id = format!("<{attempt}@{}>", self.from.email.domain());
+        // Given, since lettre would read it from the headers and does not read a quoted local part.
+        let in_header = format!("<{to}>");
+        let envelope = Envelope::new(Some(self.from.email.clone()), vec![to]).ok()?;
         Message::builder()
+            .envelope(envelope)
             .from(self.from.clone())
-            .to(Mailbox::new(None, to))
-            .subject(subject)
+            // In brackets: without them some readers take a quoted local part for a name.
+            .raw_header(header("To", in_header))
+            .raw_header(subject(mail.subject)?)
             .message_id(Some(id))
             .raw_header(header("Auto-Submitted", "auto-generated".to_owned()))
             .raw_header(header("X-Stepup-Reference", attempt))
@@ -205,10 +235,28 @@ fn header(name: &'static str, value: String) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
 }
 
+/// The subject, which is shown as it is given. A reader decodes what looks like an encoded word of
+/// RFC 2047, so a text that holds one is encoded as a whole; lettre would leave it.
+fn subject(text: &str) -> Option<HeaderValue> {
+    const NAME: &str = "Subject";
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    if text.is_ascii() && !text.contains("=?") {
+        return Some(header(NAME, text));
+    }
+    let mut encoded = String::new();
+    {
+        let mut writer = EmailWriter::new(&mut encoded, NAME.len() + 2, 0, false);
+        rfc2047::encode(&text, &mut writer).ok()?;
+    }
+    let name = HeaderName::new_from_ascii_str(NAME);
+    Some(HeaderValue::dangerous_new_pre_encoded(name, text, encoded))
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
 
+    use mail_parser::MessageParser;
     use uuid::Uuid;
 
     use super::*;
@@ -221,6 +269,7 @@ mod tests {
         SmtpSettings {
             url: Zeroizing::new(url.to_owned()),
             from: "Sign-in <no-reply@acme.example>".to_owned(),
+            ehlo_name: None,
             ca_file: None,
             timeout: Duration::from_millis(200),
         }
@@ -263,7 +312,7 @@ mod tests {
             "MAIL FROM:<no-reply@acme.example>",
             "RCPT TO:<ana@example.org>",
             "From: Sign-in <no-reply@acme.example>",
-            "To: ana@example.org",
+            "To: <ana@example.org>",
             "Subject: Your codeBcc: eve@example.org",
             "MIME-Version: 1.0",
             "Content-Type: text/plain; charset=utf-8",
@@ -293,6 +342,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_quoted_local_part_is_quoted_in_envelope_and_header() {
+        let (address, transcript) = mail_server(vec![], vec![]).await;
+        let to = "\"abc.\"@docomo.ne.jp";
+        assert_eq!(plain(address).send(Mail { to, ..mail() }).await, accepted());
+        let lines = transcript.lock().unwrap().clone();
+        for line in [format!("RCPT TO:<{to}>"), format!("To: <{to}>")] {
+            assert!(lines.contains(&line), "no {line:?} in {lines:#?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn ehlo_says_the_domain_of_the_sender_or_what_is_set() {
+        for (ehlo_name, said) in
+            [(None, "acme.example"), (Some("mx1.acme.example"), "mx1.acme.example")]
+        {
+            let (address, transcript) = mail_server(vec![], vec![]).await;
+            let url = format!("smtp://{address}?tls=none");
+            let ehlo_name = ehlo_name.map(str::to_owned);
+            let gateway = Smtp::new(SmtpSettings { ehlo_name, ..settings(&url) }).unwrap();
+            assert_eq!(gateway.send(mail()).await, accepted());
+            let ehlo = format!("EHLO {said}");
+            assert!(transcript.lock().unwrap().contains(&ehlo), "{transcript:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_subject_that_looks_encoded_is_read_as_it_was_given() {
+        for subject in [
+            "=?utf-8?q?Your_bank?=: your code",
+            "Your code for =?utf-8?B?QWNtZQ==?= =?x",
+            "Caffè =?utf-8?q?_?= Österreich, and a name that is longer than one line of a header is",
+            "plain = ? code",
+        ] {
+            let (address, transcript) = mail_server(vec![], vec![]).await;
+            assert_eq!(plain(address).send(Mail { subject, ..mail() }).await, accepted());
+            let lines = transcript.lock().unwrap().join("\r\n");
+            let (_, content) = lines.split_once("DATA\r\n").unwrap();
+            let read = MessageParser::default().parse(content.as_bytes()).unwrap();
+            assert_eq!(read.subject(), Some(subject));
+        }
+    }
+
+    #[tokio::test]
     async fn a_recipient_that_is_no_address_is_refused_without_a_connection() {
         let gateway = plain(closed_port().await);
         for to in ["", "ana", "ana@", "ana@example.org>\r\nRCPT TO:<eve@example.org", "a b@x.org"] {
@@ -304,8 +396,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_session_the_answer_is_transient() {
-        let connect = Answer::transient("connect");
+    async fn without_a_session_the_answer_is_closed() {
+        let connect = Answer::unreachable("connect");
         assert_eq!(plain(closed_port().await).send(mail()).await, connect);
         let garbage = Say("HTTP/1.1 400 Bad Request\r\n");
         for (step, act) in [
@@ -321,7 +413,11 @@ mod tests {
         assert_eq!(smtp(&format!("smtps://{address}")).unwrap().send(mail()).await, connect);
         assert_eq!(
             answer_when("greeting", Say("421 4.3.2 busy\r\n")).await,
-            Answer::transient("smtp_421")
+            Answer::unreachable("smtp_421")
+        );
+        assert_eq!(
+            answer_when("EHLO", Say("504 5.5.2 need a full name\r\n")).await,
+            Answer::refuses_us(Scope::Account, "smtp_504")
         );
     }
 
@@ -356,11 +452,11 @@ mod tests {
         );
         assert_eq!(
             answer_when("MAIL", Say("553 5.7.1 not your address\r\n")).await,
-            Answer::refused(Scope::Sender, "smtp_553")
+            Answer::refuses_us(Scope::Sender, "smtp_553")
         );
         assert_eq!(
             answer_when("MAIL", Say("530 5.7.0 log in first\r\n")).await,
-            Answer::refused(Scope::Account, "smtp_530")
+            Answer::refuses_us(Scope::Account, "smtp_530")
         );
         assert_eq!(
             answer_when(".", Say("554 5.7.1 spam\r\n")).await,
@@ -376,9 +472,9 @@ mod tests {
     async fn encryption_and_login_are_never_skipped() {
         let (address, transcript) = mail_server(vec![], vec![]).await;
         let required = smtp(&format!("smtp://u:hunter2@{address}")).unwrap().send(mail()).await;
-        assert_eq!(required, Answer::refused(Scope::Account, "starttls_unavailable"));
+        assert_eq!(required, Answer::refuses_us(Scope::Account, "starttls_unavailable"));
         let login = smtp(&format!("smtp://u:hunter2@{address}?tls=none")).unwrap();
-        let unsupported = Answer::refused(Scope::Account, "auth_unsupported");
+        let unsupported = Answer::refuses_us(Scope::Account, "auth_unsupported");
         assert_eq!(login.send(mail()).await, unsupported);
         assert!(!transcript.lock().unwrap().iter().any(|line| line.starts_with("MAIL")));
         let acts = vec![
@@ -387,7 +483,7 @@ mod tests {
         ];
         let (address, _) = mail_server(acts, vec![]).await;
         let login = smtp(&format!("smtp://u:hunter2@{address}?tls=none")).unwrap();
-        assert_eq!(login.send(mail()).await, Answer::refused(Scope::Account, "smtp_535"));
+        assert_eq!(login.send(mail()).await, Answer::refuses_us(Scope::Account, "smtp_535"));
     }
 
     fn connections(transcript: &Transcript) -> usize {
@@ -437,7 +533,7 @@ mod tests {
             let (ca_file, timeout) = (ca_file.map(PathBuf::from), Duration::from_secs(10));
             Smtp::new(SmtpSettings { ca_file, timeout, ..settings(&url) })
         };
-        assert_eq!(with(None).unwrap().send(mail()).await, Answer::transient("connect"));
+        assert_eq!(with(None).unwrap().send(mail()).await, Answer::unreachable("connect"));
         assert_eq!(with(Some(CA_FILE)).unwrap().send(mail()).await, accepted());
         assert!(with(Some("/nowhere/ca.pem")).err().unwrap().to_string().starts_with("ca_file: "));
     }
@@ -450,6 +546,15 @@ mod tests {
             timeout: Duration::from_millis(timeout_ms),
             ..settings("smtp://mx.example?tls=none")
         };
+        assert!(Smtp::new(settings("a@localhost", 1)).is_err(), "no full name for EHLO");
+        let named = |name: &str| SmtpSettings {
+            ehlo_name: Some(name.to_owned()),
+            ..settings("a@localhost", 1)
+        };
+        assert!(Smtp::new(named("mail.acme.example")).is_ok());
+        for name in ["", "vm", "mail.", ".example", "a b.example", "-a.example", "a.example\r\nX"] {
+            assert!(Smtp::new(named(name)).is_err(), "{name}");
+        }
         assert!(Smtp::new(settings("nobody", 1)).is_err());
         assert!(Smtp::new(settings("a@exämple.org", 1)).is_err());
         assert!(Smtp::new(settings("a@example.org", 0)).is_err());

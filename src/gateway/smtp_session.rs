@@ -33,7 +33,7 @@ impl Step {
     /// The answer when this step got no reply, or one that is not SMTP.
     fn lost(self) -> Answer {
         match self {
-            Self::Connect => Answer::transient("connect"),
+            Self::Connect => Answer::unreachable("connect"),
             Self::Sender | Self::Recipient | Self::Data => Answer::transient("connection_lost"),
             Self::Content => Answer::unknown("no_answer"),
         }
@@ -42,7 +42,7 @@ impl Step {
     /// The answer when time ran out during this step.
     pub(super) fn timed_out(self) -> Answer {
         match self {
-            Self::Connect => Answer::transient("connect"),
+            Self::Connect => Answer::unreachable("connect"),
             Self::Sender | Self::Recipient | Self::Data => Answer::transient("timeout"),
             Self::Content => Answer::unknown("timeout"),
         }
@@ -52,10 +52,13 @@ impl Step {
     fn replied(self, reply: u16) -> Answer {
         let code = format!("smtp_{reply}");
         let scope = match (self, reply) {
+            (Self::Connect, ..=499) => return Answer::unreachable(code),
             (_, ..=499) => return Answer::transient(code),
-            (_, 530 | 534 | 535 | 538) | (Self::Connect, _) => Scope::Account,
+            (_, 530 | 534 | 535 | 538) | (Self::Connect, _) => {
+                return Answer::refuses_us(Scope::Account, &code);
+            }
             (Self::Sender, 552) => Scope::Message,
-            (Self::Sender, _) => Scope::Sender,
+            (Self::Sender, _) => return Answer::refuses_us(Scope::Sender, &code),
             (Self::Recipient, 501 | 550..=553) => Scope::Recipient,
             (Self::Recipient | Self::Data | Self::Content, _) => Scope::Message,
         };
@@ -70,34 +73,34 @@ impl Step {
 /// Connects, encrypts and authenticates.
 pub(super) async fn connect(
     server: &Server,
+    hello: &ClientId,
     timeout: Duration,
 ) -> Result<AsyncSmtpConnection, Answer> {
     let failed = |error: Error| Step::Connect.failed(&error);
-    let hello = ClientId::default();
     let wrapper = match &server.tls {
         Tls::Wrapper(parameters) => Some(parameters.clone()),
         _ => None,
     };
     let address = (server.host.as_str(), server.port);
     let mut connection =
-        AsyncSmtpConnection::connect_tokio1(address, Some(timeout), &hello, wrapper, None)
+        AsyncSmtpConnection::connect_tokio1(address, Some(timeout), hello, wrapper, None)
             .await
             .map_err(failed)?;
     match &server.tls {
         Tls::Required(_) if !connection.can_starttls() => {
-            return Err(Answer::refused(Scope::Account, "starttls_unavailable"));
+            return Err(Answer::refuses_us(Scope::Account, "starttls_unavailable"));
         }
         Tls::Required(parameters) => {
-            connection.starttls(parameters.clone(), &hello).await.map_err(failed)?;
+            connection.starttls(parameters.clone(), hello).await.map_err(failed)?;
         }
         Tls::Opportunistic(parameters) if connection.can_starttls() => {
-            connection.starttls(parameters.clone(), &hello).await.map_err(failed)?;
+            connection.starttls(parameters.clone(), hello).await.map_err(failed)?;
         }
         _ => {}
     }
     if let Some(credentials) = &server.credentials {
         if connection.server_info().get_auth_mechanism(DEFAULT_MECHANISMS).is_none() {
-            return Err(Answer::refused(Scope::Account, "auth_unsupported"));
+            return Err(Answer::refuses_us(Scope::Account, "auth_unsupported"));
         }
         connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(failed)?;
     }
@@ -190,16 +193,18 @@ mod tests {
             }
             other => panic!("{other:?}"),
         };
-        assert_eq!(refused(Step::Connect, 554), Scope::Account);
-        assert_eq!(refused(Step::Recipient, 530), Scope::Account);
-        assert_eq!(refused(Step::Sender, 550), Scope::Sender);
+        let closed = |refused, code: &str| Answer::Closed { refused, code: code.to_owned() };
+        assert_eq!(Step::Connect.replied(554), closed(true, "account_smtp_554"));
+        assert_eq!(Step::Recipient.replied(530), closed(true, "account_smtp_530"));
+        assert_eq!(Step::Sender.replied(550), closed(true, "sender_smtp_550"));
+        assert_eq!(Step::Connect.replied(421), closed(false, "smtp_421"));
         assert_eq!(refused(Step::Sender, 552), Scope::Message);
         for reply in [501, 550, 551, 552, 553] {
             assert_eq!(refused(Step::Recipient, reply), Scope::Recipient);
         }
         assert_eq!(refused(Step::Recipient, 554), Scope::Message);
         assert_eq!(refused(Step::Content, 550), Scope::Message);
-        for step in [Step::Connect, Step::Sender, Step::Recipient, Step::Data, Step::Content] {
+        for step in [Step::Sender, Step::Recipient, Step::Data, Step::Content] {
             assert_eq!(step.replied(421), Answer::transient("smtp_421"));
         }
     }

@@ -131,6 +131,12 @@ pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
             CONFLICT,
             "the setting, or what was reviewed, has changed since: look at it, and ask anew",
         ),
+        (
+            Kind::InvalidGuess,
+            UNPROCESSABLE,
+            "the guess has not exactly the digits of the code: let the person type it again; this one \
+             was not counted",
+        ),
         (Kind::Invalid, UNPROCESSABLE, "a field cannot be used: correct it"),
         (
             Kind::Refused,

@@ -217,7 +217,7 @@ pub const PUT_ACCOUNT: Endpoint = Endpoint {
     path: &[ACCOUNT],
     body: &[
         VERSION,
-        Field::required::<String>("name", "a text"),
+        Field::required::<String>("name", "a text of 1 to 100 characters"),
         Field::optional::<Option<String>>("origin", "a text or null"),
         Field::required::<Country>("country", "a country as ISO 3166-1 alpha-2: `US`"),
         Field::optional::<Option<Vec<Country>>>(

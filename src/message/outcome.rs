@@ -53,6 +53,8 @@ words! {
         Verified = "verified",
         /// Not the right code.
         WrongCode = "wrong_code",
+        /// What was typed cannot be the code: nothing was compared, and it does not count.
+        InvalidGuess = "invalid_guess",
         /// Too many wrong codes: the challenge has ended.
         Locked = "locked",
         /// The challenge's life is over.

@@ -102,7 +102,7 @@ mod tests {
             it.operation = Operation::of(&account().id, &setting, values, keys).bytes();
             it.setting = Some(setting);
         }
-        it.digest = Code::typed(CODE).digest(keys, &it.binding());
+        it.digest = Code::of(CODE).digest(keys, &it.binding());
         it
     }
 

@@ -11,6 +11,7 @@ use crate::domain::approval::Operation;
 use crate::domain::challenge::Purpose;
 use crate::domain::id::{ChallengeId, LoginId, MemberId, SettingName};
 use crate::domain::keys::Keyring;
+use crate::domain::shown::not_plain;
 use crate::message::{
     Event, EventKind, Outcome, OutcomeKind, RedeemApproval, Request, RequestSettingChange,
 };
@@ -33,6 +34,9 @@ pub fn request(
     let summary = ask.summary.expose().trim();
     if !(1..=SUMMARY_MAX).contains(&summary.chars().count()) {
         return Decided::answer(invalid("summary", "summary is not of 1 to 200 characters"));
+    }
+    if let Some(why) = not_plain(summary) {
+        return Decided::answer(invalid("summary", &format!("summary {why}")));
     }
     let values = [ask.before.expose(), ask.after.expose(), summary];
     let demand = Demand {
@@ -160,6 +164,15 @@ mod tests {
     }
 
     fn asked(after: &str, setting: &str, facts: &issue::Facts) -> Decided<Issued> {
+        summed_up(&format!("payouts to {after}"), after, setting, facts)
+    }
+
+    fn summed_up(
+        summary: &str,
+        after: &str,
+        setting: &str,
+        facts: &issue::Facts,
+    ) -> Decided<Issued> {
         let ask = RequestSettingChange {
             account: account().id,
             member: member().id,
@@ -167,7 +180,7 @@ mod tests {
             setting: SettingName::parse(setting).unwrap(),
             before: Secret::new("DE1"),
             after: Secret::new(after),
-            summary: Secret::new(format!("payouts to {after}")),
+            summary: Secret::new(summary),
         };
         request(&Request { app: account().app, ask }, facts, &rules(), &mut ctx(NOW))
     }
@@ -187,6 +200,16 @@ mod tests {
         assert_eq!(challenge.detail_in_clear(&rules().keys).unwrap().as_str(), "payouts to DE2");
         assert_eq!(challenge.operation.len(), 64);
         assert!(challenge.email_index.is_some(), "D-2: email may back it up");
+    }
+
+    #[test]
+    fn r61_a_summary_that_is_empty_too_long_or_not_plain_is_refused_by_its_field() {
+        for summary in ["", " ", "payouts\nto me", "payouts to \u{202E}2ED", &"x".repeat(201)] {
+            let reply = summed_up(summary, "DE2", "bank_account", &facts()).reply.unwrap();
+            let said = (reply.outcome, reply.field);
+            assert_eq!(said, (OutcomeKind::Invalid, Some("summary")), "{summary:?}");
+            assert!(!reply.detail.unwrap().contains("payouts"), "the summary is not repeated");
+        }
     }
 
     #[test]

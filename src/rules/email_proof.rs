@@ -4,11 +4,11 @@ use super::Rules;
 use super::change::{self, By, Change};
 use super::limits::full_until;
 use super::notice::{EventRecordRef, Notice, NoticeKind};
+use super::told::invalid_guess;
 use super::{Ctx, Decided, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::activity::Client;
 use crate::domain::challenge::{AttemptState, Channel};
-use crate::domain::code::Code;
 use crate::domain::email_proof::EmailProof;
 use crate::domain::member::Member;
 use crate::message::{Command, ConfirmEmail, Outcome, OutcomeKind, ProveEmail, Request};
@@ -109,7 +109,7 @@ pub fn prove(
     }
 }
 
-/// The rule of the guess. Counted before compared, as every guess.
+/// The rule of the guess. Counted before compared, as every guess; what cannot be the code is neither.
 pub fn confirm(
     request: &Request<ConfirmEmail>,
     facts: &Facts<'_>,
@@ -137,7 +137,10 @@ pub fn confirm(
         let full = Outcome::new(OutcomeKind::TooManyWrongCodes);
         return Decided::answer(Outcome { retry_after, ..full });
     }
-    if !proof.is(&Code::typed(request.ask.guess.expose()), &rules.keys) {
+    let Some(guess) = proof.typed(request.ask.guess.expose()) else {
+        return Decided::answer(invalid_guess(Outcome::new(OutcomeKind::InvalidGuess), left));
+    };
+    if !proof.is(&guess, &rules.keys) {
         let kind = if left == 1 { OutcomeKind::Locked } else { OutcomeKind::WrongCode };
         let reply = Outcome { attempts_left: Some(left - 1), ..Outcome::new(kind) };
         let write = Write::Wrong { proof: Box::new(proof.clone()), at: now };
@@ -213,15 +216,34 @@ mod tests {
         );
     }
 
+    /// A code that is not the proof's.
+    fn wrong(proof: &EmailProof) -> &'static str {
+        let code = proof.code(&rules().keys).unwrap();
+        if code.digits() == "000000" { "111111" } else { "000000" }
+    }
+
+    #[test]
+    fn r22_a_guess_that_cannot_be_the_code_of_a_proof_costs_nothing() {
+        let (proof, who) = (drawn(), unconfirmed());
+        for text in ["", "x", "12345", "1234567"] {
+            let decided = guess(text, &facts(&who, Some(&proof)), 1);
+            assert_eq!(kind(&decided), OutcomeKind::InvalidGuess, "{text}");
+            assert_eq!(decided.reply.unwrap().attempts_left, Some(5));
+            assert!(decided.write.is_none() && decided.effects.is_empty());
+        }
+    }
+
     #[test]
     fn r13_five_wrong_codes_end_it_and_the_member_s_budget_holds_over_all_proofs() {
         let (mut proof, who) = (drawn(), unconfirmed());
+        let not_it = wrong(&proof);
         for wrong in 0..5 {
             proof.wrong = wrong;
-            let decided = guess("x", &facts(&who, Some(&proof)), 1);
+            let decided = guess(not_it, &facts(&who, Some(&proof)), 1);
             assert_eq!(decided.reply.unwrap().attempts_left, Some(4 - wrong));
         }
         proof.wrong = 5;
+        assert_eq!(kind(&guess(not_it, &facts(&who, Some(&proof)), 1)), OutcomeKind::Locked);
         assert_eq!(kind(&guess("x", &facts(&who, Some(&proof)), 1)), OutcomeKind::Locked);
         let wrong: Vec<_> = (0..15).map(|n| NOW - Duration::minutes(n)).collect();
         let spent = Facts { wrong: &wrong, ..facts(&who, None) };

@@ -2,7 +2,7 @@
 //! members about their own, and the proof of an address. Who gets one, and whether it still goes
 //! when it is its turn.
 
-use super::delivery::{Answer, Letter, TEXT_FAULTY, retry_rung};
+use super::delivery::{Answer, Letter, TEXT_FAULTY, closed_rung, mailable, retry_rung};
 use super::text::{Change, Texts};
 use super::{Decided, Verdict};
 use crate::domain::Timestamp;
@@ -277,6 +277,7 @@ fn mail(
     } else {
         recipient.email_in_clear(keys).ok_or("key_lost")?
     };
+    let to = mailable(&to)?;
     Ok(Letter { attempt: notice.id, to, subject: mail.subject, text: mail.text })
 }
 
@@ -290,6 +291,15 @@ impl Posting {
             other => other,
         };
         Self { step: Step::Answered(answer), ..self }
+    }
+
+    /// The next try, after this delay.
+    fn again(&self, rung: Option<Rung>) -> Vec<Effect> {
+        let tries = self.tries.saturating_add(1);
+        let again = |notice: &Notice| {
+            Effect::Command(Command::SendNotice { notice: notice.id, tries }, rung)
+        };
+        self.notice.as_ref().map(again).into_iter().collect()
     }
 
     fn event(&self, kind: EventKind, reason: Option<&str>) -> Option<Effect> {
@@ -308,7 +318,7 @@ impl Verdict for Posting {
         match &self.step {
             Step::Call(_) => "called",
             Step::Answered(Answer::Accepted { .. }) => "sent",
-            Step::Answered(Answer::NotNow { .. }) => "retried",
+            Step::Answered(Answer::NotNow { .. } | Answer::Closed { .. }) => "retried",
             Step::Answered(Answer::Refused { .. }) => "failed",
             Step::Answered(Answer::Unknown { .. }) | Step::Lost => "unknown",
             Step::Drop(_) => "dropped",
@@ -322,13 +332,10 @@ impl Verdict for Posting {
             Step::Answered(Answer::Accepted { .. }) => {
                 self.event(EventKind::NoticeSent, None).into_iter().collect()
             }
-            Step::Answered(Answer::NotNow { .. }) => {
-                let rung = retry_rung(self.tries);
-                let again = |notice: &Notice| {
-                    let tries = self.tries + 1;
-                    Effect::Command(Command::SendNotice { notice: notice.id, tries }, rung)
-                };
-                self.notice.as_ref().map(again).into_iter().collect()
+            Step::Answered(Answer::NotNow { .. }) => self.again(retry_rung(self.tries)),
+            // It keeps: as long as the notice itself is kept.
+            Step::Answered(Answer::Closed { .. }) => {
+                self.again(Some(closed_rung(self.tries, Rung::Second120)))
             }
             Step::Answered(Answer::Refused { code } | Answer::Unknown { code }) => {
                 self.event(EventKind::NoticeDropped, Some(code)).into_iter().collect()
@@ -352,6 +359,7 @@ impl Verdict for Posting {
 mod tests {
     use super::super::tests_support::{NOW, TEXTS, account, member};
     use super::*;
+    use crate::domain::keys::Place;
     use crate::domain::member::Role;
     use serde_json::json;
 
@@ -466,6 +474,40 @@ mod tests {
         assert_eq!(letter.to.as_str(), "ada@acme.example");
         moved.email_changed_at = Some(NOW - BEFORE);
         assert!(matches!(decided(notice, moved).step, Step::Drop("no_address")));
+    }
+
+    #[test]
+    fn a_notice_waits_for_a_mail_server_that_takes_nothing() {
+        for (tries, seconds) in [(0, 1), (1, 5), (2, 30), (3, 120), (i16::MAX, 120)] {
+            let queued = Notice { tries, ..notice() };
+            let (account, recipient) = (account(), admin());
+            let facts = Facts { notice: queued, account, recipient, proof: None };
+            let posting = decide(tries, Some(facts), &Keyring::for_tests(), &TEXTS, NOW);
+            let posting = posting.answered(Answer::Closed { code: "account_smtp_504".into() });
+            assert_eq!(posting.label(), "retried");
+            let [Effect::Command(Command::SendNotice { tries: next, .. }, Some(rung))] =
+                &posting.effects()[..]
+            else {
+                panic!()
+            };
+            assert_eq!((*next, rung.seconds()), (tries.saturating_add(1), seconds));
+        }
+    }
+
+    #[test]
+    fn an_address_of_an_older_version_that_cannot_be_mailed_gets_no_notice() {
+        let keys = Keyring::for_tests();
+        let stored = |address: &str| {
+            let mut member = admin();
+            let place = Place::Contact(member.account.as_str(), member.id.as_str(), "email");
+            let sealed =
+                keys.seal(&place, address.as_bytes(), super::super::tests_support::ctx(NOW).rng);
+            member.email.as_mut().unwrap().sealed = sealed;
+            decided(notice(), member).step
+        };
+        assert!(matches!(stored("ada@-lab.example"), Step::Drop("invalid_address")));
+        let Step::Call(letter) = stored("abc.@docomo.ne.jp") else { panic!() };
+        assert_eq!(letter.to.as_str(), "\"abc.\"@docomo.ne.jp");
     }
 
     #[test]

@@ -48,6 +48,7 @@ enum Answers {
     Accepts,
     /// Perhaps with a time to wait, in seconds.
     NotNow(Option<u64>),
+    Closed,
     Refuses,
     /// The process died, or the answer got lost.
     Never,
@@ -58,6 +59,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     let answers = prop_oneof![
         4 => Just(Answers::Accepts),
         1 => prop::option::of(0_u64..900).prop_map(Answers::NotNow),
+        1 => Just(Answers::Closed),
         1 => Just(Answers::Refuses),
         1 => Just(Answers::Never),
     ];
@@ -369,6 +371,7 @@ impl Tables {
                 let answer = match answers {
                     Answers::Accepts => Answer::Accepted { provider_ref: "ref".into() },
                     Answers::NotNow(asked) => Answer::NotNow { retry_after_seconds: asked, code },
+                    Answers::Closed => Answer::Closed { code },
                     Answers::Refuses => Answer::Refused { code },
                     Answers::Never => return,
                 };
@@ -378,7 +381,9 @@ impl Tables {
         };
         let state = match &dispatch.step {
             Step::Answered(Answer::Accepted { .. }) => Some(AttemptState::Accepted),
-            Step::Answered(Answer::NotNow { .. }) => Some(AttemptState::Queued),
+            Step::Answered(Answer::NotNow { .. } | Answer::Closed { .. }) => {
+                Some(AttemptState::Queued)
+            }
             Step::Answered(Answer::Refused { .. }) => Some(AttemptState::Failed),
             Step::Answered(Answer::Unknown { .. }) | Step::Lost => Some(AttemptState::Unknown),
             Step::Skip(_) => Some(AttemptState::Skipped),

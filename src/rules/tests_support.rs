@@ -132,7 +132,7 @@ pub fn challenge() -> Challenge {
         reason: None,
         created_at: NOW,
         expires_at,
-        digest: Code::typed(CODE).digest(&keys, &binding),
+        digest: Code::of(CODE).digest(&keys, &binding),
         code_sealed: Some(keys.seal(&place, CODE.as_bytes(), &mut StdRng::seed_from_u64(4))),
         phone_index: member.phone.unwrap().index,
         email_index: Some(member.email.unwrap().index),

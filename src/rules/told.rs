@@ -80,6 +80,11 @@ pub(super) fn outcome(challenge: &Challenge, kind: OutcomeKind) -> Outcome {
     Outcome { challenge: Some(challenge.id), purpose, ..Outcome::new(kind) }
 }
 
+/// The answer to what cannot be the code: nothing was compared, and `left` guesses are still left.
+pub(super) fn invalid_guess(reply: Outcome, left: i16) -> Outcome {
+    Outcome { field: Some("guess"), attempts_left: Some(left), ..reply }
+}
+
 /// The answer about a challenge that no longer takes anything.
 pub(super) fn ended(challenge: &Challenge, replaced: bool) -> Outcome {
     let kind = match challenge.state {

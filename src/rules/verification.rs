@@ -1,13 +1,15 @@
 //! Whether a guess is right, and what a wrong one costs.
 //!
 //! Counted before compared: the write that counts a wrong guess, or ends the challenge on a right
-//! one, is committed before the answer leaves.
+//! one, is committed before the answer leaves. What cannot be the code, since it has not as many
+//! digits, is neither compared nor counted. That is decided last: a challenge that has ended, or a
+//! member who has to wait, gets the same answer whatever was typed.
 
 use super::Rules;
 use super::apply::{self, Applied};
 use super::change::{Change, voided};
 use super::limits::inside;
-use super::told::{about, cancelled_as, ended, ending_event, outcome};
+use super::told::{about, cancelled_as, ended, ending_event, invalid_guess, outcome};
 use super::{Ctx, Decided, Ending, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
@@ -96,7 +98,12 @@ pub fn decide(
         let retry_after = Some(seconds_until(then, now));
         return Decided::answer(Outcome { retry_after, ..outcome(challenge, OutcomeKind::Wait) });
     }
-    let guess = Code::typed(request.ask.guess.expose());
+    let digits = challenge.code_digits().unwrap_or(usize::from(policy.code_digits));
+    let Some(guess) = Code::typed(request.ask.guess.expose(), digits) else {
+        let left = policy.wrong_per_challenge - challenge.wrong;
+        let reply = outcome(challenge, OutcomeKind::InvalidGuess);
+        return Decided::answer(invalid_guess(reply, left));
+    };
     if guess.matches(&challenge.digest, &rules.keys, &challenge.binding()) {
         right(request, facts, rules, ctx)
     } else {
@@ -240,8 +247,11 @@ fn wrong(facts: Facts, rules: &Rules, now: Timestamp) -> Decided<Write> {
 mod tests {
     use super::super::tests_support::{CODE, NOW, account, challenge, ctx, member, rules};
     use super::*;
+    use crate::domain::keys::Place;
     use crate::message::Secret;
     use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
     use time::Duration;
 
     fn facts() -> Facts {
@@ -307,6 +317,44 @@ mod tests {
             assert!(write.wrong);
             assert_eq!(write.ending.map(|e| e.state), locks.then_some(State::Locked));
         }
+    }
+
+    #[test]
+    fn r22_a_guess_that_cannot_be_the_code_is_neither_compared_nor_counted() {
+        for text in ["", "12345", "1234567", "31415O", "abc"] {
+            let decided = guess(text, facts(), 1);
+            assert_eq!(kind(&decided), OutcomeKind::InvalidGuess, "{text}");
+            let reply = decided.reply.unwrap();
+            assert_eq!((reply.attempts_left, reply.field), (Some(5), Some("guess")));
+            assert!(decided.write.is_none() && decided.effects.is_empty());
+        }
+    }
+
+    #[test]
+    fn r22_a_malformed_guess_tells_nothing_new_of_a_challenge_that_takes_no_guess() {
+        let mut ended = facts();
+        ended.challenge.state = State::Locked;
+        let suspended = Facts { member: Member { suspended_at: Some(NOW), ..member() }, ..facts() };
+        let guess_after = Some(NOW + Duration::seconds(30));
+        let waiting = Facts { member: Member { guess_after, ..member() }, ..facts() };
+        for facts in [ended, suspended, waiting, Facts { replaced: true, ..facts() }] {
+            let (malformed, right) = (guess("x", facts.clone(), 1), guess(CODE, facts, 1));
+            assert_eq!(malformed.reply, right.reply);
+            assert_eq!(malformed.write, right.write);
+        }
+    }
+
+    #[test]
+    fn r22_the_digits_are_those_of_the_code_not_of_today_s_setting() {
+        let mut facts = facts();
+        let (keys, mut chance) = (rules().keys, StdRng::seed_from_u64(1));
+        let code = Code::draw(8, &mut chance);
+        let place = Place::Code(facts.challenge.id.0.as_bytes(), 0);
+        let sealed = keys.seal(&place, code.digits().as_bytes(), &mut chance);
+        facts.challenge.digest = code.digest(&keys, &facts.challenge.binding());
+        facts.challenge.code_sealed = Some(sealed);
+        assert_eq!(kind(&guess("123456", facts.clone(), 1)), OutcomeKind::InvalidGuess);
+        assert_eq!(kind(&guess(code.digits(), facts, 1)), OutcomeKind::Verified);
     }
 
     #[test]

@@ -190,7 +190,9 @@ impl<'a> Settlement<'a> {
                 answer: None,
                 provider_ref: Some(provider_ref.as_str()),
             },
-            Answer::NotNow { code, .. } => settled(AttemptState::Queued, code),
+            Answer::NotNow { code, .. } | Answer::Closed { code } => {
+                settled(AttemptState::Queued, code)
+            }
             Answer::Refused { code } => settled(AttemptState::Failed, code),
             Answer::Unknown { code } => settled(AttemptState::Unknown, code),
         }

@@ -24,6 +24,7 @@ mod faults;
 mod flows;
 mod hostile;
 mod lifecycle;
+mod mail;
 mod operate;
 mod rules_named;
 mod runtime;

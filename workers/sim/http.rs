@@ -238,6 +238,7 @@ fn message(index: usize, record: &Record) -> Value {
     }
     if record.entry.channel == Channel::Email {
         message["from"] = content.from.into();
+        message["to"] = content.to.into();
         message["subject"] = content.subject.into();
     }
     message

@@ -61,6 +61,9 @@ pub(super) struct Content {
     /// Sender of a mail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Recipient of a mail, as its header names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     /// Subject of a mail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
@@ -71,7 +74,7 @@ pub(super) struct Content {
 impl Content {
     fn bytes(&self) -> usize {
         let header = |field: &Option<String>| field.as_ref().map_or(0, String::len);
-        header(&self.from) + header(&self.subject) + self.text.len()
+        header(&self.from) + header(&self.to) + header(&self.subject) + self.text.len()
     }
 }
 

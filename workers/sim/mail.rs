@@ -121,12 +121,15 @@ fn code(answer: &Answer) -> Option<u16> {
 fn parse(mail: &[u8], envelope_from: &str) -> (Option<String>, Content) {
     let Some(message) = MessageParser::default().parse(mail) else {
         let text = String::from_utf8_lossy(mail).into_owned();
-        let content = Content { from: Some(envelope_from.into()), subject: None, text };
+        let from = Some(envelope_from.into());
+        let content = Content { from, text, ..Content::default() };
         return (None, content);
     };
     let reference = message.header(REFERENCE).and_then(|value| value.as_text());
     let from = message.from().and_then(|from| from.first()).and_then(|from| from.address());
+    let to = message.to().and_then(|to| to.first()).and_then(|to| to.address());
     let content = Content {
+        to: to.map(str::to_owned),
         from: Some(from.unwrap_or(envelope_from).to_owned()),
         subject: message.subject().map(str::to_owned),
         text: message.body_text(0).unwrap_or_default().replace("\r\n", "\n"),

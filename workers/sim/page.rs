@@ -62,7 +62,7 @@ fn by_recipient(latest: &[Arc<Record>], channel: Channel) -> Vec<(&str, Vec<&Rec
 }
 
 fn article(html: &mut String, record: &Record) {
-    let Content { from, subject, text } = record.content.clone().unwrap_or_default();
+    let Content { from, subject, text, .. } = record.content.clone().unwrap_or_default();
     html.push_str("<article>");
     if let Some(code) = code(&text) {
         html.push_str(&format!("<strong>{}</strong>", escape(code)));
@@ -110,6 +110,7 @@ mod tests {
         record.entry.to = Some("<b>@example.org".into());
         record.content = Some(Content {
             from: Some("shop@example.org".into()),
+            to: None,
             subject: Some("<script>'\"".into()),
             text: "a & b\n@shop.example #<i>".into(),
         });

@@ -124,15 +124,18 @@ pub(super) fn new_provider_ref() -> String {
     uuid::Uuid::now_v7().to_string()
 }
 
-/// The one spelling of a number or address: `+` and digits, or lower case. In a path a `+` may be
-/// missing or have become a space.
+/// The one spelling of a number or address: `+` and digits, or lower case and without quotation marks.
+/// In a path a `+` may be missing or have become a space.
 ///
 /// `None` if the text is neither a number (8 to 15 digits) nor an address.
 pub(super) fn recipient(text: &str) -> Option<(Channel, String)> {
     let text = text.trim();
     if text.contains('@') {
         let printable = !text.contains(|c: char| c.is_whitespace() || c.is_control());
-        return printable.then(|| (Channel::Email, text.to_lowercase()));
+        let (local, domain) = text.rsplit_once('@')?;
+        let quoted = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let bare = format!("{}@{domain}", quoted.unwrap_or(local));
+        return printable.then(|| (Channel::Email, bare.to_lowercase()));
     }
     let digits = text.strip_prefix('+').unwrap_or(text);
     let number = (8..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
@@ -150,6 +153,7 @@ mod tests {
         }
         let ana = Some((Channel::Email, "ana@example.org".into()));
         assert_eq!(recipient("Ana@Example.org"), ana);
+        assert_eq!(recipient("\"Ana\"@example.org"), ana);
         for text in ["", "+", "1234567", "1234567890123456", "++12025550123", "ana", "a b@c"] {
             assert_eq!(recipient(text), None, "{text}");
         }

@@ -6,7 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use serde_json::{Value, json};
+use stepup::{
+    domain::email::EmailAddress,
+    gateway::{self, Mail, MailGateway, Smtp, SmtpSettings},
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -14,6 +19,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
+use uuid::Uuid;
 
 use super::{Settings, Sim, signature::Secret};
 
@@ -521,4 +527,50 @@ async fn a_restarted_simulator_keeps_its_contents() {
     assert_eq!(sim.last_entry().await["seq"], 3);
     sim.stop().await;
     std::fs::remove_file(path).unwrap();
+}
+
+/// Texts that look like addresses, most of which are some.
+fn addresses() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => "[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,66}@([a-z0-9-]{1,20}\\.){1,3}[a-z0-9]{1,8}",
+        2 => "\"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{0,10}\"@example\\.com",
+        1 => "\"[ -~]{0,10}\"@example\\.com",
+        1 => "[ -~\r\n]{0,20}@[ -~\r\n]{0,20}",
+        1 => "\\PC{0,12}@\\PC{0,12}",
+    ]
+}
+
+#[tokio::test]
+async fn whatever_address_the_directory_accepts_is_mailed_under_the_same_address() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let sim = start(Settings::default()).await;
+    let smtp = Smtp::new(SmtpSettings {
+        url: format!("smtp://{}?tls=none", sim.smtp).into(),
+        from: "Sign-in <no-reply@acme.example>".into(),
+        ehlo_name: None,
+        ca_file: None,
+        timeout: Duration::from_secs(30),
+    });
+    let (smtp, mut runner) = (smtp.unwrap(), TestRunner::deterministic());
+    let named =
+        ["abc.@docomo.ne.jp", "a..b@example.net", "\"ada.\"@example.com", "o'neil@a.example"];
+    let drawn: Vec<String> =
+        (0..400).map(|_| addresses().new_tree(&mut runner).unwrap().current()).collect();
+    let mut mailed = 0;
+    for text in named.iter().copied().chain(drawn.iter().map(String::as_str)) {
+        let Ok(address) = EmailAddress::parse(text) else { continue };
+        let wire = address.wire();
+        let mail = Mail { attempt: Uuid::nil(), to: &wire, subject: "Code", text: "123456" };
+        let answer = smtp.send(mail).await;
+        assert!(matches!(answer, gateway::Answer::Accepted { .. }), "{text}: {answer:?}");
+        let path: String = address.as_str().bytes().map(|b| format!("%{b:02X}")).collect();
+        let mailbox = sim.get(&format!("/mailboxes/{path}")).await.body;
+        assert_eq!(mailbox["address"], *address.folded(), "{text}");
+        let seen = mailbox["messages"].as_array().unwrap().last().unwrap();
+        let to = EmailAddress::parse(seen["to"].as_str().unwrap()).unwrap();
+        assert_eq!(to.folded(), address.folded(), "{text}: {seen}");
+        mailed += 1;
+    }
+    assert!(mailed > 100, "{mailed}");
+    sim.stop().await;
 }

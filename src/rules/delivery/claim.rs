@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{Ask, FALLBACK_SEND, Facts, Letter, Step, TEXT_FAULTY};
+use super::{Ask, FALLBACK_SEND, Facts, Letter, Step, TEXT_FAULTY, mailable};
 use crate::domain::Timestamp;
 use crate::domain::account::EmailFallback;
 use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel};
@@ -110,7 +110,7 @@ fn letter(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Result<Let
     let place = Place::Code(challenge.id.0.as_bytes(), challenge.expires_at.unix_timestamp());
     let sealed = challenge.code_sealed.as_deref().ok_or(KEY_LOST)?;
     let clear = keys.open(&place, sealed).map_err(|_| KEY_LOST)?;
-    let code = Code::typed(std::str::from_utf8(&clear).map_err(|_| KEY_LOST)?);
+    let code = Code::of(std::str::from_utf8(&clear).map_err(|_| KEY_LOST)?);
     let detail = match challenge.detail_sealed {
         Some(_) => challenge.detail_in_clear(keys).ok_or(KEY_LOST)?,
         None => Zeroizing::default(),
@@ -130,7 +130,7 @@ fn letter(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Result<Let
             let minutes = (challenge.expires_at - now).whole_minutes();
             let mail = texts.code_mail(locale, account, purpose, summary, &code, minutes);
             let mail = mail.ok_or(TEXT_FAULTY)?;
-            let to = facts.member.email_in_clear(keys).ok_or(KEY_LOST)?;
+            let to = mailable(&facts.member.email_in_clear(keys).ok_or(KEY_LOST)?)?;
             Letter { attempt, to, subject: mail.subject, text: mail.text }
         }
     })

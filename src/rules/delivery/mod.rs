@@ -13,12 +13,13 @@ use super::Rules;
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::challenge::{AttemptState, Challenge, Channel};
+use crate::domain::email::EmailAddress;
 use crate::domain::id::{ChallengeId, derived};
 use crate::domain::member::Member;
 use crate::message::{Command, EmailCause, Rung};
 
 pub(super) use self::claim::too_late;
-pub use self::settlement::{ASKED_CALLS_MAX, retry_rung};
+pub use self::settlement::{ASKED_CALLS_MAX, closed_rung, retry_rung};
 
 /// The send number of the automatic email: there is one at most.
 pub const FALLBACK_SEND: i16 = 0;
@@ -111,6 +112,12 @@ pub struct Letter {
     pub text: Zeroizing<String>,
 }
 
+/// An address as the mail server takes it. One that was stored before the rule of today, and cannot
+/// be mailed, gets nothing, for this reason.
+pub(super) fn mailable(stored: &str) -> Result<Zeroizing<String>, &'static str> {
+    EmailAddress::parse(stored).map(|address| address.wire()).map_err(|_| "invalid_address")
+}
+
 /// What became of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -123,6 +130,11 @@ pub enum Answer {
     NotNow {
         /// Not before.
         retry_after_seconds: Option<u64>,
+        /// A word of a closed set.
+        code: String,
+    },
+    /// The provider takes nothing at present, whatever the message: it is not there, or it refuses us.
+    Closed {
         /// A word of a closed set.
         code: String,
     },

@@ -11,7 +11,9 @@ impl Dispatch {
     /// The same send with the provider's answer.
     pub fn answered(self, answer: Answer, policy: &Policy) -> Self {
         let answer = match answer {
-            Answer::NotNow { code, .. } if self.next_try(&answer, policy).is_none() => {
+            Answer::NotNow { code, .. } | Answer::Closed { code }
+                if self.next_try(&answer, policy).is_none() =>
+            {
                 Answer::Refused { code: format!("gave_up_{code}") }
             }
             other => other,
@@ -21,8 +23,7 @@ impl Dispatch {
 
     /// When the next try is made; `None` where there is to be none, or too little life would be left.
     fn next_try(&self, answer: &Answer, policy: &Policy) -> Option<Retry> {
-        let Answer::NotNow { retry_after_seconds, .. } = answer else { return None };
-        let retry = self.ask.retry(*retry_after_seconds)?;
+        let retry = self.ask.retry(answer)?;
         let life_left = self.challenge.as_ref()?.expires_at - self.now;
         (life_left - retry.wait() >= policy.life_left_min).then_some(retry)
     }
@@ -75,12 +76,18 @@ impl Retry {
     }
 }
 
+/// The delay before the try after `tries` calls to a provider that takes nothing at present, for as
+/// long as the message is of use; `longest` is the delay from the fourth on.
+pub fn closed_rung(tries: i16, longest: Rung) -> Rung {
+    retry_rung(tries).unwrap_or(longest)
+}
+
 impl Verdict for Dispatch {
     fn label(&self) -> &'static str {
         match &self.step {
             Step::Call(_) => "called",
             Step::Answered(Answer::Accepted { .. }) => "accepted",
-            Step::Answered(Answer::NotNow { .. }) => "retried",
+            Step::Answered(Answer::NotNow { .. } | Answer::Closed { .. }) => "retried",
             Step::Answered(Answer::Refused { .. }) => "failed",
             Step::Answered(Answer::Unknown { .. }) | Step::Lost => "unknown",
             Step::Skip(_) => "skipped",
@@ -97,10 +104,8 @@ impl Verdict for Dispatch {
             Step::Answered(Answer::Accepted { .. }) => {
                 effects.extend(self.event(EventKind::DeliveryAccepted, None));
             }
-            Step::Answered(Answer::NotNow { retry_after_seconds, .. }) => {
-                effects.extend(
-                    self.ask.retry(*retry_after_seconds).map(|retry| self.ask.again(&retry)),
-                );
+            Step::Answered(answer @ (Answer::NotNow { .. } | Answer::Closed { .. })) => {
+                effects.extend(self.ask.retry(answer).map(|retry| self.ask.again(&retry)));
             }
             Step::Answered(Answer::Refused { code }) => {
                 effects.extend(self.event(EventKind::DeliveryFailed, Some(code)));
@@ -148,7 +153,14 @@ impl Dispatch {
 impl Ask {
     /// When it is tried again, if it is: as the provider of SMS asks, but no more often than once a
     /// second. A mail server names no time.
-    fn retry(&self, asked_seconds: Option<u64>) -> Option<Retry> {
+    fn retry(&self, answer: &Answer) -> Option<Retry> {
+        let asked_seconds = match answer {
+            Answer::NotNow { retry_after_seconds, .. } => *retry_after_seconds,
+            Answer::Closed { .. } => {
+                return Some(Retry::After(closed_rung(self.tries, Rung::Second30)));
+            }
+            _ => return None,
+        };
         match asked_seconds.filter(|_| self.channel == Channel::Sms) {
             None => retry_rung(self.tries).map(Retry::After),
             Some(seconds) if self.tries + 1 < ASKED_CALLS_MAX => {
@@ -161,7 +173,7 @@ impl Ask {
     /// The command for the next try.
     fn again(&self, retry: &Retry) -> Effect {
         let Self { challenge, send, .. } = *self;
-        let tries = self.tries + 1;
+        let tries = self.tries.saturating_add(1);
         match (self.channel, retry) {
             (Channel::Sms, Retry::Asked(seconds)) => {
                 Effect::RetrySms { challenge, send, tries, seconds: *seconds }

@@ -221,6 +221,22 @@ fn a_provider_that_is_away_is_tried_again_after_1_5_and_30_s_and_then_given_up()
 }
 
 #[test]
+fn a_mail_server_that_takes_nothing_is_tried_again_as_long_as_the_code_is_of_use() {
+    let policy = Policy::default();
+    let closed = || Answer::Closed { code: "account_smtp_535".into() };
+    for (tries, seconds) in [(0, 1), (1, 5), (2, 30), (3, 30), (15, 30)] {
+        let dispatch = at(&Ask { tries, ..EMAIL }, queued(), 61).answered(closed(), &policy);
+        assert_eq!(dispatch.label(), "retried");
+        let [(command, Some(rung))] = &commands(&dispatch)[..] else { panic!() };
+        assert_eq!((rung.seconds(), Ask::of(command).unwrap().tries), (seconds, tries + 1));
+    }
+    let late = at(&Ask { tries: 15, ..EMAIL }, queued(), 511).answered(closed(), &policy);
+    assert_eq!(late.label(), "failed");
+    let Step::Answered(Answer::Refused { code }) = &late.step else { panic!() };
+    assert_eq!(code, "gave_up_account_smtp_535");
+}
+
+#[test]
 fn an_unknown_answer_causes_no_send() {
     let unknown = Answer::Unknown { code: "timeout".into() };
     let dispatch = at(&SMS, queued(), 1).answered(unknown, &Policy::default());

@@ -3,8 +3,13 @@
 use super::{Facts, Write, invalid, refused, stored};
 use crate::domain::account::{Account, ORIGIN_MAX, SENSITIVE_SETTINGS};
 use crate::domain::id::SettingName;
+use crate::domain::shown::{looks_like_link, not_plain};
 use crate::message::{Event, EventKind, Outcome, OutcomeKind, PutAccount, Request};
 use crate::rules::Decided;
+use crate::rules::text::plain;
+
+/// The longest name of an account, in characters.
+const NAME_MAX: usize = 100;
 
 /// Sensitive settings an account may name.
 const SETTINGS_MAX: usize = 100;
@@ -21,12 +26,8 @@ pub(super) fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decide
             return Decided::answer(Outcome::new(OutcomeKind::Outdated));
         }
     }
-    if ask.name.trim().is_empty()
-        || ask.name.chars().count() > 100
-        || ask.name.contains(char::is_control)
-    {
-        let why = "is empty, longer than 100 characters, or has control characters in it";
-        return invalid("name", why, &request.app);
+    if let Some(why) = unfit(&ask.name) {
+        return invalid("name", &why, &request.app);
     }
     if ask.origin.as_deref().is_some_and(|origin| !is_host(origin)) {
         let why = format!(
@@ -61,6 +62,18 @@ pub(super) fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decide
     stored(Write::Account { account, version: ask.version }, vec![event.into()])
 }
 
+/// Why an account cannot be called so, if it cannot. An SMS leaves out the characters that its alphabet
+/// does not have, so what is left must be no link either.
+fn unfit(name: &str) -> Option<String> {
+    if name.trim().is_empty() || name.chars().count() > NAME_MAX {
+        return Some(format!("is empty, or longer than {NAME_MAX} characters"));
+    }
+    let link = || looks_like_link(name) || looks_like_link(&plain(name));
+    let why = "looks like a link: leave out http://, www., what follows a domain after a slash, and mail \
+        addresses";
+    not_plain(name).or_else(|| link().then(|| why.to_owned()))
+}
+
 /// A host as the SMS's last line can carry it: it must leave room in the segment, and hold nothing
 /// that means something there.
 fn is_host(text: &str) -> bool {
@@ -75,6 +88,28 @@ fn is_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_plain_text_and_no_link() {
+        for good in ["Acme", "Booking.com", "=?utf-8?q?Acme?=", &"x".repeat(100)] {
+            assert_eq!(unfit(good), None, "{good}");
+        }
+        for bad in [
+            "",
+            " ",
+            "Acme\nX",
+            "\u{202E}emcA",
+            "www.evil.example",
+            // Links once the SMS has left out what its alphabet does not have.
+            "ht日tp://evil.example",
+            "w日ww.evil.example",
+            "evil.example日/x",
+            "ht\u{200D}tp://evil.example",
+            &"x".repeat(101),
+        ] {
+            assert!(unfit(bad).is_some(), "{bad}");
+        }
+    }
 
     #[test]
     fn an_origin_fits_the_last_line_of_an_sms() {

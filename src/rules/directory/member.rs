@@ -53,8 +53,8 @@ pub(super) fn put_member(
         None => None,
         Some(None) => Some(None),
         Some(Some(text)) => match EmailAddress::parse(text.expose()) {
-            None => return invalid("email", "is no email address", &request.app),
-            Some(address) => Some(Some(address)),
+            Err(why) => return invalid("email", why, &request.app),
+            Ok(address) => Some(Some(address)),
         },
     };
     if ask.locale.len() > 35 || !ask.locale.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')

@@ -1,5 +1,7 @@
 //! The GSM 7-bit default alphabet (3GPP TS 23.038): what one SMS holds.
 
+use crate::domain::shown::is_plain;
+
 /// Septets of one SMS that is not split.
 pub const SEGMENT: usize = 160;
 
@@ -25,9 +27,10 @@ pub fn septets(text: &str) -> Result<usize, char> {
     text.chars().map(|c| septets_of(c).ok_or(c)).sum()
 }
 
-/// Keeps a value from adding lines, and so from forging the bound last line.
+/// Keeps a value from adding lines, and so from forging the bound last line; and from turning the
+/// direction of what follows it.
 pub fn one_line(value: &str) -> String {
-    value.chars().filter(|c| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}')).collect()
+    value.chars().filter(|c| is_plain(*c)).collect()
 }
 
 /// Keeps of a value what takes one septet a character; `@` and `#` go too, since they mean something

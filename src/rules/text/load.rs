@@ -151,7 +151,7 @@ impl Texts {
     fn check_mail(&self, name: &str, text: &Wanted) -> Result<(), String> {
         for number in ["•••23", ""] {
             for name in [format!("{name}/subject"), name.to_owned()] {
-                let code = Code::typed("012345");
+                let code = Code::of("012345");
                 let mut given = values([("old", number), ("new", number)], Some(&code));
                 for variable in text.variables.iter().filter(|v| !given_apart(v)) {
                     given.extend(values([(*variable, NAME)], None));
@@ -168,7 +168,7 @@ impl Texts {
     /// Renders an SMS with the longest values that are promised a place, and with the account's name.
     fn check_sms(&self, name: &str, text: &Wanted) -> Result<(), String> {
         let template = self.templates.get_template(name).map_err(|error| error.to_string())?;
-        let code = Code::typed(&"8".repeat(usize::from(*CODE_DIGITS.end())));
+        let code = Code::of(&"8".repeat(usize::from(*CODE_DIGITS.end())));
         let bound = bound_line(&"o".repeat(ORIGIN_MAX), &code);
         let summary = "s".repeat(if text.variables.contains(&"summary") { SUMMARY_MIN } else { 0 });
         let with = |account, summary| {

@@ -15,7 +15,8 @@ use minijinja::value::{Object, ObjectRepr, Value};
 use minijinja::{Environment, Template};
 use zeroize::Zeroizing;
 
-use self::gsm::{SEGMENT, one_line, plain, septets, shortened};
+pub(super) use self::gsm::plain;
+use self::gsm::{SEGMENT, one_line, septets, shortened};
 use super::notice::NoticeKind;
 use crate::domain::account::Account;
 use crate::domain::challenge::Purpose;

@@ -8,7 +8,7 @@ fn account(name: &str) -> Account {
 }
 
 fn code() -> Code {
-    Code::typed("012345")
+    Code::of("012345")
 }
 
 fn told(locale: &str) -> String {
@@ -208,7 +208,7 @@ proptest! {
         locale in proptest::sample::select(EMBEDDED),
     ) {
         let account = Account { origin: Some(origin.clone()), ..account(&name) };
-        let text = TEXTS.sms(locale.0, &account, purpose, &summary, &Code::typed(&digits)).unwrap();
+        let text = TEXTS.sms(locale.0, &account, purpose, &summary, &Code::of(&digits)).unwrap();
         prop_assert!(septets(&text).is_ok_and(|septets| septets <= SEGMENT), "{}", *text);
         prop_assert_eq!(text.lines().count(), 2);
         let last = format!("@{origin} #{digits}");

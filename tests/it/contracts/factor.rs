@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::stage::Stage;
+use super::stage::{Stage, WRONG};
 
 /// The documented requests that this scene makes.
 pub const REQUESTS: &[&str] = &[
@@ -21,7 +21,6 @@ pub const REQUESTS: &[&str] = &[
 const FIRST: &str = "+12025550131";
 const SECOND: &str = "+12025550132";
 const THIRD: &str = "+12025550133";
-const WRONG: &str = "1234567";
 
 /// A request of the member `own` of `acme`; the outcome must be this one.
 async fn gets(stage: &Stage, wanted: &str, key: &str, more: Value) -> Value {
@@ -71,6 +70,7 @@ async fn confirms_the_address(stage: &Stage) {
     gets(stage, "code_mailed", "email.prove", json!({})).await;
     let code = stage.world.code("/mailboxes/own@example.com", 0).await;
     let guess = |text: &str| json!({ "guess": stage.app.seal(text) });
+    gets(stage, "invalid_guess", "email.confirm", guess("12345")).await;
     gets(stage, "wrong_code", "email.confirm", guess(WRONG)).await;
     gets(stage, "stored", "email.confirm", guess(&code)).await;
     stage.app.hears("member.email_verified", |event| event["member"] == "own").await;

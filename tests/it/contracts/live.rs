@@ -9,7 +9,7 @@ use stepup::broker::{dead, topology};
 use stepup::message::Exchange;
 use uuid::Uuid;
 
-use super::stage::Stage;
+use super::stage::{Stage, WRONG};
 use super::{answers, factor, team};
 use crate::app::App;
 use crate::support::PATIENCE;
@@ -25,9 +25,6 @@ const CONVERSATION: &[(&str, &str, &[&str])] = &[
     ("challenge.issue", "open", &["challenge.issued"]),
     ("challenge.cancel", "cancelled", &["challenge.cancelled"]),
 ];
-
-/// No code has seven digits here.
-const WRONG: &str = "1234567";
 
 /// Every documented request as the document shows it.
 async fn the_documented_conversation(stage: &Stage) {
@@ -107,6 +104,7 @@ async fn wrong_codes(stage: &Stage) {
     stage.member("wim", json!({ "phone": stage.app.seal("+12025550112") })).await;
     let first = stage.login("open", "wim", "l1").await;
     let second = stage.login("open", "wim", "l2").await;
+    stage.guess("invalid_guess", &first, "12345").await;
     for _ in 0..4 {
         stage.guess("wrong_code", &first, WRONG).await;
     }

@@ -10,8 +10,12 @@ use super::{Example, examples};
 use crate::app::App;
 use crate::support::World;
 
+/// A wrong code; right in one of ten thousand million runs.
+pub const WRONG: &str = "0123456789";
+
 /// Small limits, so that each can be reached.
 const SETTINGS: &[(&str, &str)] = &[
+    ("STEPUP_CODE_DIGITS", "10"),
     // An SMS, the automatic email, and one more.
     ("STEPUP_SENDS_PER_CHALLENGE", "3"),
     ("STEPUP_SENDS_PER_NUMBER", "4/600"),

@@ -18,6 +18,11 @@ use super::desk::{CLAIM, Desk, Judged, SMS};
 /// Long enough to have come through if nothing stood in the way.
 const A_WHILE: Duration = Duration::from_millis(200);
 
+/// A code that is not this one.
+fn wrong(code: &str) -> &'static str {
+    if code == "000000" { "111111" } else { "000000" }
+}
+
 fn is_stale(fault: &Fault) -> bool {
     matches!(fault, Fault::Transient(why) if why.contains("as judged"))
 }
@@ -44,9 +49,9 @@ async fn r21_of_two_right_guesses_at_once_the_second_waits_and_finds_the_code_us
 #[tokio::test(flavor = "multi_thread")]
 async fn r22_a_guess_that_was_judged_on_stale_facts_counts_nothing() {
     let desk = Desk::open().await;
-    let (id, _) = desk.issue("ada", "l1").await;
+    let (id, code) = desk.issue("ada", "l1").await;
     let mut client = desk.client().await;
-    let Judged { tx, guess, .. } = desk.guess(&mut client, id, "wrong").await;
+    let Judged { tx, guess, .. } = desk.guess(&mut client, id, wrong(&code)).await;
     let write = guess.unwrap();
     tx.commit().await.unwrap();
     // The same judgement once more, and twice in one batch.
@@ -170,16 +175,16 @@ async fn whoever_keeps_to_the_locking_order_meets_no_deadlock() {
     let desk = Desk::open().await;
     desk.member("bob", json!({ "version": 1, "phone": SMS, "two_factor": true })).await;
     let (one, code) = desk.issue("ada", "l1").await;
-    let (two, _) = desk.issue("bob", "l1").await;
+    let (two, other) = desk.issue("bob", "l1").await;
     let rounds = (0..8_i64).map(|n| {
-        let (desk, code) = (&desk, &code);
+        let (desk, code, other) = (&desk, &code, &other);
         async move {
-            let (name, id) = if n % 2 == 0 { ("ada", one) } else { ("bob", two) };
+            let (name, id, own) = if n % 2 == 0 { ("ada", one, code) } else { ("bob", two, other) };
             let mut client = desk.client().await;
             for version in 0..5 {
                 let put = json!({ "version": 100 * version + n, "phone": SMS, "two_factor": true });
                 desk.put(&mut client, name, put).await.tx.commit().await.unwrap();
-                desk.guess(&mut client, id, "wrong").await.tx.commit().await.unwrap();
+                desk.guess(&mut client, id, wrong(own)).await.tx.commit().await.unwrap();
                 desk.login(&mut client, name, &format!("n{version}"))
                     .await
                     .tx

@@ -1,0 +1,171 @@
+//! Free text that people read in a message: which characters it may have, and whether it looks like a
+//! link.
+
+use std::net::Ipv4Addr;
+
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
+/// Whether a character may be in a text that is shown: not one that is invisible, ends a line or turns
+/// the direction of what follows, nor one whose look nobody knows. The two joiners may: names in
+/// Persian, Hindi and other languages are misspelt without them.
+pub fn is_plain(c: char) -> bool {
+    use GeneralCategory as Category;
+    matches!(c, '\u{200C}' | '\u{200D}')
+        || !matches!(
+            c.general_category(),
+            Category::Control
+                | Category::Format
+                | Category::LineSeparator
+                | Category::ParagraphSeparator
+                | Category::Surrogate
+                | Category::PrivateUse
+                | Category::Unassigned
+        )
+}
+
+/// Why a text cannot be shown, as the end of a sentence, if it cannot.
+pub fn not_plain(text: &str) -> Option<String> {
+    let c = text.chars().find(|c| !is_plain(*c))?;
+    Some(format!(
+        "has the character U+{:04X}, which is invisible, ends a line, turns the direction of the text or \
+         is in no alphabet: leave it out",
+        u32::from(c)
+    ))
+}
+
+/// Whether a phone or a mail program may make a link of a text: one with a scheme, one that begins
+/// with `www.`, a domain with a path, or a mail address. A bare domain is a name, as `Booking.com` is.
+pub fn looks_like_link(text: &str) -> bool {
+    let text: String = text.chars().map(narrow).flat_map(char::to_lowercase).collect();
+    text.contains("://") || words_begin_with_www(&text) || has_path(&text) || has_address(&text)
+}
+
+/// Full-width letters and signs, and what resembles the dot and the slash of a link.
+fn narrow(c: char) -> char {
+    match c {
+        '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(c) - 0xFEE0).unwrap_or(c),
+        '\u{3002}' | '\u{FF61}' => '.',
+        '\u{2044}' | '\u{2215}' | '\u{29F8}' => '/',
+        other => other,
+    }
+}
+
+fn words_begin_with_www(text: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric() && c != '.').any(|word| {
+        word.strip_prefix("www.").is_some_and(|rest| rest.starts_with(char::is_alphanumeric))
+    })
+}
+
+fn has_path(text: &str) -> bool {
+    text.match_indices('/').any(|(at, _)| {
+        let before = &text[..at];
+        let start = before
+            .rfind(|c: char| !in_host(c) && c != ':')
+            .map_or(0, |at| at + before[at..].chars().next().map_or(0, char::len_utf8));
+        let (host, port) = before[start..].split_once(':').unwrap_or((&before[start..], ""));
+        is_host(host) && port.chars().all(|c| c.is_ascii_digit())
+    })
+}
+
+fn has_address(text: &str) -> bool {
+    text.match_indices('@').any(|(at, _)| {
+        let named = text[..at].ends_with(|c: char| c.is_alphanumeric() || "._+-".contains(c));
+        let after = &text[at + 1..];
+        let end = after.find(|c: char| !in_host(c)).unwrap_or(after.len());
+        named && is_host(after[..end].trim_end_matches('.'))
+    })
+}
+
+fn in_host(c: char) -> bool {
+    c.is_alphanumeric() || c == '-' || c == '.'
+}
+
+/// Two labels or more, the last of two letters or more; or the address of a machine.
+fn is_host(text: &str) -> bool {
+    let mut labels = text.rsplit('.');
+    let last = labels.next().unwrap_or_default();
+    let domain = last.chars().count() >= 2 && last.chars().all(char::is_alphabetic);
+    let named = domain || last.starts_with("xn--");
+    let mut rest = labels.peekable();
+    (named && rest.peek().is_some() && rest.all(|label| !label.is_empty()))
+        || text.parse::<Ipv4Addr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invisible_and_turning_characters_are_not_plain() {
+        for c in "\0\t\n\r\u{1B}\u{7F}\u{85}\u{AD}\u{61C}\u{200B}\u{200E}\u{200F}\u{202A}\u{202E}\u{2028}\
+             \u{2029}\u{2060}\u{2066}\u{2069}\u{FEFF}\u{FFF9}\u{E000}\u{E0041}\u{10FFFF}\u{378}"
+            .chars()
+        {
+            let why = not_plain(&format!("Ac{c}me")).unwrap_or_else(|| panic!("{c:?}"));
+            assert!(why.contains(&format!("U+{:04X}", u32::from(c))), "{why}");
+        }
+    }
+
+    #[test]
+    fn names_of_many_languages_are_plain() {
+        for name in [
+            "Acme Plumbing & Söhne (GmbH) <Köln>",
+            "Παπαδόπουλος ΑΕ",
+            "株式会社アクメ",
+            "شركة اكمي",
+            "אקמה בע״מ",
+            "می\u{200C}خواهم",
+            "क्\u{200D}ष",
+            "Café 👩\u{200D}🔧",
+            "=?utf-8?q?Acme?=",
+        ] {
+            assert_eq!(not_plain(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn links_are_seen_and_names_are_not_taken_for_links() {
+        for link in [
+            "http://evil.example",
+            "HTTPS://x",
+            "evil://x",
+            "www.evil.example",
+            "Acme (www.evil.example)",
+            "WWW.evil",
+            "evil.example/x",
+            "Acme: evil.example/login",
+            "evil.example/",
+            "evil.example:8080/x",
+            "evil.xn--p1ai/x",
+            "192.0.2.1/x",
+            "пример.рф/x",
+            "help@evil.example",
+            "help@evil.example.",
+            "\u{FF48}\u{FF54}\u{FF54}\u{FF50}\u{FF1A}\u{FF0F}\u{FF0F}evil",
+            "evil\u{3002}example/x",
+            "evil.example\u{2215}x",
+        ] {
+            assert!(looks_like_link(link), "{link}");
+        }
+        for name in [
+            "Acme Plumbing",
+            "Booking.com",
+            "Amazon.de Services",
+            "Node.js GmbH",
+            "24/7 Plumbing",
+            "Müller & Co./Partner",
+            "S.p.A./Holding",
+            "S.A/B",
+            "A/S Acme",
+            "1.2/3",
+            "@acme",
+            "B@nk",
+            "Wwwhat",
+            "The www. people",
+            "Acme: Plumbing",
+            "=?utf-8?q?Acme?=",
+        ] {
+            assert!(!looks_like_link(name), "{name}");
+        }
+    }
+}
