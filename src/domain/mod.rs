@@ -15,6 +15,7 @@ pub mod member;
 pub mod phone;
 pub mod policy;
 pub mod schema;
+pub mod typed;
 
 /// A moment. Decisions take it from the database's clock, never from a worker's.
 pub type Timestamp = time::OffsetDateTime;
