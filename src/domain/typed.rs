@@ -33,8 +33,8 @@ fn plain_char(c: char) -> Option<char> {
         return Some(' ');
     }
     // Full-width forms of ASCII, as an East Asian keyboard types them.
-    if let wide @ '\u{FF01}'..='\u{FF5E}' = c {
-        return char::from_u32(u32::from(wide) - 0xFEE0);
+    if matches!(c, '\u{FF01}'..='\u{FF5E}') {
+        return char::from_u32(u32::from(c) - 0xFEE0);
     }
     match c.general_category() {
         GeneralCategory::DecimalNumber => Some(ascii_digit(c)),

@@ -63,15 +63,14 @@ fn begins_another(before: usize, rest: &str) -> bool {
 
 /// What is wrong with a text that goes on after `before` digits with a character that no number has.
 fn stray(before: usize, rest: &str) -> PhoneError {
-    let lower = rest.to_lowercase();
-    let (behind, begins) = (digits(rest), |mark: &&str| lower.starts_with(*mark));
+    let (behind, lower) = (digits(rest), Zeroizing::new(rest.to_lowercase()));
     let parameter =
         lower.strip_prefix(';').is_some_and(|name| name.starts_with(char::is_alphabetic));
     if before >= SECOND_NUMBER_MIN && behind >= SECOND_NUMBER_MIN && !parameter {
         PhoneError::Several
     } else if before >= SECOND_NUMBER_MIN
         && (behind > 0 || lower.starts_with('#'))
-        && EXTENSIONS.iter().any(|mark| begins(&mark))
+        && EXTENSIONS.iter().any(|mark| lower.starts_with(mark))
     {
         PhoneError::Extension
     } else if rest.starts_with(char::is_alphabetic) {
