@@ -12,6 +12,7 @@ pub mod keys;
 pub mod load;
 pub mod notice_delivery;
 pub mod notification;
+pub mod numbers;
 pub mod operate;
 pub mod roles;
 mod sending;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use stepup::config;
 use stepup_workers::keys::Change;
-use stepup_workers::{audit_command, demo, keys, load, operate, roles, sim};
+use stepup_workers::{audit_command, demo, keys, load, numbers, operate, roles, sim};
 
 /// Self-hosted two-factor authentication as queue-driven workers.
 #[derive(Parser)]
@@ -52,6 +52,11 @@ enum Command {
     DeadLetters {
         #[command(subcommand)]
         command: operate::DeadLetters,
+    },
+    /// Check the numbers that are stored.
+    Numbers {
+        #[command(subcommand)]
+        command: numbers::Numbers,
     },
     /// Show whether the Activity report is still what was written.
     Audit {
@@ -144,6 +149,7 @@ fn failed(why: &str) -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Audit { command } => return audit_command::run(command).await,
+        Command::Numbers { command } => return numbers::run(command).await,
         Command::All => roles::run(roles::Role::ALL, true).await,
         Command::Ingress => roles::run(&[], true).await,
         Command::Work { roles } => roles::run(&roles, false).await,

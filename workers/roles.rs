@@ -146,10 +146,11 @@ pub(crate) fn broker(config: &Config, name: &str) -> Result<Broker, String> {
 }
 
 fn log(config: &Config) {
-    // The AMQP library logs the bodies of returned messages; a body may hold anything.
-    let directives = format!("{},lapin=off", config.log);
-    let filter =
-        EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info,lapin=off"));
+    // The AMQP library logs the bodies of returned messages, which may hold anything; the reader of
+    // numbers logs numbers.
+    const SILENT: &str = "lapin=off,rlibphonenumber=off";
+    let filter = EnvFilter::try_new(format!("{},{SILENT}", config.log))
+        .unwrap_or_else(|_| EnvFilter::new(format!("info,{SILENT}")));
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     match config.log_format {
         LogFormat::Json => builder.json().init(),

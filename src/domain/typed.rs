@@ -4,7 +4,8 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use zeroize::Zeroizing;
 
 /// The text in plain characters: each decimal digit of Unicode as its ASCII digit, each space as
-/// ` `, each dash as `-`, and no invisible characters. Every other character stays.
+/// ` `, each dash as `-`, full-width ASCII as ASCII, and no invisible characters. Every other
+/// character stays.
 ///
 /// Codes and phone numbers are both read through this function.
 pub fn plain(text: &str) -> Zeroizing<String> {
@@ -30,6 +31,10 @@ fn plain_char(c: char) -> Option<char> {
     }
     if c.is_whitespace() {
         return Some(' ');
+    }
+    // Full-width forms of ASCII, as an East Asian keyboard types them.
+    if matches!(c, '\u{FF01}'..='\u{FF5E}') {
+        return char::from_u32(u32::from(c) - 0xFEE0);
     }
     match c.general_category() {
         GeneralCategory::DecimalNumber => Some(ascii_digit(c)),
@@ -103,6 +108,7 @@ mod tests {
 
     #[test]
     fn every_other_character_stays() {
+        assert_eq!(plain("\u{FF0B}\u{FF08}\u{FF0F}\u{FF21}\u{FF5E}").as_str(), "+(/A~");
         for text in ["O190", "²½Ⅷ①", "+1 (202) 555-0123 ext. 5", "\u{0}\u{7}", "1,2.3/4"] {
             assert_eq!(plain(text).as_str(), text);
         }

@@ -42,7 +42,7 @@ pub fn apply(
         }
         Purpose::Enrolment | Purpose::NumberChangeNew => {
             let clear = challenge.detail_in_clear(&rules.keys);
-            let number = clear.and_then(|e164| PhoneNumber::parse(&e164, facts.account.country));
+            let number = clear.and_then(|e164| PhoneNumber::stored(&e164).ok());
             let number = number.ok_or(CancelReason::TargetChanged)?;
             after.set_phone(Some(&number), &rules.keys, ctx.rng);
             after.phone_verified_at = Some(ctx.now);

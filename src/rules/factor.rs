@@ -23,8 +23,9 @@ pub fn challenge(
     ctx: &mut Ctx<'_>,
 ) -> Decided<Issued> {
     let member = &facts.issue.member;
-    let Ok(number) = ask.number(&facts.issue.account) else {
-        return Decided::answer(invalid("phone", "phone is no phone number"));
+    let number = match ask.number(&facts.issue.account) {
+        Ok(number) => number,
+        Err(why) => return Decided::answer(invalid("phone", &format!("phone {why}"))),
     };
     let demand =
         ask.purpose(member, facts.issue.account.mandatory).and_then(|purpose| demand(ask, purpose));

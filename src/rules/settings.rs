@@ -15,7 +15,7 @@ use crate::domain::email_proof::EmailProof;
 use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
-use crate::domain::phone::PhoneNumber;
+use crate::domain::phone::{PhoneError, PhoneNumber};
 use crate::message::{
     ChangeNumber, ConfirmEmail, DisableFactor, Event, Message, Outcome, OutcomeKind, ProveEmail,
     RedeemApproval, Rejected, Request, RequestSettingChange, Secret, SendEnrolment, SetEmailBackup,
@@ -133,14 +133,9 @@ impl Ask {
     /// The number it gives, if any.
     ///
     /// # Errors
-    /// When it is no number.
-    pub(super) fn number(&self, account: &Account) -> Result<Option<PhoneNumber>, NoNumber> {
-        match self.phone() {
-            None => Ok(None),
-            Some(text) => {
-                PhoneNumber::parse(text.expose(), account.country).map(Some).ok_or(NoNumber)
-            }
-        }
+    /// Why it is no number.
+    pub(super) fn number(&self, account: &Account) -> Result<Option<PhoneNumber>, PhoneError> {
+        self.phone().map(|text| PhoneNumber::parse(text.expose(), account.country)).transpose()
     }
 
     /// What a challenge for it would prove; `None` where it takes none. A mandate that has not come to
@@ -181,9 +176,6 @@ impl Ask {
         }
     }
 }
-
-/// A text that is no phone number.
-pub(super) struct NoNumber;
 
 /// What to look up before the decision, once account and member are known.
 #[derive(Debug, Default)]

@@ -19,6 +19,7 @@ pub mod measure;
 mod members;
 mod migrate;
 mod notices;
+mod numbers;
 mod owned;
 mod pending;
 mod pool;
@@ -56,6 +57,7 @@ pub use notices::{
     claim as claim_notices, insert as insert_notices, notice_facts, recipients,
     settle as settle_notices,
 };
+pub use numbers::{members_with_number, owned_number_counts};
 pub use owned::{among as owned_among, owned_numbers_facts, put as put_owned_numbers};
 pub use pending::{Pending, found as pending_facts, parties};
 pub use pool::{Client, Settings, Store};

@@ -2,12 +2,13 @@
 
 use zeroize::Zeroizing;
 
-use super::{Ask, FALLBACK_SEND, Facts, Letter, Step, TEXT_FAULTY, mailable};
+use super::{Answer, Ask, FALLBACK_SEND, Facts, Letter, Step, TEXT_FAULTY, mailable};
 use crate::domain::Timestamp;
 use crate::domain::account::EmailFallback;
 use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel};
 use crate::domain::code::Code;
 use crate::domain::keys::Place;
+use crate::domain::phone::PhoneNumber;
 use crate::domain::policy::Policy;
 use crate::message::{EmailCause, Rung};
 use crate::rules::Rules;
@@ -15,6 +16,8 @@ use crate::rules::change::voided;
 
 /// Why nothing is sent: what was sealed does not open any more.
 const KEY_LOST: &str = "key_lost";
+/// Why nothing is sent: the stored number no longer reads as itself.
+const NUMBER_UNREADABLE: &str = "number_unreadable";
 
 /// What is to be done with a send, by today's facts.
 pub(super) fn step(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Step {
@@ -58,6 +61,11 @@ pub(super) fn step(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> S
         return Step::Skip("sends_used_up");
     }
     match letter(ask, facts, rules, now) {
+        // An earlier reader stored it, perhaps a stranger's number. The send has failed for good, and
+        // the email may follow.
+        Ok(letter) if ask.channel == Channel::Sms && PhoneNumber::stored(&letter.to).is_err() => {
+            Step::Answered(Answer::Refused { code: NUMBER_UNREADABLE.to_owned() })
+        }
         Ok(letter) => Step::Call(Box::new(letter)),
         Err(why) => Step::Skip(why),
     }

@@ -35,8 +35,8 @@ pub(super) fn put_member(
         None => None,
         Some(None) => Some(None),
         Some(Some(text)) => match PhoneNumber::parse(text.expose(), account.country) {
-            None => return invalid("phone", "is no phone number", &request.app),
-            Some(number) => Some(Some(number)),
+            Err(why) => return invalid("phone", &why.to_string(), &request.app),
+            Ok(number) => Some(Some(number)),
         },
     };
     // A number that was there before stays, flagged, so that the rest can still be put.

@@ -87,7 +87,7 @@ pub struct Holder {
 /// refused by [`decide`].
 pub fn numbers(ask: &Ask, account: &Account, keys: &Keyring) -> Vec<Vec<u8>> {
     let index = |text: &Secret| {
-        let number = PhoneNumber::parse(text.expose(), account.country)?;
+        let number = PhoneNumber::parse(text.expose(), account.country).ok()?;
         Some(keys.blind("phone", number.e164()).to_vec())
     };
     match ask {

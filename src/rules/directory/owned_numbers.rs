@@ -6,6 +6,7 @@ use crate::domain::activity::Client;
 use crate::domain::challenge::{CancelReason, Challenge, State};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
+use crate::domain::phone::PhoneNumber;
 use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, PutOwnedNumbers, Request};
 use crate::rules::change::{self, By};
 use crate::rules::told::ending_event;
@@ -31,13 +32,15 @@ pub(super) fn put_owned_numbers(
     if account.owned_numbers_version >= request.ask.version {
         return Decided::answer(Outcome::new(OutcomeKind::Outdated));
     }
-    let mut numbers = numbers(ask, account, keys);
-    if numbers.len() != request.ask.numbers.len() {
-        return invalid("numbers", "holds a text that is no phone number", app);
-    }
-    if numbers.len() > OWNED_NUMBERS_MAX {
+    if request.ask.numbers.len() > OWNED_NUMBERS_MAX {
         return invalid("numbers", "has more than 500 numbers", app);
     }
+    for (text, entry) in request.ask.numbers.iter().zip(1..) {
+        if let Err(why) = PhoneNumber::parse(text.expose(), account.country) {
+            return invalid("numbers", &format!("entry {entry} {why}"), app);
+        }
+    }
+    let mut numbers = numbers(ask, account, keys);
     numbers.sort_unstable();
     numbers.dedup();
     let event = Event {

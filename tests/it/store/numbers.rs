@@ -1,0 +1,68 @@
+//! Numbers that an earlier reader stored.
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::json;
+use stepup::domain::keys::{Keyring, Place};
+use stepup::message::{Command, Effect};
+use stepup::rules::Verdict;
+use stepup::rules::delivery::{Answer, Step};
+use stepup::store;
+use stepup_workers::numbers;
+
+use super::desk::{CLAIM, Desk, SMS};
+
+/// What the earlier reader made of `392 123 4567` in Italy.
+const OLD: &str = "+3921234567";
+
+impl Desk {
+    /// Stores a number for `ada` as the earlier reader did.
+    async fn store_as_it_was(&self, e164: &str) {
+        let keys = Keyring::for_tests();
+        let place = Place::Contact("acme", "ada", "phone");
+        let sealed = keys.seal(&place, e164.as_bytes(), &mut StdRng::seed_from_u64(7));
+        let index = keys.blind("phone", e164).to_vec();
+        let sql = "UPDATE member SET phone = $1, phone_index = $2 WHERE member = 'ada'";
+        let client = self.database.client().await;
+        assert_eq!(client.execute(sql, &[&sealed, &index]).await.unwrap(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_texted_to_a_stored_number_that_no_longer_reads_as_itself() {
+    let desk = Desk::open().await;
+    let backup = json!({ "version": 2, "phone": SMS, "two_factor": true, "email_backup": true,
+        "email": "ada@acme.example", "email_verified": true });
+    desk.member("ada", backup).await;
+    desk.store_as_it_was(OLD).await;
+    let (id, _) = desk.issue("ada", "l1").await;
+    let mut client = desk.client().await;
+    let (tx, dispatch) = desk.sms(&mut client, id).await;
+    let Step::Answered(Answer::Refused { code }) = &dispatch.step else { panic!("it is sent") };
+    assert_eq!(code, "number_unreadable");
+    let email = |effect: &Effect| matches!(effect, Effect::Command(Command::SendEmail { .. }, _));
+    assert!(dispatch.effects().iter().any(email), "the email follows at once");
+    store::claim_sends(&tx, &[&dispatch], CLAIM).await.unwrap();
+    let now = tx.now().await.unwrap();
+    store::settle_sends(&tx, &[&dispatch], now).await.unwrap();
+    tx.commit().await.unwrap();
+    let failed = "SELECT count(*) FROM delivery_attempt \
+        WHERE state = 'failed' AND answer = 'number_unreadable' AND tries = 0";
+    assert_eq!(desk.database.count(failed).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_check_lists_members_whose_number_reads_otherwise_and_shows_no_number() {
+    let desk = Desk::open().await;
+    let keys = Keyring::for_tests();
+    let store = desk.database.store();
+    desk.member("bob", json!({ "version": 1, "phone": "+12025550199" })).await;
+    desk.member("eve", json!({ "version": 1 })).await;
+    let report = numbers::check(&store, &keys).await.unwrap();
+    assert_eq!((report.found, report.lines.len()), (0, 1));
+    desk.store_as_it_was(OLD).await;
+    let report = numbers::check(&store, &keys).await.unwrap();
+    assert_eq!(report.found, 1);
+    assert!(report.lines[0].starts_with("acme\tada\t•••67\tlacks digits"), "{:?}", report.lines);
+    assert!(report.lines.iter().all(|line| !line.contains("21234")), "{:?}", report.lines);
+}
