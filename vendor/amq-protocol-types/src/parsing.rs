@@ -2,7 +2,7 @@ use crate::{flags::*, types::*, value::*};
 use nom::{
     self, Parser,
     bytes::streaming::take,
-    combinator::{all_consuming, complete, flat_map, map, map_opt, map_parser, map_res},
+    combinator::{all_consuming, complete, flat_map, map, map_opt, map_parser},
     error::{ContextError, ErrorKind, ParseError, context},
     multi::fold_many0,
     number::streaming::{
@@ -215,16 +215,28 @@ pub fn parse_decimal_value<I: ParsableInput>(i: I) -> ParserResult<I, DecimalVal
     .parse(i)
 }
 
-fn make_str<I: Input<Item = u8>>(i: I) -> Result<String, std::string::FromUtf8Error> {
-    String::from_utf8(i.iter_elements().collect())
+fn make_str<I: Input<Item = u8>>(i: I) -> String {
+    let bytes = i.iter_elements().collect::<Vec<u8>>();
+    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    // Only the replacement of invalid bytes can make it longer than what was parsed.
+    if text.len() > MAX_SHORT_STRING_LENGTH {
+        while text.len() + char::REPLACEMENT_CHARACTER.len_utf8() > MAX_SHORT_STRING_LENGTH {
+            text.pop();
+        }
+        text.push(char::REPLACEMENT_CHARACTER);
+    }
+    text
 }
 
 /// Parse a [ShortString](../type.ShortString.html)
+///
+/// Brokers don't check that short strings are valid UTF-8. Sequences that aren't are replaced with
+/// [char::REPLACEMENT_CHARACTER], and the result is cut to [MAX_SHORT_STRING_LENGTH] bytes.
 pub fn parse_short_string<I: ParsableInput>(i: I) -> ParserResult<I, ShortString> {
     context(
         "parse_short_string",
         map(
-            map_res(flat_map(parse_short_short_uint, take), make_str),
+            map(flat_map(parse_short_short_uint, take), make_str),
             ShortString::from,
         ),
     )
@@ -484,6 +496,26 @@ mod test {
             parse_short_string(&[4, 116, 101, 115, 116][..]),
             Ok((EMPTY, "test".into()))
         );
+        assert_eq!(
+            parse_short_string(&[4, 99, 97, 102, 233][..]),
+            Ok((EMPTY, "caf\u{fffd}".into()))
+        );
+    }
+
+    #[test]
+    fn test_parse_invalid_short_string_of_maximum_length() {
+        for valid in 0..=255 {
+            let mut input = vec![255];
+            input.extend(vec![b'a'; valid]);
+            input.extend(vec![233; 255 - valid]);
+            let (rest, text) = parse_short_string(input.as_slice()).unwrap();
+            assert_eq!(rest, EMPTY);
+            assert!(text.as_str().len() <= MAX_SHORT_STRING_LENGTH);
+            assert_eq!(
+                text.as_str().contains(char::REPLACEMENT_CHARACTER),
+                valid < 255
+            );
+        }
     }
 
     #[test]
