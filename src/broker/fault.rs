@@ -34,12 +34,6 @@ pub(super) fn away(why: impl Into<String>) -> Fault {
     Fault::Down(Dependency::Broker, why.into())
 }
 
-/// Whether the client library choked on what it was sent. It takes texts in properties for UTF-8,
-/// and the broker lets any bytes pass.
-pub(super) fn unreadable(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ParsingError(_))
-}
-
 /// Classifies an error. Nothing the broker answers is a fault of a message: it is unreachable, has
 /// crashed (541 while it does) or lacks what we need of it, and an operator can mend each while we
 /// wait.
@@ -47,7 +41,7 @@ pub(super) fn classify(doing: &str, error: &lapin::Error) -> Fault {
     let advice = match error.kind() {
         // Its text shows the bytes that could not be parsed, which belong to a message.
         ErrorKind::ParsingError(_) => {
-            return away(format!("{doing}: a message has a property that is not UTF-8"));
+            return away(format!("{doing}: it sent what is no AMQP"));
         }
         ErrorKind::ProtocolError(error) => match error.get_id() {
             ACCESS_REFUSED => ": check the password and the rights of the broker user",

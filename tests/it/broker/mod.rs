@@ -7,7 +7,6 @@ mod dead_letters;
 mod replies;
 
 use std::{
-    collections::HashSet,
     future::Future,
     time::{Duration, Instant},
 };
