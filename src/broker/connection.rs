@@ -19,6 +19,7 @@ use lapin::{
 use super::{
     Names,
     fault::{CALL_DEADLINE, CONNECT_DEADLINE, away, within},
+    topology::Repairs,
 };
 use crate::fault::Fault;
 
@@ -64,6 +65,7 @@ struct Shared {
     publishing: Slot,
     consuming: Slot,
     replying: Slot,
+    repairs: Repairs,
 }
 
 /// One connection, or the place for it.
@@ -115,6 +117,7 @@ impl Broker {
             publishing: Slot::default(),
             consuming: Slot::default(),
             replying: Slot::default(),
+            repairs: Repairs::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -164,6 +167,10 @@ impl Broker {
             return Err(away("it takes no messages for now: memory or disk alarm"));
         }
         Ok(())
+    }
+
+    pub(super) fn repairs(&self) -> &Repairs {
+        &self.shared.repairs
     }
 
     /// A new channel on the connection that publishes.

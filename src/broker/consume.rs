@@ -9,8 +9,9 @@ use lapin::{
 
 use super::{
     Broker, connection,
-    fault::{CALL_DEADLINE, classify, within},
+    fault::{CALL_DEADLINE, Failed, attempt, classify, within},
     properties::{incoming, returns, short},
+    topology,
 };
 use crate::{fault::Fault, message::Incoming};
 
@@ -41,18 +42,28 @@ pub struct Consumer {
 
 impl Consumer {
     /// Begins to consume `queue` (without the prefix), with up to `prefetch` messages unacked. Not
-    /// 0, which means no limit to the broker.
+    /// 0, which means no limit to the broker. A queue that is missing is declared.
     ///
     /// # Errors
-    /// `Down` when the broker cannot be reached or the queue is not there.
+    /// `Down` when the broker cannot be reached or the queue cannot be declared.
     pub async fn open(broker: &Broker, queue: &str, prefetch: u16) -> Result<Self, Fault> {
+        match Self::consume(broker, queue, prefetch).await {
+            Err(Failed { missing: true, .. }) => {
+                topology::repair(broker).await?;
+                Ok(Self::consume(broker, queue, prefetch).await?)
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    async fn consume(broker: &Broker, queue: &str, prefetch: u16) -> Result<Self, Failed> {
         let channel = broker.consuming_channel().await?;
         let qos = channel.basic_qos(prefetch.max(1), BasicQosOptions::default());
         within("set the prefetch", CALL_DEADLINE, qos).await?;
         let name = short(&broker.names().queue(queue))?;
         let options = BasicConsumeOptions::default();
         let consume = channel.basic_consume(name, TAG.into(), options, FieldTable::default());
-        let deliveries = within("consume", CALL_DEADLINE, consume).await?.fuse();
+        let deliveries = attempt("consume", CALL_DEADLINE, consume).await?.fuse();
         Ok(Self { broker: broker.clone(), channel, deliveries })
     }
 

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::{
-    Broker, Publisher, connection,
+    Broker, Publication, Publisher, connection,
     fault::{CALL_DEADLINE, away, within},
     properties::{DETAIL, QUEUE, REASON, SEALED, WORKER, incoming, number, short, text},
 };
@@ -128,7 +128,8 @@ where
     if view.sealed {
         message.body = open(&message.body).map_err(Fault::Permanent)?;
     }
-    Publisher::open(broker).await?.send_home(&message, &view.queue).await
+    let home = Publication::Home { message: &message, queue: &view.queue };
+    Publisher::open(broker).await?.publish(&[home]).await
 }
 
 /// Throws a dead letter away. `false` when there is no such one.

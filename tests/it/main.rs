@@ -24,6 +24,7 @@ mod faults;
 mod flows;
 mod hostile;
 mod lifecycle;
+mod missing;
 mod operate;
 mod rules_named;
 mod runtime;

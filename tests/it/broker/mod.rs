@@ -4,6 +4,7 @@
 
 mod cuts;
 mod dead_letters;
+mod missing;
 mod replies;
 
 use std::{
