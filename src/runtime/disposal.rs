@@ -131,8 +131,7 @@ impl Output {
             rung: again.rung,
             attempt: again.attempt,
         });
-        let home =
-            self.home.iter().map(|(message, queue)| Publication::Home { message, queue: *queue });
+        let home = self.home.iter().map(|(message, queue)| Publication::Home { message, queue });
         let messages = self.messages.iter().map(Publication::Message);
         let dead = self.dead.iter().map(Publication::Dead);
         messages

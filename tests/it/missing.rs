@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use lapin::options::QueueDeleteOptions;
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
 use reqwest::Method;
 use serde_json::{Value, json};
 use stepup::broker::{dead, topology};
-use stepup::message::Rung;
+use stepup::message::{Exchange, Rung};
 
 use crate::support::{API_KEY, PATIENCE, World, setting};
 
@@ -112,6 +112,15 @@ async fn r107_a_queue_or_a_binding_that_is_removed_under_load_costs_no_request_i
     for queue in Rung::ALL.map(|rung| names.rung_queue(rung)).into_iter().chain([names.dead()]) {
         let none = QueueDeleteOptions::default();
         channel.queue_delete(queue.as_str().into(), none).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let kinds = [Exchange::Requests, Exchange::Commands, Exchange::Events];
+    let exchanges = kinds.map(|kind| names.exchange(kind)).into_iter();
+    let exchanges = exchanges.chain([names.home(), names.unroutable(), names.dead()]);
+    for exchange in exchanges.chain(Rung::ALL.map(|rung| names.rung_exchange(rung))) {
+        let options = ExchangeDeleteOptions::default();
+        channel.exchange_delete(exchange.as_str().into(), options).await.unwrap();
+        took.insert(format!("{} deleted", names.short(&exchange)), probe(&world).await);
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     over.store(true, Ordering::Relaxed);
