@@ -58,7 +58,8 @@ pub enum Publication<'a> {
         /// How often it has failed, this time included.
         attempt: u32,
     },
-    /// A message that came by a detour: to its queue, as if it had come straight there.
+    /// A message that came by a detour: to its queue, as if it had come straight there. Its own way is
+    /// declared again.
     Home {
         /// As it arrived.
         message: &'a Incoming,
@@ -121,9 +122,6 @@ impl Publisher {
         let (messages, replies) = self.frames(batch)?;
         let alone = messages.len() == 1;
         self.broker.refuse_when_blocked()?;
-        if batch.iter().any(|publication| matches!(publication, Publication::Home { .. })) {
-            self.repair().await;
-        }
         // Taken out while in flight: when this future is dropped half-way, the channels are too.
         let (channel, replying) = (self.channel.take(), self.replying.take());
         let (channel, replying) = tokio::join!(
@@ -138,6 +136,10 @@ impl Publisher {
             }
             channel => channel?,
         };
+        // Only now, so that the message does not wait for it.
+        if batch.iter().any(|publication| matches!(publication, Publication::Home { .. })) {
+            self.repair().await;
+        }
         count(batch);
         Ok(())
     }
