@@ -54,6 +54,7 @@ eval "$environment"
 
 step 'tests: cargo test'
 cargo test "${LOCKED[@]}" --workspace
+cargo test "${LOCKED[@]}" -p amq-protocol-types --lib
 
 step 'bench: the short form, with a build for tests (make bench is the long one)'
 BENCH_BINARY=${CARGO_TARGET_DIR:-target}/debug/stepup scripts/bench.sh short

@@ -37,6 +37,8 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_histogram!("stepup_provider_seconds", Unit::Seconds, "Provider calls, by answer");
     describe_counter!("stepup_timers_published_total", "Due rows turned into commands");
     describe_histogram!("stepup_timer_late_seconds", Unit::Seconds, "How late a due row was seen");
+    describe_counter!("stepup_declared_again_total", "Queues and exchanges that had gone missing");
+    counter!("stepup_declared_again_total").absolute(0);
     describe_counter!("stepup_brought_back_total", "Messages published again to an emptied broker");
     describe_counter!("stepup_rows_deleted_total", "Rows past their retention");
     describe_counter!(
@@ -241,6 +243,12 @@ pub fn brought_back(messages: usize) {
             "the broker is new or was emptied: what is pending is published again"
         );
     }
+}
+
+/// A queue or an exchange had gone missing while we run, and was declared again.
+pub fn declared_again(item: &str) {
+    counter!("stepup_declared_again_total").increment(1);
+    tracing::warn!(item, "had gone missing, is declared again");
 }
 
 /// Rows past their retention were deleted.

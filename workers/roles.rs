@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use stepup::broker::{Broker, Requester, topology};
+use stepup::broker::topology::{self, WORK_QUEUES};
+use stepup::broker::{Broker, Requester};
 use stepup::config::{Config, LogFormat, Need};
 use stepup::domain::activity::{Filter, Page};
 use stepup::domain::id::{AccountId, AppName};
@@ -185,14 +186,15 @@ pub async fn run(roles: &[Role], with_ingress: bool) -> Result<(), String> {
             () = stop.cancelled() => return Ok(()),
         }
     }
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut queues) = (JoinSet::new(), Vec::new());
     if with_ingress {
+        queues.extend(WORK_QUEUES.iter().filter(|queue| queue.takes_requests()).map(|q| q.name));
         start_ingress(&config, &store, &broker, &stop, &mut tasks).await?;
     }
     for role in roles {
-        start(*role, &config, &store, &broker, &stop, &mut tasks)?;
+        start(*role, &config, &store, &broker, &stop, &mut tasks, &mut queues)?;
     }
-    health.set_started();
+    health.set_started(queues);
     tracing::info!("started");
     while let Some(end) = tasks.join_next().await {
         // The others would go on, and nobody would do its work.
@@ -288,6 +290,7 @@ fn start(
     broker: &Broker,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
+    queues: &mut Vec<&'static str>,
 ) -> Result<(), String> {
     let keys = config.keys.clone().ok_or("STEPUP_KEYS is missing")?;
     let shared = Shared {
@@ -302,7 +305,7 @@ fn start(
         Rules { keys: Arc::clone(&keys), policy: Arc::clone(&policy), texts: Arc::clone(&texts) };
     let lease = policy.provider_timeout + policy.lease_margin;
     let claim = Claim { lease, fallback_after: policy.fallback_after };
-    let mut run = Runner { shared, config, stop, tasks };
+    let mut run = Runner { shared, config, stop, tasks, queues };
     match role {
         Role::CodeGeneration => {
             let worker = Arc::new(CodeGeneration { rules });
@@ -363,6 +366,8 @@ struct Runner<'a> {
     config: &'a Config,
     stop: &'a CancellationToken,
     tasks: &'a mut JoinSet<()>,
+    /// What the process consumes from.
+    queues: &'a mut Vec<&'static str>,
 }
 
 impl Runner<'_> {
@@ -374,6 +379,7 @@ impl Runner<'_> {
             claim_fresh: self.config.policy.lease_margin,
         };
         let (shared, stop) = (self.shared.clone(), self.stop.clone());
+        self.queues.push(queue);
         self.tasks.spawn(runtime::run(worker, shared, settings, stop));
     }
 }

@@ -27,8 +27,10 @@ const NAME: &str = "timers";
 /// What was caused in this time is published again when the broker was emptied: a code lives ten
 /// minutes at most, and a notice is given up within three.
 const REPLAY: time::Duration = time::Duration::HOUR;
-/// How often the broker is looked at: what an operator's slip has removed is back by then.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// How often it is declared what no message has found missing, and looked for what is overdue.
+const DECLARE_EVERY: Duration = Duration::from_secs(15);
+/// How often the broker is asked whether messages were lost with a queue.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// How far back pending work is looked for when the broker was emptied.
 pub struct LookBack {
@@ -39,19 +41,28 @@ pub struct LookBack {
 }
 
 /// Sweeps until `stop`. Declares what the broker lacks, and brings back what the database knows to
-/// be pending when the broker was emptied.
+/// be pending when the broker was emptied or a queue was deleted.
 pub async fn run(store: Store, broker: Broker, look_back: LookBack, stop: CancellationToken) {
     sabotage::announce(NAME, sabotage::TIMERS);
     observe::timers_started(&Due::ALL.map(Due::label));
     supervise(NAME, stop, async |stop: CancellationToken| {
         let mut publisher = Publisher::open(&broker).await?;
-        let mut looked: Option<Instant> = None;
+        let (mut declared, mut asked) = (None, None);
+        let is_over = |since: Option<Instant>, span| since.is_none_or(|then| then.elapsed() > span);
         while !stop.is_cancelled() {
-            if looked.is_none_or(|then| then.elapsed() > LOOK_AGAIN) {
+            let declare = is_over(declared, DECLARE_EVERY);
+            if declare && let Err(fault) = topology::repair(&broker).await {
+                // What is there with other arguments does not keep the timers from their work.
+                observe::loop_failed(NAME, &fault);
+            }
+            if declare || is_over(asked, ASK_EVERY) {
                 restore(&store, &broker, &mut publisher, &look_back).await?;
+                asked = Some(Instant::now());
+            }
+            if declare {
                 let twice = !planted(Bug::WatermarkFirst);
                 while twice && swept(&store, &mut publisher, Due::Overdue).await? {}
-                looked = Some(Instant::now());
+                declared = Some(Instant::now());
             }
             let mut again = false;
             for due in Due::ALL.into_iter().filter(|due| *due != Due::Overdue) {
@@ -69,15 +80,14 @@ pub async fn run(store: Store, broker: Broker, look_back: LookBack, stop: Cancel
     .await;
 }
 
-/// Declares what the broker lacks. If that is everything, it was emptied, and what the database knows
-/// to be pending is published again.
+/// If the mark is missing, messages were lost with the whole broker or with a queue, and what the
+/// database knows to be pending is published again.
 async fn restore(
     store: &Store,
     broker: &Broker,
     publisher: &mut Publisher,
     look_back: &LookBack,
 ) -> Result<(), Fault> {
-    topology::declare(broker).await?;
     if topology::emptied(broker).await? {
         observe::brought_back(bring_back(store, publisher, look_back).await?);
         topology::mark_filled(broker).await?;

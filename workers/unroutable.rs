@@ -1,17 +1,20 @@
-//! Sets aside what was published to the requests exchange under a key that nobody takes.
+//! Takes what the requests exchange could not route. Under a key that no queue takes it is set aside.
+//! Under a known key it is no fault of the sender: the queue or its binding is missing. It is declared
+//! again, and the message goes to it.
 //!
 //! |          |                                                                             |
 //! |----------|-----------------------------------------------------------------------------|
 //! | consumes | whatever the exchange could not route                                       |
 //! | reads    | nothing                                                                     |
 //! | writes   | nothing                                                                     |
-//! | causes   | a dead letter for each, by not being able to read it                        |
+//! | causes   | the same message again in its own queue, or a dead letter                   |
 //! | rule     | none                                                                        |
 
+use stepup::broker::topology::home_queue;
 use stepup::domain::Timestamp;
 use stepup::domain::id::AppName;
 use stepup::fault::Fault;
-use stepup::message::{Decoded, Message, Rejected, Subject};
+use stepup::message::{Decoded, Exchange, Message, Rejected, Subject};
 use stepup::rules::{Ctx, Decided};
 use stepup::runtime::Worker;
 use stepup::store::Tx;
@@ -40,6 +43,10 @@ impl Worker for Unroutable {
     type Message = Nothing;
     type Facts = ();
     type Verdict = Decided<()>;
+
+    fn home_of(key: &str) -> Option<&'static str> {
+        home_queue(Exchange::Requests, key)
+    }
 
     async fn load(&self, _: &Tx<'_>, batch: &[&Decoded<Nothing>]) -> Result<Vec<()>, Fault> {
         Ok(vec![(); batch.len()])

@@ -7,10 +7,8 @@
 //! (docs/adr/0010).
 
 use std::{
-    collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use lapin::{
@@ -21,6 +19,7 @@ use lapin::{
 use super::{
     Names,
     fault::{CALL_DEADLINE, CONNECT_DEADLINE, away, within},
+    topology::Repairs,
 };
 use crate::fault::Fault;
 
@@ -66,8 +65,7 @@ struct Shared {
     publishing: Slot,
     consuming: Slot,
     replying: Slot,
-    /// See [`Broker::suspect`].
-    suspects: Mutex<HashMap<String, u32>>,
+    repairs: Repairs,
 }
 
 /// One connection, or the place for it.
@@ -119,7 +117,7 @@ impl Broker {
             publishing: Slot::default(),
             consuming: Slot::default(),
             replying: Slot::default(),
-            suspects: Mutex::default(),
+            repairs: Repairs::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -171,19 +169,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Remembers that an unreadable message ended a consumer of `queue`, and how many of them in a
-    /// row have ended before they got anything.
-    pub(super) fn suspect(&self, queue: &str, empty_ends: u32) {
-        self.suspects().insert(queue.to_owned(), empty_ends);
-    }
-
-    /// What was remembered of `queue`; then forgotten, until there is new evidence.
-    pub(super) fn take_suspicion(&self, queue: &str) -> Option<u32> {
-        self.suspects().remove(queue)
-    }
-
-    fn suspects(&self) -> MutexGuard<'_, HashMap<String, u32>> {
-        self.shared.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn repairs(&self) -> &Repairs {
+        &self.shared.repairs
     }
 
     /// A new channel on the connection that publishes.
@@ -236,8 +223,7 @@ impl Broker {
         Ok(connection)
     }
 
-    /// A connection of the caller's own.
-    pub(super) async fn connect(&self, purpose: &str) -> Result<Connection, Fault> {
+    async fn connect(&self, purpose: &str) -> Result<Connection, Fault> {
         let cert_chain = match &self.shared.ca_file {
             None => None,
             Some(path) => Some(tokio::fs::read_to_string(path).await.map_err(|error| {
@@ -262,26 +248,6 @@ impl Broker {
 /// Closes a channel; everything sent on it before has then been handled by the broker.
 pub(super) async fn close(channel: &Channel) -> Result<(), Fault> {
     within("close a channel", CALL_DEADLINE, channel.close(200, "bye".into())).await
-}
-
-/// Awaits a fetch; `None` when the channel dies meanwhile. The client library leaves a fetch pending
-/// for ever when its answer cannot be read.
-pub(super) async fn or_death<T>(
-    channel: &Channel,
-    fetch: impl Future<Output = lapin::Result<T>>,
-) -> lapin::Result<Option<T>> {
-    /// How late a death is noticed.
-    const INTERVAL: Duration = Duration::from_millis(5);
-    let death = async {
-        while channel.status().connected() {
-            tokio::time::sleep(INTERVAL).await;
-        }
-    };
-    tokio::select! {
-        biased;
-        fetched = fetch => fetched.map(Some),
-        () = death => Ok(None),
-    }
 }
 
 #[cfg(test)]

@@ -1,35 +1,19 @@
 //! Consuming one queue.
 
-use std::time::Duration;
-
 use futures_util::{FutureExt, StreamExt, future::try_join_all, stream::Fuse};
 use lapin::{
     Channel,
-    options::{
-        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions,
-    },
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::FieldTable,
 };
 
 use super::{
-    Broker,
-    connection::{self, or_death},
-    fault::{CALL_DEADLINE, classify, unreadable, within},
+    Broker, connection,
+    fault::{CALL_DEADLINE, Failed, attempt, classify, within},
     properties::{incoming, returns, short},
+    topology,
 };
 use crate::{fault::Fault, message::Incoming};
-
-/// After so many ends in a row without any delivery, unreadable messages are alone at the head of
-/// their queue: each end moves one of them behind its neighbours, so only this many of them at once
-/// could hide one that can be read.
-const EMPTY_ENDS_MAX: u32 = 4;
-
-/// How often [`expel`] fetches an unreadable message: more than the delivery limit, since not every
-/// fetch needs to get the same one.
-const EXPEL_ATTEMPTS: u32 = 30;
-
-/// Until the broker has taken back what a dead connection held.
-const RETURN_PAUSE: Duration = Duration::from_millis(100);
 
 /// The consumer's name on its channel, where it is alone.
 const TAG: &str = "stepup";
@@ -54,42 +38,38 @@ pub struct Consumer {
     channel: Channel,
     /// Fused, since the client library tells the end only once: asked again, it waits for ever.
     deliveries: Fuse<lapin::Consumer>,
-    queue: String,
-    /// Deliveries until a cautious consumer ends, so that the next one is none; see [`expel`].
-    cautious: Option<usize>,
-    /// Consumers of this queue in a row that ended before they got anything.
-    empty_ends: u32,
 }
 
 impl Consumer {
     /// Begins to consume `queue` (without the prefix), with up to `prefetch` messages unacked. Not
-    /// 0, which means no limit to the broker.
+    /// 0, which means no limit to the broker. A queue that is missing is declared.
     ///
     /// # Errors
-    /// `Down` when the broker cannot be reached or the queue is not there.
+    /// `Down` when the broker cannot be reached or the queue cannot be declared.
     pub async fn open(broker: &Broker, queue: &str, prefetch: u16) -> Result<Self, Fault> {
-        let suspicion = broker.take_suspicion(queue);
-        let mut empty_ends = suspicion.unwrap_or(0);
-        if empty_ends >= EMPTY_ENDS_MAX {
-            expel(broker, queue).await?;
-            empty_ends = 0;
+        match Self::consume(broker, queue, prefetch).await {
+            Err(Failed { missing: true, .. }) => {
+                topology::repair(broker).await?;
+                Ok(Self::consume(broker, queue, prefetch).await?)
+            }
+            opened => Ok(opened?),
         }
-        let cautious = suspicion.map(|_| usize::from(prefetch.max(1)));
-        let window = if cautious.is_some() { 1 } else { prefetch.max(1) };
+    }
+
+    async fn consume(broker: &Broker, queue: &str, prefetch: u16) -> Result<Self, Failed> {
         let channel = broker.consuming_channel().await?;
-        let qos = channel.basic_qos(window, BasicQosOptions::default());
+        let qos = channel.basic_qos(prefetch.max(1), BasicQosOptions::default());
         within("set the prefetch", CALL_DEADLINE, qos).await?;
         let name = short(&broker.names().queue(queue))?;
         let options = BasicConsumeOptions::default();
         let consume = channel.basic_consume(name, TAG.into(), options, FieldTable::default());
-        let deliveries = within("consume", CALL_DEADLINE, consume).await?.fuse();
-        let (broker, queue) = (broker.clone(), queue.to_owned());
-        Ok(Self { broker, channel, deliveries, queue, cautious, empty_ends })
+        let deliveries = attempt("consume", CALL_DEADLINE, consume).await?.fuse();
+        Ok(Self { broker: broker.clone(), channel, deliveries })
     }
 
     /// Waits for a message, and takes with it what else has arrived already, up to `max` in all.
-    /// `None` when the consumer was cancelled and everything prefetched was handed out, when its
-    /// queue was deleted, or when it has been cautious for long enough: open a new one.
+    /// `None` when the consumer was cancelled and everything prefetched was handed out, or when its
+    /// queue was deleted: open a new one.
     ///
     /// May be dropped at any time without losing a message: while it waits it holds none. (A message
     /// lost by a dropped future would be acked unprocessed by the next [`ack_through`].)
@@ -99,9 +79,6 @@ impl Consumer {
     ///
     /// [`ack_through`]: Self::ack_through
     pub async fn next_batch(&mut self, max: usize) -> Result<Option<Vec<Delivery>>, Fault> {
-        if self.cautious == Some(0) {
-            return Ok(None);
-        }
         let Some(first) = self.deliveries.next().await else { return Ok(None) };
         let mut batch = vec![self.read(first)?];
         self.fill(&mut batch, max)?;
@@ -176,19 +153,8 @@ impl Consumer {
         Ok(())
     }
 
-    fn note(&self, error: &lapin::Error) {
-        if unreadable(error) {
-            self.broker.suspect(&self.queue, self.empty_ends + 1);
-        }
-    }
-
-    fn read(&mut self, next: lapin::Result<lapin::message::Delivery>) -> Result<Delivery, Fault> {
-        let delivery = next.map_err(|error| {
-            self.note(&error);
-            classify("consume", &error)
-        })?;
-        self.empty_ends = 0;
-        self.cautious = self.cautious.map(|left| left.saturating_sub(1));
+    fn read(&self, next: lapin::Result<lapin::message::Delivery>) -> Result<Delivery, Fault> {
+        let delivery = next.map_err(|error| classify("consume", &error))?;
         Ok(Delivery {
             tag: delivery.delivery_tag,
             redelivered: delivery.redelivered,
@@ -196,42 +162,4 @@ impl Consumer {
             incoming: incoming(&self.broker, delivery),
         })
     }
-}
-
-impl Drop for Consumer {
-    /// A session may end by an ack that failed, before it has read why.
-    fn drop(&mut self) {
-        while let Some(Some(next)) = self.deliveries.next().now_or_never() {
-            if let Err(error) = next {
-                self.note(&error);
-            }
-        }
-    }
-}
-
-/// Gets rid of an unreadable message, which ends the connection of everybody it is delivered to.
-///
-/// Each such end counts as a return of everything the connection held, so left alone it would take
-/// its neighbours along into the dead letters when it reaches the delivery limit, and stop us for as
-/// long. Therefore the consumer opened after such an end is cautious: it has one message at a time,
-/// so the neighbours get done. What was returned is delivered first, in the order of its return; so
-/// after a few ends without any delivery only unreadable ones are left there. Now they are fetched,
-/// each time on a new connection, until the broker dead-letters them.
-async fn expel(broker: &Broker, queue: &str) -> Result<(), Fault> {
-    for _ in 0..EXPEL_ATTEMPTS {
-        let connection = broker.connect("expel").await?;
-        let channel = within("open a channel", CALL_DEADLINE, connection.create_channel()).await?;
-        let name = short(&broker.names().queue(queue))?;
-        let get = channel.basic_get(name, BasicGetOptions { no_ack: false });
-        match within("expel an unreadable message", CALL_DEADLINE, or_death(&channel, get)).await? {
-            None => tokio::time::sleep(RETURN_PAUSE).await,
-            // One that can be read, or that there is none: closing gives it back.
-            Some(_) => {
-                let close = connection.close(200, "bye".into());
-                return within("close the connection", CALL_DEADLINE, close).await;
-            }
-        }
-    }
-    tracing::warn!(queue, "more unreadable messages than one session can expel");
-    Ok(())
 }

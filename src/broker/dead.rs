@@ -12,8 +12,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::{
-    Broker, Publisher,
-    connection::{self, or_death},
+    Broker, Publication, Publisher, connection,
     fault::{CALL_DEADLINE, away, within},
     properties::{DETAIL, QUEUE, REASON, SEALED, WORKER, incoming, number, short, text},
 };
@@ -129,7 +128,8 @@ where
     if view.sealed {
         message.body = open(&message.body).map_err(Fault::Permanent)?;
     }
-    Publisher::open(broker).await?.send_home(&message, &view.queue).await
+    let home = Publication::Home { message: &message, queue: &view.queue };
+    Publisher::open(broker).await?.publish(&[home]).await
 }
 
 /// Throws a dead letter away. `false` when there is no such one.
@@ -165,14 +165,7 @@ impl<'a> Search<'a> {
     async fn next(&mut self) -> Result<Option<Found>, Fault> {
         let queue = short(&self.broker.names().dead())?;
         let get = self.channel.basic_get(queue, BasicGetOptions { no_ack: false });
-        let get = or_death(&self.channel, get);
-        let got = within("fetch a dead letter", CALL_DEADLINE, get).await?.ok_or_else(|| {
-            away(format!(
-                "the connection ended at dead letter {}: is it unreadable (a property that is not \
-                 UTF-8)? Take it out by the broker's own management",
-                self.fetched + 1
-            ))
-        })?;
+        let got = within("fetch a dead letter", CALL_DEADLINE, get).await?;
         let Some(got) = got else { return Ok(None) };
         self.fetched += 1;
         let (tag, properties) = (got.delivery.delivery_tag, got.delivery.properties.clone());

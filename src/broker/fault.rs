@@ -34,10 +34,29 @@ pub(super) fn away(why: impl Into<String>) -> Fault {
     Fault::Down(Dependency::Broker, why.into())
 }
 
-/// Whether the client library choked on what it was sent. It takes texts in properties for UTF-8,
-/// and the broker lets any bytes pass.
-pub(super) fn unreadable(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ParsingError(_))
+/// A fault, and whether it is that an exchange, a queue or a binding is not there.
+pub(super) struct Failed {
+    pub(super) fault: Fault,
+    pub(super) missing: bool,
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self { fault, missing: false }
+    }
+}
+
+impl From<Failed> for Fault {
+    fn from(failed: Failed) -> Self {
+        failed.fault
+    }
+}
+
+/// [`classify`], for those who can declare what is missing.
+pub(super) fn failed(doing: &str, error: &lapin::Error) -> Failed {
+    let not_found = |error: &lapin::protocol::AMQPError| error.get_id() == NOT_FOUND;
+    let missing = matches!(error.kind(), ErrorKind::ProtocolError(error) if not_found(error));
+    Failed { fault: classify(doing, error), missing }
 }
 
 /// Classifies an error. Nothing the broker answers is a fault of a message: it is unreachable, has
@@ -47,7 +66,7 @@ pub(super) fn classify(doing: &str, error: &lapin::Error) -> Fault {
     let advice = match error.kind() {
         // Its text shows the bytes that could not be parsed, which belong to a message.
         ErrorKind::ParsingError(_) => {
-            return away(format!("{doing}: a message has a property that is not UTF-8"));
+            return away(format!("{doing}: it sent what is no AMQP"));
         }
         ErrorKind::ProtocolError(error) => match error.get_id() {
             ACCESS_REFUSED => ": check the password and the rights of the broker user",
@@ -69,9 +88,18 @@ pub(super) async fn within<T>(
     deadline: Duration,
     call: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, Fault> {
+    Ok(attempt(doing, deadline, call).await?)
+}
+
+/// [`within`], for those who can declare what is missing.
+pub(super) async fn attempt<T>(
+    doing: &str,
+    deadline: Duration,
+    call: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Failed> {
     match tokio::time::timeout(deadline, call).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(classify(doing, &error)),
-        Err(_) => Err(away(format!("{doing}: no answer in {} s", deadline.as_secs()))),
+        Ok(Err(error)) => Err(failed(doing, &error)),
+        Err(_) => Err(away(format!("{doing}: no answer in {} s", deadline.as_secs())).into()),
     }
 }

@@ -164,6 +164,9 @@ pub(super) fn incoming(broker: &Broker, delivery: lapin::message::Delivery) -> I
     let attempt = ours.and_then(|headers| number(headers, ATTEMPT)).unwrap_or(0);
     let first_seen = ours.and_then(|headers| number(headers, FIRST_SEEN));
     let published_at = properties.timestamp().and_then(|at| i64::try_from(at).ok());
+    let needed =
+        [("message_id", properties.message_id()), ("correlation_id", properties.correlation_id())];
+    let unreadable = needed.into_iter().find(|(_, text)| !text.as_ref().is_none_or(is_utf8));
     Incoming {
         key,
         message_id: owned(properties.message_id()),
@@ -177,6 +180,7 @@ pub(super) fn incoming(broker: &Broker, delivery: lapin::message::Delivery) -> I
         traceparent: headers
             .and_then(|headers| text(headers, TRACEPARENT))
             .filter(|value| is_traceparent(value)),
+        unreadable: unreadable.map(|(name, _)| name),
         body: data,
     }
 }
@@ -224,8 +228,14 @@ pub(super) fn instant(unix_seconds: i64) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp(unix_seconds).ok()
 }
 
+/// A property as text; `None` when it is absent or not UTF-8. RabbitMQ lets any bytes through.
 fn owned(text: &Option<ShortString>) -> Option<String> {
-    text.as_ref().map(ShortString::to_string)
+    text.as_ref().filter(|text| is_utf8(text)).map(ShortString::to_string)
+}
+
+/// The codec reads bytes that are not UTF-8 as U+FFFD (vendor/README.md).
+fn is_utf8(text: &ShortString) -> bool {
+    !text.as_str().contains(char::REPLACEMENT_CHARACTER)
 }
 
 /// Only what has the form of a `traceparent` is passed on, so that nothing else gets into traces.
@@ -353,6 +363,28 @@ mod tests {
             assert_eq!(message.published_at, None);
             assert_eq!(message.traceparent, None);
         }
+    }
+
+    #[test]
+    fn only_an_id_that_is_not_utf8_makes_a_message_unreadable() {
+        let latin_1: ShortString = "caf\u{fffd}".into();
+        let properties = BasicProperties::default()
+            .with_content_type(latin_1.clone())
+            .with_content_encoding(latin_1.clone())
+            .with_type(latin_1.clone())
+            .with_app_id(latin_1.clone())
+            .with_cluster_id(latin_1.clone())
+            .with_user_id(latin_1.clone())
+            .with_reply_to(latin_1.clone());
+        let message = arrived("stepup.requests", "challenge.issue", properties.clone());
+        assert_eq!(message.unreadable, None);
+        assert_eq!((message.user, message.reply_to), (None, None));
+        let with_id = properties.clone().with_message_id(latin_1.clone());
+        let message = arrived("stepup.requests", "challenge.issue", with_id);
+        assert_eq!((message.unreadable, message.message_id), (Some("message_id"), None));
+        let message =
+            arrived("stepup.requests", "challenge.issue", properties.with_correlation_id(latin_1));
+        assert_eq!((message.unreadable, message.correlation_id), (Some("correlation_id"), None));
     }
 
     #[test]

@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use super::{
     Broker,
-    fault::{CONFIRM_DEADLINE, REPLY_DEADLINE, away, classify},
+    fault::{CONFIRM_DEADLINE, Failed, REPLY_DEADLINE, away, classify, failed},
     properties::{
         ATTEMPT, DETAIL, FIRST_SEEN, Headers, KEY, QUEUE, REASON, REPLY_ADDRESS, SEALED, WORKER,
         again, durable, now, short, transient, without_account,
     },
-    topology::home_queue,
+    topology::{self, home_queue},
 };
 use crate::{
     fault::Fault,
@@ -57,6 +57,14 @@ pub enum Publication<'a> {
         rung: Rung,
         /// How often it has failed, this time included.
         attempt: u32,
+    },
+    /// A message that came by a detour: to its queue, as if it had come straight there. Its own way is
+    /// declared again.
+    Home {
+        /// As it arrived.
+        message: &'a Incoming,
+        /// Its queue, without the prefix.
+        queue: &'a str,
     },
     /// A message set aside.
     Dead(&'a DeadLetter),
@@ -102,23 +110,17 @@ impl Publisher {
     /// Publishes all and awaits every confirm. `Ok` means that the broker has stored each message
     /// durably. Replies are handed to the broker meanwhile; what becomes of them decides nothing.
     ///
+    /// Where an exchange, a queue or a binding is missing, it is declared. A message that is alone is then
+    /// published again. Of several some may be stored already, so that is left to the caller.
+    ///
     /// # Errors
     /// `Down` when any one was refused, came back as unroutable, or was not confirmed within 5 s.
     /// Then nothing is known of the others: publish the whole batch again, with the same ids. A new
     /// channel is opened for that. `Permanent` when a name in a publication is longer than AMQP
     /// allows; then nothing was published.
     pub async fn publish(&mut self, batch: &[Publication<'_>]) -> Result<(), Fault> {
-        let (mut messages, mut replies) = (Vec::with_capacity(batch.len()), Vec::new());
-        for publication in batch {
-            match *publication {
-                Publication::Message(message) => messages.push(self.message(message)?),
-                Publication::Reply(reply) => replies.extend(self.reply(reply)?),
-                Publication::Again { message, queue, rung, attempt } => {
-                    messages.push(self.again(message, queue, rung, attempt)?);
-                }
-                Publication::Dead(letter) => messages.push(self.dead_letter(letter)?),
-            }
-        }
+        let (messages, replies) = self.frames(batch)?;
+        let alone = messages.len() == 1;
         self.broker.refuse_when_blocked()?;
         // Taken out while in flight: when this future is dropped half-way, the channels are too.
         let (channel, replying) = (self.channel.take(), self.replying.take());
@@ -127,22 +129,55 @@ impl Publisher {
             replied(&self.broker, replying, replies),
         );
         self.replying = replying;
-        self.channel = channel?;
+        self.channel = match channel {
+            Err(Failed { missing: true, .. }) if self.repair().await && alone => {
+                let (messages, _) = self.frames(batch)?;
+                confirmed(&self.broker, None, messages).await?
+            }
+            channel => channel?,
+        };
+        // Only now, so that the message does not wait for it.
+        if batch.iter().any(|publication| matches!(publication, Publication::Home { .. })) {
+            self.repair().await;
+        }
         count(batch);
         Ok(())
     }
 
-    /// Publishes a message again, straight to its queue, as if it had never failed.
-    pub(super) async fn send_home(&mut self, message: &Incoming, queue: &str) -> Result<(), Fault> {
-        let frame = Frame {
+    async fn repair(&self) -> bool {
+        let repaired = topology::repair(&self.broker).await;
+        repaired
+            .inspect_err(|fault| tracing::warn!(%fault, "cannot declare what is missing"))
+            .is_ok()
+    }
+
+    /// The messages of a batch, and its replies.
+    fn frames<'a>(
+        &self,
+        batch: &[Publication<'a>],
+    ) -> Result<(Vec<Frame<'a>>, Vec<Frame<'a>>), Fault> {
+        let (mut messages, mut replies) = (Vec::with_capacity(batch.len()), Vec::new());
+        for publication in batch {
+            match *publication {
+                Publication::Message(message) => messages.push(self.message(message)?),
+                Publication::Reply(reply) => replies.extend(self.reply(reply)?),
+                Publication::Again { message, queue, rung, attempt } => {
+                    messages.push(self.again(message, queue, rung, attempt)?);
+                }
+                Publication::Home { message, queue } => messages.push(self.home(message, queue)?),
+                Publication::Dead(letter) => messages.push(self.dead_letter(letter)?),
+            }
+        }
+        Ok((messages, replies))
+    }
+
+    fn home<'a>(&self, message: &'a Incoming, queue: &str) -> Result<Frame<'a>, Fault> {
+        Ok(Frame {
             exchange: short(&self.broker.names().home())?,
             key: short(&self.broker.names().queue(queue))?,
             body: &message.body,
             properties: again(self.broker.user(), message, Headers::default())?,
-        };
-        self.broker.refuse_when_blocked()?;
-        self.channel = confirmed(&self.broker, self.channel.take(), vec![frame]).await?;
-        Ok(())
+        })
     }
 
     fn again<'a>(
@@ -238,6 +273,7 @@ fn count(batch: &[Publication<'_>]) {
                 Exchange::Commands => 1,
                 Exchange::Events => 2,
             },
+            Publication::Home { .. } => 0,
             Publication::Reply(_) => 3,
             Publication::Dead(_) => 5,
         }] += 1;
@@ -269,7 +305,7 @@ async fn confirmed(
     broker: &Broker,
     channel: Option<Channel>,
     messages: Vec<Frame<'_>>,
-) -> Result<Option<Channel>, Fault> {
+) -> Result<Option<Channel>, Failed> {
     if messages.is_empty() {
         return Ok(channel);
     }
@@ -277,25 +313,34 @@ async fn confirmed(
         Some(channel) => channel,
         None => broker.confirm_channel().await?,
     };
-    match timeout(CONFIRM_DEADLINE, stored(&channel, messages)).await {
+    match timeout(CONFIRM_DEADLINE, stored(broker, &channel, messages)).await {
         Ok(outcome) => outcome.map(|()| Some(channel)),
         Err(_) => Err(away(format!(
             "unknown whether the messages are stored: no confirm in {} s",
             CONFIRM_DEADLINE.as_secs()
-        ))),
+        ))
+        .into()),
     }
 }
 
-async fn stored(channel: &Channel, messages: Vec<Frame<'_>>) -> Result<(), Fault> {
+async fn stored(
+    broker: &Broker,
+    channel: &Channel,
+    messages: Vec<Frame<'_>>,
+) -> Result<(), Failed> {
     let sending = messages.into_iter().map(|frame| frame.publish(channel, true));
-    let confirms = try_join_all(sending).await.map_err(|error| classify("publish", &error))?;
-    let (mut returned, mut refused) = (0_u32, 0_u32);
+    let confirms = try_join_all(sending).await.map_err(|error| failed("publish", &error))?;
+    let (mut returned, mut refused, mut missing) = (0_u32, 0_u32, false);
     // Every one is looked at before judging: a returned message is attached to whichever confirm of
     // the channel comes first.
     for confirm in confirms {
-        match confirm.await.map_err(|error| classify("await the confirm", &error))? {
+        match confirm.await.map_err(|error| failed("await the confirm", &error))? {
             Confirmation::Ack(None) => {}
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => returned += 1,
+            Confirmation::Ack(Some(message)) | Confirmation::Nack(Some(message)) => {
+                returned += 1;
+                let (exchange, key) = (message.exchange.as_str(), message.routing_key.as_str());
+                missing |= topology::has_way(broker, exchange, key);
+            }
             Confirmation::Nack(None) | Confirmation::NotRequested => refused += 1,
         }
     }
@@ -303,9 +348,11 @@ async fn stored(channel: &Channel, messages: Vec<Frame<'_>>) -> Result<(), Fault
         (0, 0) => Ok(()),
         (0, refused) => Err(away(format!(
             "it refused {refused} messages: a queue is full, or lacks a majority of its nodes"
-        ))),
+        ))
+        .into()),
         (returned, _) => {
-            Err(away(format!("no queue for {returned} messages: run `stepup topology`")))
+            let fault = away(format!("no queue for {returned} messages: run `stepup topology`"));
+            Err(Failed { fault, missing })
         }
     }
 }

@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use super::{
     Broker,
-    fault::{CALL_DEADLINE, CONFIRM_DEADLINE, away, classify, within},
+    fault::{CALL_DEADLINE, CONFIRM_DEADLINE, Failed, attempt, away, classify, failed, within},
     properties::{APP, Headers, durable, now, short},
-    supervise,
+    supervise, topology,
 };
 use crate::{
     fault::Fault,
@@ -83,7 +83,12 @@ impl Requester {
                     // Nobody awaits this task: if a panic ended it, the process would live on and
                     // take no request any more.
                     let asked = AssertUnwindSafe(asking).catch_unwind().await;
-                    asked.unwrap_or_else(|_panic| Err(away("the session panicked")))
+                    let asked =
+                        asked.unwrap_or_else(|_panic| Err(away("the session panicked").into()));
+                    if let Err(Failed { missing: true, .. }) = asked {
+                        topology::repair(&broker).await?;
+                    }
+                    Ok(asked?)
                 }
             })
             .await;
@@ -145,7 +150,7 @@ async fn session(
     broker: &Broker,
     requests: &mut mpsc::Receiver<Request>,
     stop: &CancellationToken,
-) -> Result<(), Fault> {
+) -> Result<(), Failed> {
     let channel = broker.confirm_channel().await?;
     let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
     let table = FieldTable::default();
@@ -176,8 +181,8 @@ async fn session(
             Some(outcome) = in_flight.next() => outcome?,
             answer = answers.next() => match answer {
                 Some(Ok(answer)) => waiting.answer(answer),
-                Some(Err(error)) => return Err(classify("listen for answers", &error)),
-                None => return Err(away("the channel of the answers is gone")),
+                Some(Err(error)) => return Err(classify("listen for answers", &error).into()),
+                None => return Err(away("the channel of the answers is gone").into()),
             },
             () = stop.cancelled() => return Ok(()),
         }
@@ -212,12 +217,12 @@ async fn publish(
     body: String,
     properties: BasicProperties,
     confirmed: oneshot::Sender<Result<(), Fault>>,
-) -> Result<(), Fault> {
+) -> Result<(), Failed> {
     let options = BasicPublishOptions { mandatory: true, immediate: false };
     let sent = channel.basic_publish(exchange, key, options, body.as_bytes(), properties).await;
     reach(INGRESS, Point::Published).await?;
-    let confirm = sent.map_err(|error| classify("publish a request", &error))?;
-    let confirmation = within("publish a request", CONFIRM_DEADLINE, confirm).await;
+    let confirm = sent.map_err(|error| failed("publish a request", &error))?;
+    let confirmation = attempt("publish a request", CONFIRM_DEADLINE, confirm).await;
     reach(INGRESS, Point::Confirmed).await?;
     let outcome = match confirmation? {
         Confirmation::Ack(None) => {
@@ -228,7 +233,7 @@ async fn publish(
             let fault = away("no queue for a request: run `stepup topology`");
             // Nobody listening any more is fine.
             let _ = confirmed.send(Err(fault.clone()));
-            return Err(fault);
+            return Err(Failed { fault, missing: true });
         }
         Confirmation::Nack(None) | Confirmation::NotRequested => {
             Err(away("it refused a request: a queue is full, or lacks a majority of its nodes"))

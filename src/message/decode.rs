@@ -112,7 +112,7 @@ impl Senders {
     fn app_of(&self, incoming: &Incoming) -> Result<AppName, Rejected> {
         let Some(user) = &incoming.user else {
             return Err(Rejected::unidentified(
-                "the property user_id is missing: set it to the broker user you log in with",
+                "the property user_id is missing or not UTF-8: set it to the broker user you log in with",
             ));
         };
         if let (true, Some(app)) = (self.trusts(incoming), &incoming.app) {
@@ -154,6 +154,9 @@ pub fn decode<M: Message>(
             "the routing key is no request's; commands and events are published by stepup alone",
         ));
     };
+    if let Some(property) = incoming.unreadable {
+        return Err(Rejected::malformed(format!("the property {property} is not UTF-8")));
+    }
     let message_id = incoming.message_id.as_deref().unwrap_or_default();
     let id = match &app {
         Some(app) if (1..=255).contains(&message_id.len()) => request_id(app, message_id),
@@ -319,6 +322,18 @@ mod tests {
     fn a_request_needs_a_message_id() {
         let nameless = Incoming { message_id: None, ..login(Some("crm-user")) };
         assert!(read(&nameless).unwrap_err().detail.contains("message_id"));
+    }
+
+    #[test]
+    fn a_property_that_is_not_utf8_is_named_once_it_is_known_who_asks() {
+        for property in ["message_id", "correlation_id"] {
+            let unreadable = Incoming { unreadable: Some(property), ..login(Some("crm-user")) };
+            let why = read(&unreadable).unwrap_err();
+            assert_eq!(why.reason, DeadReason::Malformed);
+            assert!(why.detail.contains(property), "{}", why.detail);
+        }
+        let from_nobody = Incoming { unreadable: Some("message_id"), ..login(None) };
+        assert_eq!(read(&from_nobody).unwrap_err().reason, DeadReason::Unidentified);
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct Incoming {
     pub correlation_id: Option<String>,
     /// Header `traceparent` (W3C), passed on untouched.
     pub traceparent: Option<String>,
+    /// A property that has to be UTF-8, and is not. It counts as absent in here.
+    pub unreadable: Option<&'static str>,
     /// The body, unread.
     pub body: Vec<u8>,
 }

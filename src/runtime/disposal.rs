@@ -20,6 +20,7 @@ pub(super) struct Output {
     pub(super) messages: Vec<Outgoing>,
     replies: Vec<Reply>,
     again: Vec<Again>,
+    home: Vec<(Incoming, &'static str)>,
     dead: Vec<DeadLetter>,
 }
 
@@ -52,6 +53,11 @@ impl Output {
     /// The message comes again; it has not failed.
     pub(super) fn postpone(&mut self, message: &Incoming, rung: Rung) {
         self.again.push(Again { message: message.clone(), rung, attempt: message.attempt });
+    }
+
+    /// The message came by a detour: it goes to its own queue, and has not failed.
+    pub(super) fn send_home(&mut self, message: Incoming, queue: &'static str) {
+        self.home.push((message, queue));
     }
 
     /// The message failed: to the next rung, or aside.
@@ -143,10 +149,12 @@ impl Output {
             rung: again.rung,
             attempt: again.attempt,
         });
+        let home = self.home.iter().map(|(message, queue)| Publication::Home { message, queue });
         let messages = self.messages.iter().map(Publication::Message);
         let dead = self.dead.iter().map(Publication::Dead);
         messages
             .chain(again)
+            .chain(home)
             .chain(dead)
             .chain(self.replies.iter().map(Publication::Reply))
             .collect()

@@ -1,8 +1,7 @@
 //! The life of a process: waiting for its dependencies, health, signals, draining.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,8 +12,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::Broker;
-use crate::fault::Fault;
+use crate::broker::{Broker, topology};
+use crate::fault::{Dependency, Fault};
 use crate::observe;
 use crate::store::{self, Store};
 
@@ -30,19 +29,21 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub struct Health {
     store: Option<Store>,
     broker: Broker,
-    started: Arc<AtomicBool>,
+    /// The queues that this process needs, once everything was there.
+    started: Arc<OnceLock<Vec<&'static str>>>,
     stop: CancellationToken,
 }
 
 impl Health {
     /// Health of a process with these dependencies.
     pub fn new(store: Option<Store>, broker: Broker, stop: CancellationToken) -> Self {
-        Self { store, broker, started: Arc::new(AtomicBool::new(false)), stop }
+        Self { store, broker, started: Arc::default(), stop }
     }
 
-    /// Everything needed was there once.
-    pub fn set_started(&self) {
-        self.started.store(true, Ordering::Relaxed);
+    /// Everything needed was there once; `queues` (without the prefix) are needed from now on.
+    pub fn set_started(&self, queues: Vec<&'static str>) {
+        // A second time changes nothing.
+        let _ = self.started.set(queues);
     }
 
     /// What keeps this process from working, each as a sentence.
@@ -51,14 +52,26 @@ impl Health {
         if self.stop.is_cancelled() {
             obstacles.push("draining".to_owned());
         }
-        if !self.started.load(Ordering::Relaxed) {
-            obstacles.push("starting: waiting for a dependency".to_owned());
+        match self.started.get() {
+            None => obstacles.push("starting: waiting for a dependency".to_owned()),
+            Some(queues) => obstacles.extend(within(self.queues(queues)).await.err()),
         }
         if self.broker.blocked() {
             obstacles.push("the broker takes no messages: it has an alarm".to_owned());
         }
         obstacles.extend(self.away().await);
         obstacles
+    }
+
+    /// A queue that is missing is declared again, but for this once it is an obstacle.
+    async fn queues(&self, needed: &[&'static str]) -> Result<(), Fault> {
+        let missing = topology::missing(&self.broker, needed).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        topology::repair(&self.broker).await?;
+        let missing = missing.join(", ");
+        Err(Fault::Down(Dependency::Broker, format!("queues were missing: {missing}")))
     }
 
     async fn away(&self) -> Vec<String> {

@@ -32,6 +32,11 @@ pub trait Worker: Send + Sync + 'static {
     /// What it decides.
     type Verdict: Verdict;
 
+    /// The queue of messages with this key, where they come to this worker by a detour only.
+    fn home_of(_key: &str) -> Option<&'static str> {
+        None
+    }
+
     /// Reads the facts, one for each message, in order, and locks what the decision rests on.
     fn load(
         &self,

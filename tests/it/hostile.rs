@@ -1,121 +1,100 @@
 //! Messages that are made to do harm.
 
+mod kinds;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use stepup::broker::{Broker, Settings, dead, topology};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use futures_util::future::join_all;
+use serde_json::json;
+use stepup::broker::{Broker, dead, topology};
 
-use crate::support::{PATIENCE, World};
+use crate::support::wire::{Property, Raw, Wire, entry, long, short};
+use crate::support::{PATIENCE, World, setting};
+use kinds::{End, kinds};
 
 /// Fills a frame of 8192 bytes, at 6 bytes a level. No frame may be smaller than 4096.
 const LEVELS: usize = 1300;
 
-const METHOD: u8 = 1;
-const HEADER: u8 = 2;
-const BODY: u8 = 3;
-
-/// An AMQP connection by hand: the client library would overflow its own stack by writing this.
-struct Wire(TcpStream);
-
-impl Wire {
-    async fn connect(url: &str) -> Self {
-        let (credentials, rest) = url.strip_prefix("amqp://").unwrap().split_once('@').unwrap();
-        let (user, password) = credentials.split_once(':').unwrap();
-        let mut wire = Self(TcpStream::connect(rest.split('/').next().unwrap()).await.unwrap());
-        wire.0.write_all(b"AMQP\0\0\x09\x01").await.unwrap();
-        wire.expect(10, 10).await;
-        let answer = format!("\0{user}\0{password}");
-        let start_ok =
-            [&[0; 4], &short("PLAIN")[..], &length(answer.as_bytes()), &short("en_US")].concat();
-        wire.method(0, 10, 11, &start_ok).await;
-        let tune = wire.expect(10, 30).await;
-        wire.method(0, 10, 31, &tune).await;
-        wire.method(0, 10, 40, &[&short("/")[..], &[0, 0]].concat()).await;
-        wire.expect(10, 41).await;
-        wire.method(1, 20, 10, &[0]).await;
-        wire.expect(20, 11).await;
-        wire
-    }
-
-    async fn frame(&mut self, kind: u8, channel: u16, payload: &[u8]) {
-        let head = [&[kind][..], &channel.to_be_bytes()].concat();
-        self.0.write_all(&[&head, &length(payload)[..], &[0xce]].concat()).await.unwrap();
-    }
-
-    async fn method(&mut self, channel: u16, class: u16, method: u16, arguments: &[u8]) {
-        let name = [class.to_be_bytes(), method.to_be_bytes()].concat();
-        self.frame(METHOD, channel, &[&name, arguments].concat()).await;
-    }
-
-    /// The arguments of the next method, which must be this one.
-    async fn expect(&mut self, class: u16, method: u16) -> Vec<u8> {
-        let mut head = [0; 7];
-        self.0.read_exact(&mut head).await.unwrap();
-        let bytes = u32::from_be_bytes(head[3..].try_into().unwrap()) as usize;
-        let mut payload = vec![0; bytes + 1];
-        self.0.read_exact(&mut payload).await.unwrap();
-        assert_eq!(payload[..4], [class.to_be_bytes(), method.to_be_bytes()].concat());
-        payload[4..bytes].to_vec()
-    }
-
-    /// Publishes `{}` with these headers (a table as it is on the wire), and waits until the broker
-    /// has it.
-    async fn publish(&mut self, exchange: &str, key: &str, user: &str, headers: &[u8]) {
-        let to = [&[0, 0], &short(exchange)[..], &short(key), &[0]].concat();
-        self.method(1, 60, 40, &to).await;
-        const HEADERS_AND_USER_ID: u16 = 1 << 13 | 1 << 4;
-        let header = [
-            &60_u16.to_be_bytes()[..],
-            &[0, 0],
-            &2_u64.to_be_bytes(),
-            &HEADERS_AND_USER_ID.to_be_bytes(),
-            &length(headers),
-            &short(user),
-        ];
-        self.frame(HEADER, 1, &header.concat()).await;
-        self.frame(BODY, 1, b"{}").await;
-        // Channel.Close; its answer says that all before was handled.
-        self.method(1, 20, 40, &[0, 200, 0, 0, 0, 0, 0]).await;
-        self.expect(20, 41).await;
-    }
-}
-
-fn short(text: &str) -> Vec<u8> {
-    [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
-}
-
-fn length(bytes: &[u8]) -> Vec<u8> {
-    [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
-}
+/// How much longer than by itself a good login may take beside messages that are made to do harm.
+const DELAY_MAX: Duration = Duration::from_secs(1);
+/// And how many times as long, on a busy machine.
+const TIMES_MAX: u32 = 4;
 
 /// The entries of a table that holds a table that holds a table …
 fn nested(levels: usize) -> Vec<u8> {
     let mut entries = Vec::new();
     for _ in 0..levels {
-        // An empty name, and the type of a table.
-        entries = [&[0, b'F'][..], &length(&entries)].concat();
+        entries = entry(b"", &[b"F", &long(&entries)[..]].concat());
     }
     entries
+}
+
+/// A good login, as the app `demo` asks for it.
+fn login(id: &str) -> Raw {
+    let body = json!({ "account": "acme", "member": "ada", "login": "l1" }).to_string();
+    Raw {
+        key: b"challenge.issue".to_vec(),
+        properties: vec![
+            (Property::MessageId, short(id.as_bytes())),
+            (Property::UserId, short(b"demo")),
+            (Property::DeliveryMode, vec![2]),
+        ],
+        body: body.into_bytes(),
+    }
+}
+
+async fn until_dead(broker: &Broker, wanted: usize) {
+    let started = Instant::now();
+    loop {
+        let found = topology::depth(broker, "dead").await.unwrap().messages as usize;
+        if found == wanted {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE && found < wanted, "{found} dead letters of {wanted}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// How long a good login over HTTP takes, to its outcome.
+async fn timed_login(world: &World, member: &str) -> Duration {
+    let started = Instant::now();
+    let opened = world.login("acme", member, "l1").await;
+    assert_eq!(opened["outcome"], "open", "{opened}");
+    started.elapsed()
+}
+
+/// The longest that a good login may take: by itself it was tried just now.
+async fn longest(world: &World) -> Duration {
+    let mut slowest = Duration::ZERO;
+    for n in 0..3 {
+        let member = format!("alone{n}");
+        world.register("acme", &member, &format!("+1202555010{n}"), None).await;
+        slowest = slowest.max(timed_login(world, &member).await);
+    }
+    DELAY_MAX + TIMES_MAX * slowest
+}
+
+/// The sessions with the broker that have ended, as the metrics count them.
+async fn sessions_ended(world: &World) -> String {
+    let mut ended = Vec::new();
+    for (_, page) in world.metrics().await {
+        let lines = page.lines().filter(|line| line.starts_with("stepup_sessions_ended_total"));
+        ended.extend(lines.map(str::to_owned));
+    }
+    ended.join("\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r110_headers_nested_without_end_are_set_aside_and_nobody_dies_of_them() {
     let world = World::start(&[vec!["all"]], &[]).await;
-    let url = std::env::var("STEPUP_AMQP_URL").unwrap();
-    let prefix = world.topology.prefix.clone();
-    let user = url.strip_prefix("amqp://").unwrap().split_once(':').unwrap().0.to_owned();
-    Wire::connect(&url)
-        .await
-        .publish(&format!("{prefix}.requests"), "challenge.issue", &user, &nested(LEVELS))
-        .await;
-    let settings = Settings { url, prefix, connection_name: "test".into(), ca_file: None };
-    let broker = Broker::new(settings).unwrap();
-    let started = Instant::now();
-    while topology::depth(&broker, "dead").await.unwrap().messages == 0 {
-        assert!(started.elapsed() < PATIENCE, "not set aside");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let mut wire = Wire::connect(&setting("STEPUP_DEMO_AMQP_URL")).await;
+    let requests = format!("{}.requests", world.topology.prefix);
+    let deep = login("deep").with(Property::Headers, long(&nested(LEVELS)));
+    wire.publish(&requests, &deep.without(Property::UserId)).await;
+    wire.close().await;
+    let broker = world.broker();
+    until_dead(&broker, 1).await;
     let letter = dead::list(&broker, 1).await.unwrap().remove(0);
     assert_eq!(
         (letter.reason.as_str(), letter.worker.as_str()),
@@ -125,4 +104,105 @@ async fn r110_headers_nested_without_end_are_set_aside_and_nobody_dies_of_them()
     world.register("acme", "ada", "+12025550123", None).await;
     assert_eq!(world.login("acme", "ada", "after").await["outcome"], "open");
     world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r110_a_thousand_broken_messages_end_in_outcomes_or_dead_letters_and_delay_no_login() {
+    const WANTED: usize = 1000;
+    const PORTION: usize = 25;
+    let world = World::start(&[vec!["all"]], &[]).await;
+    let longest = longest(&world).await;
+    world.register("acme", "ada", "+12025550123", None).await;
+    let requests = format!("{}.requests", world.topology.prefix);
+    let (mut dead_wanted, mut done_wanted) = (BTreeMap::<String, usize>::new(), 0);
+    let (mut logins, mut slowest) = (0, Duration::ZERO);
+    let kinds = kinds(&login("login"));
+    assert!(kinds.len() >= 60, "{}", kinds.len());
+    let messages: Vec<_> = kinds.iter().cycle().take(WANTED).collect();
+    for portion in messages.chunks(PORTION) {
+        let member = format!("m{logins}");
+        world.register("acme", &member, &format!("+1202555{:04}", 110 + logins), None).await;
+        let mut wire = Wire::connect(&setting("STEPUP_DEMO_AMQP_URL")).await;
+        for (number, (_, end, broken)) in portion.iter().enumerate() {
+            let id = short(format!("{logins}-{number}").as_bytes());
+            let unnamed = broken.properties.contains(&(Property::MessageId, short(b"login")));
+            let broken = broken.clone();
+            let broken = if unnamed { broken.with(Property::MessageId, id) } else { broken };
+            wire.publish(&requests, &broken).await;
+            match end {
+                End::Dead(reason) => *dead_wanted.entry((*reason).to_owned()).or_default() += 1,
+                End::Done => done_wanted += 1,
+            }
+        }
+        slowest = slowest.max(timed_login(&world, &member).await);
+        wire.close().await;
+        logins += 1;
+    }
+    println!("{WANTED} messages, {} kinds; slowest login {slowest:?}", kinds.len());
+    assert!(slowest < longest, "{slowest:?} of {longest:?}");
+    let done = "SELECT count(*) FROM inbox WHERE worker = 'code_generation' AND reply IS NOT NULL";
+    world.until(done, (done_wanted + logins + 3) as i64, PATIENCE).await;
+    let broker = world.broker();
+    until_dead(&broker, dead_wanted.values().sum()).await;
+    let mut dead_found = BTreeMap::<String, usize>::new();
+    for letter in dead::list(&broker, WANTED).await.unwrap() {
+        *dead_found.entry(letter.reason).or_default() += 1;
+    }
+    assert_eq!(dead_found, dead_wanted);
+    broker.close().await;
+    assert_eq!(sessions_ended(&world).await, "");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r110_a_good_login_right_behind_unreadable_ones_waits_for_none_of_them() {
+    const UNREADABLE: usize = 20;
+    let world = World::start(&[vec!["all"]], &[]).await;
+    let longest = longest(&world).await;
+    let requests = format!("{}.requests", world.topology.prefix);
+    let latin_1 = short(b"caf\xe9");
+    let header = long(&entry(b"caf\xe9", b"V"));
+    for (n, (name, property, value)) in [
+        ("message-id", Property::MessageId, latin_1.clone()),
+        ("correlation-id", Property::CorrelationId, latin_1),
+        ("header", Property::Headers, header),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.register("acme", name, &format!("+1202555{:04}", 123 + n), None).await;
+        let mut wire = Wire::connect(&setting("STEPUP_DEMO_AMQP_URL")).await;
+        for number in 0..UNREADABLE {
+            let unreadable = login(&format!("{name}-{number}")).with(property, value.clone());
+            wire.publish(&requests, &unreadable).await;
+        }
+        wire.close().await;
+        let took = timed_login(&world, name).await;
+        println!("behind {UNREADABLE} with an unreadable {name}: {took:?}");
+        assert!(took < longest, "{name}: {took:?} of {longest:?}");
+    }
+    assert_eq!(sessions_ended(&world).await, "");
+    sends_go_out_together(&world).await;
+    world.end().await;
+}
+
+/// Ten SMS to a carrier that takes two seconds each are handed to it at once, not one by one.
+async fn sends_go_out_together(world: &World) {
+    const SECONDS: u64 = 2;
+    let phone = |number: usize| format!("+1202555{:04}", 150 + number);
+    for number in 0..10 {
+        world.register("acme", &format!("m{number}"), &phone(number), None).await;
+        world.fault(&phone(number), json!({ "fault": "slow", "seconds": SECONDS })).await;
+    }
+    let started = Instant::now();
+    let logins = (0..10).map(async |number| {
+        let member = format!("m{number}");
+        assert_eq!(world.login("acme", &member, &member).await["outcome"], "open");
+        world.code(&format!("/phones/{}", phone(number)), 0).await;
+    });
+    join_all(logins).await;
+    let took = started.elapsed();
+    println!("ten sends of {SECONDS} s each: {took:?}");
+    // One by one they would take twenty seconds, and two by two ten.
+    assert!(took < Duration::from_secs(5 * SECONDS), "{took:?}");
 }

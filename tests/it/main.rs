@@ -25,6 +25,7 @@ mod flows;
 mod hostile;
 mod lifecycle;
 mod mail;
+mod missing;
 mod operate;
 mod rules_named;
 mod runtime;

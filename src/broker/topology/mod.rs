@@ -13,11 +13,13 @@
 //! All of it is durable, and declared with arguments that mean the same to RabbitMQ 3.10 and 4.x.
 
 mod plan;
+mod repair;
 mod work_queues;
 
 use std::time::Duration;
 
 use lapin::{
+    Channel,
     options::{QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
@@ -27,9 +29,14 @@ use super::{
     fault::{CALL_DEADLINE, TOPOLOGY_DEADLINE, classify, within},
     properties::short,
 };
-use crate::{fault::Fault, message::Rung};
-use plan::{Binding, Plan, delay, marker};
+use crate::{
+    fault::Fault,
+    message::{Exchange, Rung},
+};
+use plan::{Binding, Item, Plan, delay, marker};
 
+pub(super) use repair::Repairs;
+pub use repair::repair;
 pub use work_queues::{UNROUTABLE, WORK_QUEUES, WorkQueue, home_queue};
 
 /// How full a queue is.
@@ -79,14 +86,50 @@ pub async fn declare_with_delays(
         let doing = format!("declare {item}");
         within(&doing, TOPOLOGY_DEADLINE, item.declare(&channel, false)).await?;
     }
-    for Binding { queue, exchange, key } in plan.bindings {
-        let doing = format!("bind {queue} to {exchange} by {key}");
-        let (queue, exchange, key) = (short(&queue)?, short(&exchange)?, short(&key)?);
-        let options = QueueBindOptions::default();
-        let bind = channel.queue_bind(queue, exchange, key, options, FieldTable::default());
-        within(&doing, TOPOLOGY_DEADLINE, bind).await?;
+    for binding in &plan.bindings {
+        bind(&channel, binding).await?;
     }
     super::connection::close(&channel).await
+}
+
+async fn bind(channel: &Channel, binding: &Binding) -> Result<(), Fault> {
+    let Binding { queue, exchange, key } = binding;
+    let doing = format!("bind {queue} to {exchange} by {key}");
+    let (queue, exchange, key) = (short(queue)?, short(exchange)?, short(key)?);
+    let options = QueueBindOptions::default();
+    let bind = channel.queue_bind(queue, exchange, key, options, FieldTable::default());
+    within(&doing, TOPOLOGY_DEADLINE, bind).await
+}
+
+/// Those of `queues` (without the prefix) that are not there.
+///
+/// # Errors
+/// `Down` when the broker cannot be reached.
+pub async fn missing(broker: &Broker, queues: &[&'static str]) -> Result<Vec<&'static str>, Fault> {
+    let mut missing = Vec::new();
+    let mut channel = broker.publishing_channel().await?;
+    for queue in queues {
+        let name = short(&broker.names().queue(queue))?;
+        let options = QueueDeclareOptions::durable().passive();
+        let asked = channel.queue_declare(name, options, FieldTable::default());
+        if refusal(async { asked.await.map(drop) }).await?.is_err() {
+            missing.push(*queue);
+            // The answer of "no" has closed the channel.
+            channel = broker.publishing_channel().await?;
+        }
+    }
+    super::connection::close(&channel).await?;
+    Ok(missing)
+}
+
+/// Whether the table has a way for a message with this key, so that it is no fault of the message when
+/// there is none. Full names, as they are on the wire.
+pub(super) fn has_way(broker: &Broker, exchange: &str, key: &str) -> bool {
+    let exchange = broker.names().short(exchange);
+    [Exchange::Requests, Exchange::Commands]
+        .into_iter()
+        .find(|direct| direct.label() == exchange)
+        .is_none_or(|direct| home_queue(direct, key).is_some())
 }
 
 /// Compares what is there with the table; one sentence per deviation. Changes nothing. Bindings

@@ -10,6 +10,13 @@ pub struct WorkQueue {
     pub routes: &'static [(Exchange, &'static [&'static str])],
 }
 
+impl WorkQueue {
+    /// Whether apps publish to it.
+    pub fn takes_requests(&self) -> bool {
+        self.routes.iter().any(|(exchange, _)| *exchange == Exchange::Requests)
+    }
+}
+
 /// Who gets what. Each queue is also bound to `home` with its full name.
 pub const WORK_QUEUES: [WorkQueue; 14] = [
     WorkQueue {

@@ -102,10 +102,15 @@ impl<W: Worker> Engine<W> {
         Ok((publisher, consumer))
     }
 
-    /// Reads deliveries; those that cannot be read go aside.
+    /// Reads deliveries; those that cannot be read go aside, those that came by a detour go home.
     fn read(&self, batch: Vec<Delivery>, output: &mut Output) -> Vec<Item<W::Message>> {
         let mut items = Vec::with_capacity(batch.len());
         for delivery in batch {
+            if let Some(queue) = W::home_of(&delivery.incoming.key) {
+                observe::handled(W::NAME, "sent_home", None);
+                output.send_home(delivery.incoming, queue);
+                continue;
+            }
             match decode(&delivery.incoming, &self.shared.senders, &self.shared.keys) {
                 Ok(decoded) => items.push(Item { delivery, decoded }),
                 Err(why) => output.rejected(&delivery.incoming, why, &self.desk.origin),

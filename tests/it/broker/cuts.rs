@@ -1,4 +1,4 @@
-//! Connections that are cut, refused, or ended by what the client library cannot read.
+//! Connections that are cut or refused, and what comes by them that is not UTF-8.
 
 use super::replies::echo;
 use super::*;
@@ -152,49 +152,40 @@ async fn a_wrong_password_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreadable_message_is_set_aside_and_its_neighbours_get_done() {
+async fn a_message_with_a_property_that_is_not_utf8_ends_no_session_and_says_which_property() {
     under(random_prefix(), |broker| async move {
         let line = Line::lay().await;
         let app = stranger(&line.url).await;
         let requests = broker.names().exchange(Exchange::Requests);
-        for id in ["1", "2", "3", "caf~", "4", "5", "6"] {
-            let properties = BasicProperties::default().with_message_id(id.into());
-            publish_raw(&app, &requests, ISSUE, properties).await;
+        let latin_1 = BasicProperties::default()
+            .with_message_id("caf~".into())
+            .with_correlation_id("caf~".into());
+        publish_raw(&app, &requests, ISSUE, latin_1).await;
+        publish_raw(&app, &requests, "caf~", BasicProperties::default()).await;
+        let good = BasicProperties::default().with_message_id("1".into());
+        publish_raw(&app, &requests, ISSUE, good).await;
+        let mut consumer = Consumer::open(&broker, LOGIN, 2).await.unwrap();
+        let mut arrived = Vec::new();
+        while arrived.len() < 2 {
+            let batch = timeout(PATIENCE, consumer.next_batch(2)).await.unwrap();
+            arrived.extend(batch.unwrap().unwrap().into_iter().map(|delivery| delivery.incoming));
         }
-        let stop = CancellationToken::new();
-        let (done, mut all_done) = watch::channel(HashSet::new());
-        let worker = broker.clone();
-        let working = tokio::spawn(supervise("work", stop.clone(), move |stop| {
-            let (worker, done) = (worker.clone(), done.clone());
-            async move {
-                let mut consumer = Consumer::open(&worker, LOGIN, 100).await?;
-                loop {
-                    let batch = tokio::select! {
-                        batch = consumer.next_batch(50) => batch?,
-                        () = stop.cancelled() => return Ok(()),
-                    };
-                    let Some(batch) = batch else { return Ok(()) };
-                    for Delivery { tag, returns, incoming, .. } in batch {
-                        assert!(returns < 5, "a neighbour pays for it");
-                        consumer.ack(&[tag]).await?;
-                        done.send_modify(|done| done.extend([incoming.message_id]));
-                    }
-                }
-            }
-        }));
-        timeout(PATIENCE, all_done.wait_for(|done| done.len() == 6)).await.unwrap().unwrap();
-        let dead = async {
-            while topology::depth(&broker, "dead").await.unwrap().messages == 0 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        assert_eq!((arrived[0].unreadable, &arrived[0].message_id), (Some("message_id"), &None));
+        assert_eq!(arrived[0].correlation_id, None);
+        assert_eq!(arrived[1].message_id.as_deref(), Some("1"));
+        let unroutable = take(&broker, topology::UNROUTABLE).await.incoming;
+        assert_eq!(unroutable.key, "caf\u{fffd}");
+        // What it holds can be set aside, and is listed.
+        let letter = DeadLetter {
+            message: unroutable,
+            reason: DeadReason::Malformed,
+            detail: String::new(),
+            worker: "unroutable".into(),
+            queue: topology::UNROUTABLE.into(),
         };
-        timeout(PATIENCE, dead).await.unwrap();
-        stop.cancel();
-        working.await.unwrap();
-        assert_eq!(topology::depth(&broker, LOGIN).await.unwrap().messages, 0);
-        assert_eq!(topology::depth(&broker, "dead").await.unwrap().messages, 1);
-        let fault = dead::list(&broker, 1).await.unwrap_err();
-        assert!(is_down(&fault, "unreadable"), "{fault}");
+        let mut publisher = Publisher::open(&broker).await.unwrap();
+        publisher.publish(&[Publication::Dead(&letter)]).await.unwrap();
+        assert_eq!(dead::list(&broker, 1).await.unwrap()[0].key, "caf\u{fffd}");
     })
     .await;
 }

@@ -4,10 +4,10 @@
 
 mod cuts;
 mod dead_letters;
+mod missing;
 mod replies;
 
 use std::{
-    collections::HashSet,
     future::Future,
     time::{Duration, Instant},
 };

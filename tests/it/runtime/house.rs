@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::options::QueueBindOptions;
+use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions};
 use lapin::types::FieldTable;
 use serde_json::json;
 use stepup::broker::dead::{self, DeadView};
@@ -92,21 +92,22 @@ impl House {
         Process { stop, broker, task }
     }
 
-    /// Takes the way of all events away, or gives it back.
+    /// Takes the way of all events away, or gives it back. Declaring it again does not help meanwhile,
+    /// since the exchange is of another type.
     pub async fn route_events(&self, routed: bool) {
-        let names = self.broker.names();
-        let (queue, exchange) = (names.queue("audit.bulk"), names.exchange(Exchange::Events));
-        let none = FieldTable::default();
+        let exchange = self.broker.names().exchange(Exchange::Events);
         let url = setting("STEPUP_AMQP_URL");
         let properties = lapin::ConnectionProperties::default();
         let connection = lapin::Connection::connect(&url, properties).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
-        let (queue, exchange) = (queue.into(), exchange.into());
+        let options = ExchangeDeleteOptions::default();
+        channel.exchange_delete(exchange.as_str().into(), options).await.unwrap();
         if routed {
-            let options = QueueBindOptions::default();
-            channel.queue_bind(queue, exchange, "#".into(), options, none).await.unwrap();
+            topology::repair(&self.broker).await.unwrap();
         } else {
-            channel.queue_unbind(queue, exchange, "#".into(), none).await.unwrap();
+            let (kind, none) = (lapin::ExchangeKind::Direct, FieldTable::default());
+            let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+            channel.exchange_declare(exchange.into(), kind, options, none).await.unwrap();
         }
     }
 

@@ -4,6 +4,7 @@ mod database;
 mod drain;
 mod line;
 mod topology;
+pub mod wire;
 mod world;
 
 use std::time::Duration;
