@@ -53,7 +53,7 @@ pub use inbox::{
 };
 pub use janitor::{EXPIRING, Retention, sweep as delete_expired};
 pub use members::{actors, directory_facts, put as put_members, write_changes};
-pub use migrate::{check as check_migrations, migrate};
+pub use migrate::migrate;
 pub use notices::{
     claim as claim_notices, insert as insert_notices, notice_facts, recipients,
     release as release_notices, settle as settle_notices,
