@@ -21,7 +21,7 @@ use crate::store::Store;
 /// Pause between looks at a dependency that is away at start.
 const START_PAUSE: Duration = Duration::from_secs(1);
 /// How long one look may take.
-const LOOK_MAX: Duration = Duration::from_secs(6);
+const LOOK_MAX: Duration = Duration::from_secs(4);
 /// How often the recorder's histograms are drained, so that they stay small without a scrape.
 const UPKEEP: Duration = Duration::from_secs(5);
 

@@ -53,13 +53,21 @@ pub(super) struct Desk<W> {
     pub(super) origin: Origin,
 }
 
-/// How messages are handled.
+/// How long messages may wait for a lock.
 #[derive(Clone, Copy)]
 pub(super) enum Turn {
-    /// As they came, several in one transaction.
-    Together,
-    /// One by one, since that failed.
-    Apart,
+    /// As long as any.
+    Usual,
+    /// Shortly: others wait behind what may be held up.
+    Short,
+}
+
+impl Turn {
+    /// A wave that holds something which has come back before may be held up again.
+    pub(super) fn of<M>(wave: &[Item<M>]) -> Self {
+        let back = |item: &Item<M>| item.delivery.incoming.first_seen.is_some();
+        if wave.iter().any(back) { Self::Short } else { Self::Usual }
+    }
 }
 
 /// Verdicts whose claim may have been committed or not, by their messages. None of them was called.
@@ -211,12 +219,12 @@ impl<W: Worker> Desk<W> {
     pub(super) async fn settle_calls(
         &self,
         called: &[(Item<W::Message>, W::Verdict)],
-        turn: Turn,
     ) -> Result<Output, Failure> {
         guarded(&self.store, async {
             let mut output = Output::default();
             let mut client = self.store.client().await?;
-            let tx = begin(&mut client, turn).await?;
+            // What is held up is tried again soon, and the calls to come wait behind it.
+            let tx = begin(&mut client, Turn::Short).await?;
             let now = tx.now().await?;
             let judged: Vec<(&Item<W::Message>, &W::Verdict)> =
                 called.iter().map(|(item, verdict)| (item, verdict)).collect();
@@ -362,8 +370,8 @@ impl<W: Worker> Desk<W> {
 
 async fn begin(client: &mut store::Client, turn: Turn) -> Result<Tx<'_>, Fault> {
     match turn {
-        Turn::Together => client.begin().await,
-        Turn::Apart => client.begin_apart().await,
+        Turn::Usual => client.begin().await,
+        Turn::Short => client.begin_short().await,
     }
 }
 

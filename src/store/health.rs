@@ -12,9 +12,9 @@ use super::row;
 use crate::fault::{Dependency, Fault};
 
 /// A commit that takes longer does not count as done.
-const COMMIT_MAX: Duration = Duration::from_millis(2500);
+const COMMIT_MAX: Duration = Duration::from_secs(2);
 /// How long it may take to find out what is in the way.
-const REASON_MAX: Duration = Duration::from_secs(2);
+const REASON_MAX: Duration = Duration::from_secs(1);
 
 /// The latest look: when it ended, and what it found.
 pub(super) type Looks = Arc<Mutex<Option<(Instant, Result<(), Fault>)>>>;

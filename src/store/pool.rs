@@ -43,8 +43,8 @@ pub struct Settings {
     pub application_name: String,
 }
 
-/// How long one handled apart from its neighbours waits for a lock: they wait behind it.
-const APART: &str = "BEGIN; SET LOCAL lock_timeout = '250ms'";
+/// Begins what may wait only shortly for a lock, since others wait behind it.
+const SHORT: &str = "BEGIN; SET LOCAL lock_timeout = '250ms'";
 
 /// A handle on the database. Cheap to clone.
 #[derive(Clone)]
@@ -171,13 +171,12 @@ impl Client {
         Tx::begin(&self.0, "BEGIN").await
     }
 
-    /// Begins a transaction for what is handled apart from its neighbours: it waits only shortly for a
-    /// lock.
+    /// Begins a transaction that waits only shortly for a lock.
     ///
     /// # Errors
     /// `Down` when the connection is gone.
-    pub async fn begin_apart(&mut self) -> Result<Tx<'_>, Fault> {
-        Tx::begin(&self.0, APART).await
+    pub async fn begin_short(&mut self) -> Result<Tx<'_>, Fault> {
+        Tx::begin(&self.0, SHORT).await
     }
 
     /// Begins a transaction that only reads, and sees the database as it is now to its end.

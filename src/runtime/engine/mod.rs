@@ -116,7 +116,7 @@ impl<W: Worker> Engine<W> {
 
     /// Settles a wave; if that fails, its messages one by one, so that a bad one spoils only itself.
     async fn settle(&self, wave: Vec<Item<W::Message>>) -> Vec<Output> {
-        let together = || self.desk.settle_wave(&wave, Turn::Together);
+        let together = || self.desk.settle_wave(&wave, Turn::of(&wave));
         match self.attempt(wave.len(), together).await {
             Ok(output) => vec![output],
             Err(left) if left.blame == Blame::OneOfSeveral => {
@@ -124,7 +124,7 @@ impl<W: Worker> Engine<W> {
                 let mut outputs = Vec::with_capacity(wave.len());
                 for item in wave {
                     let alone = [item];
-                    let apart = || self.desk.settle_wave(&alone, Turn::Apart);
+                    let apart = || self.desk.settle_wave(&alone, Turn::Short);
                     outputs.push(match self.attempt(1, apart).await {
                         Ok(output) => output,
                         Err(left) => self.leave(&alone[0], &left),

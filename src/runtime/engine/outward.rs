@@ -20,7 +20,7 @@ use crate::observe;
 use crate::sabotage::{Point, reach};
 
 /// Pause before an answer that another session holds up is written again.
-const SETTLED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const SETTLED_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// A call that is over.
 enum Called<V> {
@@ -120,7 +120,7 @@ impl<W: Worker> Engine<W> {
         let fresh = self.settings.claim_fresh;
         for wave in waves(items) {
             let unsure = Unsure::default();
-            let claim = || self.desk.claim_wave(&wave, Turn::Together, fresh, &unsure);
+            let claim = || self.desk.claim_wave(&wave, Turn::of(&wave), fresh, &unsure);
             let failure = match self.attempt(wave.len(), claim).await {
                 Ok(claims) => {
                     outputs.push(self.call(calls, wave, claims, &mut tags));
@@ -135,7 +135,7 @@ impl<W: Worker> Engine<W> {
             self.walked(wave.len(), &failure);
             for item in wave {
                 let alone = vec![item];
-                let claim = || self.desk.claim_wave(&alone, Turn::Apart, fresh, &unsure);
+                let claim = || self.desk.claim_wave(&alone, Turn::Short, fresh, &unsure);
                 match self.attempt(1, claim).await {
                     Ok(claims) => outputs.push(self.call(calls, alone, claims, &mut tags)),
                     Err(left) => outputs.push(self.leave(&alone[0], &left)),
@@ -219,7 +219,7 @@ impl<W: Worker> Engine<W> {
         calls: &mut Calls<W>,
         outputs: &mut Vec<Output>,
     ) -> Vec<u64> {
-        let together = || self.desk.settle_calls(&settled, Turn::Together);
+        let together = || self.desk.settle_calls(&settled);
         let failed = match self.attempt(settled.len(), together).await {
             Ok(output) => {
                 outputs.push(output);
@@ -230,7 +230,7 @@ impl<W: Worker> Engine<W> {
                 let mut failed = Vec::new();
                 for one in settled {
                     let alone = [one];
-                    let apart = || self.desk.settle_calls(&alone, Turn::Apart);
+                    let apart = || self.desk.settle_calls(&alone);
                     match self.attempt(1, apart).await {
                         Ok(output) => outputs.push(output),
                         Err(left) => failed.extend(alone.map(|one| (one, left.clone()))),

@@ -44,7 +44,7 @@ async fn r109_a_table_that_somebody_locks_is_waited_for_and_counts_against_no_me
     let notes = ["ada", "bob", "eve"].map(|name| note(name, Act::Write));
     house.publish(&notes).await;
     // What waits too long is cancelled; here it is at once. Then nothing is tried until the table is free.
-    cancel_until_nothing_waits(&console).await;
+    cancel_until_nothing_waits(&house.database.client().await).await;
     let looks = worker.looks_at("ada").len();
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(worker.looks_at("ada").len(), looks, "it goes on trying");

@@ -3,8 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stepup::message::Rung;
+use stepup::domain::id::{AppName, request_id};
+use stepup::message::{Outgoing, Rung};
 use tokio::time::{Instant, sleep};
+use tokio_postgres::Transaction;
 
 use super::fake::{Act, Inward, Outward};
 use super::house::{House, QUEUE, endless, note};
@@ -18,15 +20,21 @@ fn short_at_first(rung: Rung) -> Duration {
     }
 }
 
+/// A row under the key of this message, not committed: whoever writes that row waits.
+async fn keep_back(hold: &Transaction<'_>, message: &Outgoing) {
+    let app = AppName::parse("demo").unwrap();
+    let id = request_id(&app, &message.id.to_string());
+    let sql = "INSERT INTO inbox (worker, message, label, at) VALUES ('fake', $1, 'x', now())";
+    hold.execute(sql, &[&id]).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_a_row_that_another_session_holds_keeps_its_own_message_waiting_and_no_other() {
     let house = House::open(short_at_first).await;
     let held = note("ada", Act::Write);
     let mut console = house.database.client().await;
     let hold = console.transaction().await.unwrap();
-    // A row under the same key, not committed: whoever writes that row waits.
-    let sql = "INSERT INTO inbox (worker, message, label, at) VALUES ('fake', $1, 'x', now())";
-    hold.execute(sql, &[&held.id]).await.unwrap();
+    keep_back(&hold, &held).await;
     let mut batch: Vec<_> = (0..20).map(|n| note(&format!("bob{n}"), Act::Write)).collect();
     batch.insert(10, held);
     house.publish(&batch).await;
@@ -37,6 +45,7 @@ async fn r109_a_row_that_another_session_holds_keeps_its_own_message_waiting_and
     worker.looked("ada", 5).await;
     house.publish(&[note("eve", Act::Write)]).await;
     house.written(21).await;
+    assert_eq!(house.rows().await, 21, "it is not held");
     hold.rollback().await.unwrap();
     house.written(22).await;
     assert_eq!(house.events(22).await.len(), 22);
@@ -51,14 +60,16 @@ async fn an_answer_whose_row_another_session_holds_is_kept_and_its_neighbours_ar
     let held = note("ada", Act::Write);
     let mut console = house.database.client().await;
     let hold = console.transaction().await.unwrap();
-    let sql = "INSERT INTO inbox (worker, message, label, at) VALUES ('fake', $1, 'x', now())";
-    hold.execute(sql, &[&held.id]).await.unwrap();
+    keep_back(&hold, &held).await;
     house.publish(&[note("bob", Act::Write), held, note("eve", Act::Write)]).await;
     let worker = Outward::new();
     let process = house.start(&worker).await;
     house.written(2).await;
     house.publish(&[note("dan", Act::Write)]).await;
     house.written(3).await;
+    // Long enough to be tried again.
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(house.rows().await, 3, "it is not held");
     hold.rollback().await.unwrap();
     house.written(4).await;
     assert_eq!(house.events(4).await.len(), 4);

@@ -9,8 +9,8 @@ use stepup::domain::id::{AccountId, MemberId};
 use stepup::domain::member::Member;
 use stepup::fault::Fault;
 use stepup::rules::change::Change;
-use stepup::rules::delivery::{Dispatch, Step};
-use stepup::store;
+use stepup::rules::delivery::Step;
+use stepup::store::{self, Claim};
 use tokio::time::timeout;
 
 use super::desk::{CLAIM, Desk, Judged, SMS};
@@ -139,12 +139,11 @@ async fn r25_a_claim_that_was_not_carried_out_is_taken_back_by_the_one_who_made_
     store::release_sends(&tx, &[&ours], CLAIM).await.unwrap();
     store::claim_sends(&tx, &[&ours], CLAIM).await.unwrap();
     tx.commit().await.unwrap();
-    let other = Dispatch { now: ours.now + time::Duration::seconds(1), ..ours };
     let tx = client.begin().await.unwrap();
-    store::release_sends(&tx, &[&other], CLAIM).await.unwrap();
+    let another = Claim { lease: CLAIM.lease + Duration::from_secs(1), ..CLAIM };
+    store::release_sends(&tx, &[&ours], another).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(desk.database.count(state).await, 0, "it was another's claim");
-    let ours = Dispatch { now: other.now - time::Duration::seconds(1), ..other };
     let tx = client.begin().await.unwrap();
     store::release_sends(&tx, &[&ours], CLAIM).await.unwrap();
     tx.commit().await.unwrap();
