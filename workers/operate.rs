@@ -14,7 +14,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::roles::{broker, configured, store as pool};
 
-/// How long a migration is tried again while somebody uses its table.
+/// How long a migration is tried again while its table is in use.
 const MIGRATE_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// What can be done with dead letters.

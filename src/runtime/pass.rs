@@ -63,7 +63,7 @@ pub(super) enum Turn {
 }
 
 impl Turn {
-    /// A wave that holds something which has come back before may be held up again.
+    /// What has come back before may be held up again.
     pub(super) fn of<M>(wave: &[Item<M>]) -> Self {
         let back = |item: &Item<M>| item.delivery.incoming.first_seen.is_some();
         if wave.iter().any(back) { Self::Short } else { Self::Usual }

@@ -33,7 +33,7 @@ impl Store {
     }
 
     /// Whether the database takes work: the tables are there, no other session keeps a whole one of
-    /// them, and a small transaction that writes is committed soon. One look at a time: whoever asks
+    /// them, and a small transaction that writes is committed soon. One look at a time: who asks
     /// during a look shares what it finds.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// A table that another session has locked as a whole, so that nothing is written through it: a
-    /// migration, an index being built, a hand at the console.
+    /// migration, an index being built, a console.
     async fn table_held(&self) -> Result<Option<String>, Fault> {
         const SQL: &str = "SELECT c.relname::text, l.pid, coalesce(a.application_name, ''), \
             coalesce(a.state, '') FROM pg_locks l JOIN pg_class c ON c.oid = l.relation \

@@ -212,7 +212,7 @@ impl<W: Worker> Engine<W> {
     }
 
     /// Writes what came of calls. What another session holds up is kept here and tried again beside
-    /// the calls to come, since nobody else has the answer: returns those tags.
+    /// the calls to come, since no other process has the answer. Returns those tags.
     async fn settle_called(
         &self,
         settled: Vec<(Item<W::Message>, W::Verdict)>,

@@ -88,7 +88,7 @@ pub async fn in_database(
             session.batch_execute(&sql).await?;
         }
         F::RowsHeld => {
-            // Somebody at a console looks at rows, and does not commit.
+            // A console that locks rows, and does not commit.
             let seconds = 3.0 * moment.as_secs_f64();
             let sql = format!(
                 "BEGIN; SELECT FROM (SELECT id FROM challenge WHERE state = 'open' \

@@ -20,7 +20,7 @@ fn short_at_first(rung: Rung) -> Duration {
     }
 }
 
-/// A row under the key of this message, not committed: whoever writes that row waits.
+/// A row under the key of this message, not committed: who writes that row waits.
 async fn keep_back(hold: &Transaction<'_>, message: &Outgoing) {
     let app = AppName::parse("demo").unwrap();
     let id = request_id(&app, &message.id.to_string());
@@ -41,7 +41,7 @@ async fn r109_a_row_that_another_session_holds_keeps_its_own_message_waiting_and
     let worker = Inward::new();
     let process = house.start(&worker).await;
     house.written(20).await;
-    // It comes again and again, and what comes beside it is handled.
+    // It comes again and again, and its neighbour is handled.
     worker.looked("ada", 5).await;
     house.publish(&[note("eve", Act::Write)]).await;
     house.written(21).await;

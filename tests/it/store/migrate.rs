@@ -1,4 +1,4 @@
-//! A migration behind somebody who uses its table.
+//! A migration whose table is in use.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ async fn a_migration_behind_pg_dump_lets_others_pass_and_is_applied_afterwards()
         longest = longest.max(asked.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(longest < Duration::from_secs(4), "somebody waited {longest:?}");
+    assert!(longest < Duration::from_secs(4), "a reader waited {longest:?}");
     assert!(!migrating.iter().any(tokio::task::JoinHandle::is_finished), "it does not wait");
     dump.batch_execute("COMMIT").await.unwrap();
     let mut applied = 0;
