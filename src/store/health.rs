@@ -76,7 +76,7 @@ impl Store {
         const SQL: &str = "SELECT c.relname::text, l.pid, coalesce(a.application_name, ''), \
             coalesce(a.state, '') FROM pg_locks l JOIN pg_class c ON c.oid = l.relation \
             LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
-            WHERE l.granted AND l.pid <> pg_backend_pid() \
+            WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid() \
             AND c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') \
             AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', \
             'AccessExclusiveLock') AND l.database = (SELECT oid FROM pg_database \

@@ -134,3 +134,24 @@ async fn r109_a_table_that_is_locked_is_told_with_the_session_that_holds_it() {
         assert!(started.elapsed() < PATIENCE);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_waited_for_is_no_table_that_is_locked() {
+    let house = House::open(endless).await;
+    let console = house.database.client().await;
+    let lock = "BEGIN; SELECT FROM watermark FOR UPDATE";
+    console.batch_execute("INSERT INTO watermark VALUES ('x', now())").await.unwrap();
+    console.batch_execute(lock).await.unwrap();
+    // Who waits for a row locks its place in the table, which `pg_locks` shows beside the table.
+    let waiting = house.database.client().await;
+    let waiting = tokio::spawn(async move { waiting.batch_execute(lock).await });
+    let places = "SELECT count(*) FROM pg_locks WHERE locktype = 'tuple' \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let started = Instant::now();
+    while house.database.count(places).await == 0 {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    house.database.store().takes_work().await.unwrap();
+    console.batch_execute("COMMIT").await.unwrap();
+    waiting.await.unwrap().unwrap();
+}
