@@ -34,6 +34,11 @@ pub enum Fault {
     Transient(String),
     /// A fault of this message for ever; trying again cannot help.
     Permanent(String),
+    /// Another session of the database holds what the message needs. Never a fault of the message.
+    Held(String),
+    /// The database did not do it in time. Whether that is a fault of the message shows in what else
+    /// the database does meanwhile.
+    Slow(String),
     /// Not a fault of the message: a dependency is away. Wait, count no attempt.
     Down(Dependency, String),
 }
@@ -43,6 +48,8 @@ impl fmt::Display for Fault {
         match self {
             Self::Transient(why) => write!(f, "transient: {why}"),
             Self::Permanent(why) => write!(f, "permanent: {why}"),
+            Self::Held(why) => write!(f, "held by another session: {why}"),
+            Self::Slow(why) => write!(f, "not done in time: {why}"),
             Self::Down(dependency, why) => write!(f, "{} is down: {why}", dependency.label()),
         }
     }

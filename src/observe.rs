@@ -163,6 +163,18 @@ pub fn retried(worker: &'static str, attempt: u32, fault: &Fault) {
     tracing::warn!(worker, attempt, %fault, "failed, to be tried again");
 }
 
+/// A message waits for what another session of the database holds.
+pub fn held(worker: &'static str, waited: Duration, fault: &Fault) {
+    counter!("stepup_messages_total", "worker" => worker, "outcome" => "held").increment(1);
+    let waited_seconds = waited.as_secs();
+    tracing::warn!(worker, waited_seconds, %fault, "comes again later, no attempt is counted");
+}
+
+/// A migration waits for a lock, or for another one.
+pub fn migration_waits(why: &str) {
+    tracing::warn!(why, "the migration waits, and lets others pass meanwhile");
+}
+
 /// A batch failed and is walked one by one.
 pub fn walked(worker: &'static str, messages: usize, fault: &Fault) {
     tracing::info!(worker, messages, %fault, "batch failed, walked one by one");

@@ -61,6 +61,10 @@ impl<G: MailGateway> Worker for EmailFallback<G> {
         store::claim_sends(tx, dispatches, self.claim).await
     }
 
+    async fn release(&self, tx: &Tx<'_>, dispatches: &[&Dispatch]) -> Result<(), Fault> {
+        store::release_sends(tx, dispatches, self.claim).await
+    }
+
     async fn act(&self, dispatch: Dispatch) -> Dispatch {
         let Step::Call(letter) = &dispatch.step else { return dispatch };
         let mail = Mail {

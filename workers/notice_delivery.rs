@@ -76,6 +76,10 @@ impl<G: MailGateway> Worker for NoticeDelivery<G> {
         store::claim_notices(tx, postings, self.lease).await
     }
 
+    async fn release(&self, tx: &Tx<'_>, postings: &[&Posting]) -> Result<(), Fault> {
+        store::release_notices(tx, postings, self.lease).await
+    }
+
     async fn act(&self, posting: Posting) -> Posting {
         let Step::Call(letter) = &posting.step else { return posting };
         let mail = Mail {

@@ -1,6 +1,7 @@
 //! What operators type: migrate, topology, config check, dead letters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Subcommand;
 use stepup::broker::dead::{self, DeadView};
@@ -12,6 +13,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::roles::{broker, configured, store as pool};
+
+/// How long a migration is tried again while its table is in use.
+const MIGRATE_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// What can be done with dead letters.
 #[derive(Subcommand)]
@@ -61,7 +65,9 @@ pub fn keyring() -> Result<Arc<Keyring>, String> {
 /// When the database is away or a migration fails.
 pub async fn migrate() -> Result<(), String> {
     let config = configured(&[Need::Database])?;
-    let applied = store::migrate(&pool(&config, 1)?).await.map_err(|fault| fault.to_string())?;
+    // One connection migrates, the other looks who is in the way.
+    let migrated = store::migrate(&pool(&config, 2)?, MIGRATE_WAIT_MAX).await;
+    let applied = migrated.map_err(|fault| fault.to_string())?;
     for migration in &applied {
         print(&format!("applied {migration}"));
     }

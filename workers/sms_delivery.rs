@@ -61,6 +61,10 @@ impl<G: SmsGateway> Worker for SmsDelivery<G> {
         store::claim_sends(tx, dispatches, self.claim).await
     }
 
+    async fn release(&self, tx: &Tx<'_>, dispatches: &[&Dispatch]) -> Result<(), Fault> {
+        store::release_sends(tx, dispatches, self.claim).await
+    }
+
     async fn act(&self, dispatch: Dispatch) -> Dispatch {
         let Step::Call(letter) = &dispatch.step else { return dispatch };
         let (attempt, to, text) = (letter.attempt, letter.to.as_str(), letter.text.as_str());

@@ -1,5 +1,7 @@
 //! What is published for a batch before it is acked, and what becomes of a message that failed.
 
+use std::time::Duration;
+
 use crate::broker::{Publication, Reply};
 use crate::domain::keys::PublicKey;
 use crate::fault::Fault;
@@ -42,6 +44,14 @@ pub(super) fn rung_after(attempt: u32) -> Option<Rung> {
     Rung::ALL.get(usize::try_from(attempt).ok()?).copied()
 }
 
+/// The delay for a message that waits for what another session holds and has waited so long: longer,
+/// the longer it has waited, so that what waits for hours costs little, and what waits for a moment
+/// loses a moment.
+fn rung_while_held(waited: Duration) -> Rung {
+    let fits = |rung: &Rung| u64::from(rung.seconds()) * 4 <= waited.as_secs();
+    Rung::ALL.into_iter().rev().find(fits).unwrap_or(Rung::Second1)
+}
+
 impl Output {
     /// An answer to the one who sent `message`, if there is somebody waiting.
     pub(super) fn reply(&mut self, message: &Incoming, body: String) {
@@ -58,6 +68,15 @@ impl Output {
     /// The message came by a detour: it goes to its own queue, and has not failed.
     pub(super) fn send_home(&mut self, message: Incoming, queue: &'static str) {
         self.home.push((message, queue));
+    }
+
+    /// The message waits for what another session holds: it comes again, as often as it takes, and no
+    /// attempt is counted.
+    pub(super) fn held(&mut self, message: &Incoming, fault: &Fault, worker: &'static str) {
+        let waited = message.first_seen.map(super::age_of).unwrap_or_default();
+        let rung = rung_while_held(waited);
+        crate::observe::held(worker, waited, fault);
+        self.postpone(message, rung);
     }
 
     /// The message failed: to the next rung, or aside.
@@ -195,6 +214,36 @@ mod tests {
         assert_eq!(invalid, wanted);
         assert_eq!(told(Flaw::Field(None))["outcome"], "invalid");
         assert_eq!(told(Flaw::Message)["outcome"], "refused");
+    }
+
+    #[test]
+    fn a_message_that_is_held_waits_a_quarter_longer_at_most_and_two_minutes_in_the_end() {
+        for (waited, rung) in [
+            (0, Rung::Second1),
+            (19, Rung::Second1),
+            (20, Rung::Second5),
+            (119, Rung::Second5),
+            (120, Rung::Second30),
+            (480, Rung::Second120),
+            (100_000, Rung::Second120),
+        ] {
+            assert_eq!(rung_while_held(Duration::from_secs(waited)), rung, "{waited}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_held_for_hours_counts_no_attempt_and_is_never_a_dead_letter() {
+        let message = Incoming {
+            first_seen: Some(crate::runtime::host_now() - time::Duration::hours(30)),
+            attempt: 4,
+            ..Incoming::default()
+        };
+        let mut output = Output::default();
+        output.held(&message, &Fault::Held("locked".into()), "w");
+        let [Publication::Again { rung, attempt, .. }] = output.publications("w.login")[..] else {
+            panic!()
+        };
+        assert_eq!((rung, attempt), (Rung::Second120, 4));
     }
 
     #[test]

@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{Broker, topology};
 use crate::fault::{Dependency, Fault};
 use crate::observe;
-use crate::store::{self, Store};
+use crate::store::Store;
 
 /// Pause between looks at a dependency that is away at start.
 const START_PAUSE: Duration = Duration::from_secs(1);
 /// How long one look may take.
-const LOOK_MAX: Duration = Duration::from_secs(3);
+const LOOK_MAX: Duration = Duration::from_secs(4);
 /// How often the recorder's histograms are drained, so that they stay small without a scrape.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -78,7 +78,7 @@ impl Health {
         let mut away = Vec::new();
         let database = async {
             match &self.store {
-                Some(store) => store::check_migrations(store).await,
+                Some(store) => store.takes_work().await,
                 None => Ok(()),
             }
         };

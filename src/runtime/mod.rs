@@ -1,5 +1,6 @@
 //! FLOOR 4. The one generic worker runtime: the trait, the pass, the engine, the life of a process.
 
+mod blame;
 mod disposal;
 mod engine;
 mod faulty;

@@ -1,13 +1,14 @@
 //! One pass: a few messages, one transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, try_join};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::disposal::{Origin, Output};
@@ -33,6 +34,7 @@ pub(super) struct Item<M> {
 }
 
 /// Why a pass came to nothing.
+#[derive(Clone)]
 pub(super) enum Failure {
     Fault(Fault),
     Panicked,
@@ -51,11 +53,31 @@ pub(super) struct Desk<W> {
     pub(super) origin: Origin,
 }
 
+/// How long messages may wait for a lock.
+#[derive(Clone, Copy)]
+pub(super) enum Turn {
+    /// As long as any.
+    Usual,
+    /// Shortly: others wait behind what may be held up.
+    Short,
+}
+
+impl Turn {
+    /// What has come back before may be held up again.
+    pub(super) fn of<M>(wave: &[Item<M>]) -> Self {
+        let back = |item: &Item<M>| item.delivery.incoming.first_seen.is_some();
+        if wave.iter().any(back) { Self::Short } else { Self::Usual }
+    }
+}
+
+/// Verdicts whose claim may have been committed or not, by their messages. None of them was called.
+pub(super) type Unsure<V> = Mutex<Vec<(Uuid, V)>>;
+
 /// What was claimed.
 pub(super) struct Claims<V> {
     pub(super) output: Output,
     /// The verdicts to act on, by their place in the wave.
-    pub(super) to_act: Vec<(usize, V)>,
+    pub(super) to_act: BTreeMap<usize, V>,
     /// Since when, at the earliest.
     pub(super) at: Instant,
 }
@@ -90,11 +112,15 @@ pub(super) fn waves<M: Message>(items: Vec<Item<M>>) -> Vec<Vec<Item<M>>> {
 
 impl<W: Worker> Desk<W> {
     /// Inward: decides and writes a wave in one transaction. Nothing is published yet.
-    pub(super) async fn settle_wave(&self, wave: &[Item<W::Message>]) -> Result<Output, Failure> {
+    pub(super) async fn settle_wave(
+        &self,
+        wave: &[Item<W::Message>],
+        turn: Turn,
+    ) -> Result<Output, Failure> {
         guarded(&self.store, async {
             let mut output = Output::default();
             let mut client = self.store.client().await?;
-            let tx = client.begin().await?;
+            let tx = begin(&mut client, turn).await?;
             let (fresh, now) = self.sort(&tx, wave, &mut output).await?;
             if fresh.is_empty() {
                 return Ok(output);
@@ -116,44 +142,76 @@ impl<W: Worker> Desk<W> {
         .await
     }
 
-    /// Outward: claims a wave in one transaction.
+    /// Outward: claims a wave in one transaction. A claim that is older than `fresh` when it is
+    /// committed is no claim: it is released, and made anew.
     pub(super) async fn claim_wave(
         &self,
         wave: &[Item<W::Message>],
+        turn: Turn,
+        fresh: Duration,
+        unsure: &Unsure<W::Verdict>,
     ) -> Result<Claims<W::Verdict>, Failure> {
         guarded(&self.store, async {
             let mut output = Output::default();
             // Of this attempt: how long others have waited for the database says nothing of a lease.
             let at = Instant::now();
             let mut client = self.store.client().await?;
-            let tx = client.begin().await?;
-            let (fresh, now) = self.sort(&tx, wave, &mut output).await?;
-            if fresh.is_empty() {
-                return Ok(Claims { output, to_act: Vec::new(), at });
+            let tx = begin(&mut client, turn).await?;
+            self.release(&tx, wave, unsure).await?;
+            let (unknown, now) = self.sort(&tx, wave, &mut output).await?;
+            if unknown.is_empty() {
+                return Ok(Claims { output, to_act: BTreeMap::new(), at });
             }
-            let verdicts = self.judge(fresh, now);
+            let verdicts = self.judge(unknown, now);
             let claimed: Vec<&W::Verdict> = verdicts
                 .iter()
                 .map(|(_, verdict)| verdict)
                 .filter(|verdict| verdict.wait().is_none())
                 .collect();
             self.worker.claim(&tx, &claimed).await?;
-            if !planted(Bug::CallBeforeClaim) {
-                tx.commit().await?;
-            }
-            reach(W::NAME, Point::Claimed).await?;
-            let mut to_act = Vec::with_capacity(verdicts.len());
+            let mut in_doubt = Vec::with_capacity(verdicts.len());
             for (item, verdict) in verdicts {
                 if let Some(rung) = verdict.wait() {
                     output.postpone(&item.delivery.incoming, rung);
                     observe::handled(W::NAME, verdict.label(), None);
-                } else if let Some(at) = wave.iter().position(|other| std::ptr::eq(other, item)) {
-                    to_act.push((at, verdict));
+                } else {
+                    in_doubt.push((item.decoded.id, verdict));
                 }
             }
+            // Until the commit is answered it may or may not hold, also for who drops this half-way.
+            unsure.lock().await.extend(in_doubt);
+            if !planted(Bug::CallBeforeClaim) {
+                tx.commit().await?;
+            }
+            reach(W::NAME, Point::Claimed).await?;
+            if at.elapsed() > fresh {
+                let why = "a claim took so long to commit that it is not carried out".to_owned();
+                return Err(Fault::Down(Dependency::Database, why).into());
+            }
+            let to_act = take(&mut *unsure.lock().await, wave);
             Ok(Claims { output, to_act, at })
         })
         .await
+    }
+
+    /// Takes back the claims of an earlier attempt that did hold: what was not called is free again.
+    async fn release(
+        &self,
+        tx: &Tx<'_>,
+        wave: &[Item<W::Message>],
+        unsure: &Unsure<W::Verdict>,
+    ) -> Result<(), Fault> {
+        let unsure = unsure.lock().await;
+        let in_wave = |id: &Uuid| wave.iter().any(|item| item.decoded.id == *id);
+        let claimed: Vec<&W::Verdict> =
+            unsure.iter().filter(|(id, _)| in_wave(id)).map(|(_, verdict)| verdict).collect();
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        let messages: Vec<&Decoded<W::Message>> = wave.iter().map(|item| &item.decoded).collect();
+        // Locks what the claims rest on, in the order of all locks.
+        self.worker.load(tx, &messages).await?;
+        self.worker.release(tx, &claimed).await
     }
 
     /// Outward: writes what came of the calls. Where another process has settled a message
@@ -165,7 +223,8 @@ impl<W: Worker> Desk<W> {
         guarded(&self.store, async {
             let mut output = Output::default();
             let mut client = self.store.client().await?;
-            let tx = client.begin().await?;
+            // What is held up is tried again soon, and the calls to come wait behind it.
+            let tx = begin(&mut client, Turn::Short).await?;
             let now = tx.now().await?;
             let judged: Vec<(&Item<W::Message>, &W::Verdict)> =
                 called.iter().map(|(item, verdict)| (item, verdict)).collect();
@@ -309,18 +368,30 @@ impl<W: Worker> Desk<W> {
     }
 }
 
-/// Bounds a pass in time, and turns a panic into a failure of these messages alone. What fails while
-/// somebody keeps everybody from a table is no fault of the messages.
+async fn begin(client: &mut store::Client, turn: Turn) -> Result<Tx<'_>, Fault> {
+    match turn {
+        Turn::Usual => client.begin().await,
+        Turn::Short => client.begin_short().await,
+    }
+}
+
+/// Takes the verdicts on a wave out, by the places of their messages: the latest of each.
+fn take<M, V>(unsure: &mut Vec<(Uuid, V)>, wave: &[Item<M>]) -> BTreeMap<usize, V> {
+    let mut taken = BTreeMap::new();
+    for (id, verdict) in std::mem::take(unsure) {
+        match wave.iter().position(|item| item.decoded.id == id) {
+            Some(at) => drop(taken.insert(at, verdict)),
+            None => unsure.push((id, verdict)),
+        }
+    }
+    taken
+}
+
+/// Bounds a pass in time, and turns a panic into a failure of these messages alone.
 async fn guarded<T>(
     store: &Store,
     pass: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let caught = AssertUnwindSafe(pass).catch_unwind();
-    match store.bounded(caught.map(|done| done.unwrap_or(Err(Failure::Panicked)))).await {
-        Err(Failure::Fault(Fault::Transient(why))) if matches!(store.locked().await, Ok(true)) => {
-            let why = format!("{why}, while a whole table is locked: see pg_locks");
-            Err(Fault::Down(Dependency::Database, why).into())
-        }
-        done => done,
-    }
+    store.bounded(caught.map(|done| done.unwrap_or(Err(Failure::Panicked)))).await
 }

@@ -61,6 +61,16 @@ pub trait Worker: Send + Sync + 'static {
         async { Ok(()) }
     }
 
+    /// Outward: takes claims back that may have been committed or not, and whose calls were not made.
+    /// Those that were not committed, or that another process has settled, it leaves alone.
+    fn release(
+        &self,
+        _tx: &Tx<'_>,
+        _verdicts: &[&Self::Verdict],
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        async { Ok(()) }
+    }
+
     /// Outward: calls, and brings back the answer. Every answer is a verdict. Bounded in time by
     /// the gateway.
     fn act(&self, verdict: Self::Verdict) -> impl Future<Output = Self::Verdict> + Send {

@@ -125,11 +125,8 @@ pub async fn claim(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Resul
     if calls.is_empty() {
         return Ok(());
     }
-    let automatic = |d: &Dispatch| {
-        d.ask.channel == Channel::Email && d.ask.send == FALLBACK_SEND && d.ask.tries == 0
-    };
     let (fresh, queued): (Vec<&Dispatch>, Vec<&Dispatch>) =
-        calls.into_iter().copied().partition(|dispatch| automatic(dispatch));
+        calls.into_iter().copied().partition(|d| automatic(d));
     let lease_until = |d: &&Dispatch| d.now + claim.lease;
 
     let ids: Vec<Uuid> = queued.iter().map(|d| d.ask.challenge.0).collect();
@@ -157,6 +154,47 @@ pub async fn claim(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Resul
         tx.execute(FALLBACK_AT, &[&ids, &due]).await.map(drop)
     };
     try_join!(tx.guarded(QUEUED, &queued_params, queued.len()), fallback_at).map(drop)
+}
+
+/// Takes back claims that were committed and whose calls were not made; a claim is known by the end of
+/// its lease. What the claim has written for the automatic email goes with it; `fallback_at` stays.
+///
+/// # Errors
+/// As every statement.
+pub async fn release(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Result<(), Fault> {
+    const QUEUED: &str = "UPDATE delivery_attempt d SET state = 'queued', tries = d.tries - 1, \
+        lease_until = NULL \
+        FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::timestamptz[]) \
+        AS u(challenge, channel, send, lease_until) \
+        WHERE d.challenge = u.challenge AND d.channel = u.channel AND d.send = u.send \
+        AND d.state = 'calling' AND d.lease_until = u.lease_until";
+    const FALLBACK: &str = "WITH gone AS (DELETE FROM delivery_attempt d \
+        USING unnest($1::uuid[], $2::timestamptz[]) AS u(challenge, lease_until) \
+        WHERE d.challenge = u.challenge AND d.channel = 'email' AND d.send = $3 \
+        AND d.state = 'calling' AND d.lease_until = u.lease_until RETURNING d.challenge) \
+        UPDATE challenge SET sends = sends - 1 WHERE id IN (SELECT challenge FROM gone)";
+    let calls = dispatches.iter().copied().filter(|d| matches!(d.step, Step::Call(_)));
+    let (fresh, queued): (Vec<&Dispatch>, Vec<&Dispatch>) = calls.partition(|d| automatic(d));
+    let of = |dispatches: &[&Dispatch]| -> (Vec<Uuid>, Vec<Timestamp>) {
+        dispatches.iter().map(|d| (d.ask.challenge.0, d.now + claim.lease)).unzip()
+    };
+    if !fresh.is_empty() {
+        let (ids, leases) = of(&fresh);
+        tx.execute(FALLBACK, &[&ids, &leases, &FALLBACK_SEND]).await?;
+    }
+    if !queued.is_empty() {
+        let (ids, leases) = of(&queued);
+        let channels: Vec<&str> = queued.iter().map(|d| d.ask.channel.label()).collect();
+        let sends: Vec<i16> = queued.iter().map(|d| d.ask.send).collect();
+        tx.execute(QUEUED, &[&ids, &channels, &sends, &leases]).await?;
+    }
+    Ok(())
+}
+
+/// Whether it is the automatic email, whose row the claim writes.
+fn automatic(dispatch: &Dispatch) -> bool {
+    let ask = &dispatch.ask;
+    ask.channel == Channel::Email && ask.send == FALLBACK_SEND && ask.tries == 0
 }
 
 /// How one send is settled.

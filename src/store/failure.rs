@@ -31,11 +31,12 @@ pub(super) fn fault(error: &tokio_postgres::Error) -> Fault {
     };
     let why = format!("{} ({})", db.message(), db.code().code());
     match *db.code() {
-        SqlState::T_R_SERIALIZATION_FAILURE
+        SqlState::UNIQUE_VIOLATION => Fault::Transient(why),
+        // `lock_timeout` is shorter than `statement_timeout`: what waits for a lock ends by the first.
+        SqlState::LOCK_NOT_AVAILABLE
         | SqlState::T_R_DEADLOCK_DETECTED
-        | SqlState::LOCK_NOT_AVAILABLE
-        | SqlState::QUERY_CANCELED
-        | SqlState::UNIQUE_VIOLATION => Fault::Transient(why),
+        | SqlState::T_R_SERIALIZATION_FAILURE => Fault::Held(why),
+        SqlState::QUERY_CANCELED => Fault::Slow(why),
         // The tables are not there yet, or not ours to write: an operator's matter.
         SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN | SqlState::UNDEFINED_FUNCTION => {
             Fault::Down(Dependency::Database, format!("{why}: run `stepup migrate`"))
@@ -55,4 +56,9 @@ pub(super) fn fault(error: &tokio_postgres::Error) -> Fault {
         }
         _ => Fault::Permanent(why),
     }
+}
+
+/// Whether a statement only says that an earlier one of its transaction has failed.
+pub(super) fn follows_another(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION)
 }

@@ -13,6 +13,7 @@ mod challenges;
 mod email_proofs;
 mod failure;
 mod guesses;
+mod health;
 mod inbox;
 mod janitor;
 pub mod measure;
@@ -35,7 +36,8 @@ pub use accounts::put as put_accounts;
 pub use activity::{append as append_activity, page as activity_page};
 pub use approvals::{approval_facts, spend as spend_approvals};
 pub use attempts::{
-    Claim, Settlement, claim as claim_sends, delivery_facts, settle as settle_sends,
+    Claim, Settlement, claim as claim_sends, delivery_facts, release as release_sends,
+    settle as settle_sends,
 };
 pub use chain::{
     CHAIN_ROWS, account_after, attest as attest_chain, checkpoints, extend as extend_chain,
@@ -52,10 +54,10 @@ pub use inbox::{
 };
 pub use janitor::{EXPIRING, Retention, sweep as delete_expired};
 pub use members::{actors, directory_facts, put as put_members, write_changes};
-pub use migrate::{check as check_migrations, migrate};
+pub use migrate::migrate;
 pub use notices::{
     claim as claim_notices, insert as insert_notices, notice_facts, recipients,
-    settle as settle_notices,
+    release as release_notices, settle as settle_notices,
 };
 pub use numbers::{members_with_number, owned_number_counts};
 pub use owned::{among as owned_among, owned_numbers_facts, put as put_owned_numbers};

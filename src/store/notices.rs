@@ -141,6 +141,23 @@ pub async fn claim(tx: &Tx<'_>, postings: &[&Posting], lease: Duration) -> Resul
     Ok(())
 }
 
+/// Takes back claims that were committed and whose notices were not mailed; a claim is known by the
+/// end of its lease.
+///
+/// # Errors
+/// As every statement.
+pub async fn release(tx: &Tx<'_>, postings: &[&Posting], lease: Duration) -> Result<(), Fault> {
+    const SQL: &str = "UPDATE notice SET state = 'queued', tries = tries - 1, lease_until = NULL \
+        WHERE id = $1 AND state = 'calling' AND lease_until = $2";
+    for posting in postings {
+        if let (Step::Call(_), Some(notice)) = (&posting.step, &posting.notice) {
+            let until = posting.now + lease;
+            tx.execute(SQL, &[&notice.id, &until]).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Settles notices.
 ///
 /// # Errors

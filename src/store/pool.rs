@@ -1,6 +1,8 @@
 //! Connections to the database.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -8,8 +10,8 @@ use deadpool_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::failure::{connect_fault, fault};
-use super::row;
+use super::failure::connect_fault;
+use super::health::Looks;
 use super::tx::Tx;
 use crate::fault::{Dependency, Fault};
 
@@ -41,10 +43,17 @@ pub struct Settings {
     pub application_name: String,
 }
 
+/// Begins what may wait only shortly for a lock, since others wait behind it.
+const SHORT: &str = "BEGIN; SET LOCAL lock_timeout = '250ms'";
+
 /// A handle on the database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// Looks at its health.
+    pub(super) looks: Looks,
+    /// Work ran out of time, and the database has not been seen to take work since.
+    in_doubt: Arc<AtomicBool>,
 }
 
 /// One connection.
@@ -61,8 +70,10 @@ impl Store {
             .parse()
             .map_err(|_| "STEPUP_DATABASE_URL is not postgres://user:password@host/database")?;
         let limit = settings.transaction_max.as_millis();
+        // Shorter than a statement may take, so that its end tells whether it waited for a lock.
+        let lock_limit = limit * 2 / 5;
         let ours = format!(
-            "{PLANS} -c statement_timeout={limit} \
+            "{PLANS} -c statement_timeout={limit} -c lock_timeout={lock_limit} \
              -c idle_in_transaction_session_timeout={limit} -c timezone=UTC"
         );
         let options =
@@ -83,7 +94,7 @@ impl Store {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| error.to_string())?;
-        Ok(Self { pool })
+        Ok(Self { pool, looks: Looks::default(), in_doubt: Arc::default() })
     }
 
     /// A connection.
@@ -101,40 +112,11 @@ impl Store {
         })
     }
 
-    /// Whether the server answers.
-    ///
-    /// # Errors
-    /// `Down` when it does not.
-    pub async fn ping(&self) -> Result<(), Fault> {
-        let asking = async {
-            let client = self.client().await?;
-            client.0.simple_query("SELECT 1").await.map(drop).map_err(|error| fault(&error))
-        };
-        self.within(CONNECT_MAX, asking).await
-    }
-
-    /// Whether somebody holds a lock on a whole table that nothing can be written through: a
-    /// migration, an index being built, a hand at the console.
-    ///
-    /// # Errors
-    /// As every statement; `Down` when the server does not answer.
-    pub async fn locked(&self) -> Result<bool, Fault> {
-        const SQL: &str = "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_class c \
-            ON c.oid = l.relation WHERE l.granted AND l.pid <> pg_backend_pid() \
-            AND c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') \
-            AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', \
-            'AccessExclusiveLock') AND l.database = (SELECT oid FROM pg_database \
-            WHERE datname = current_database()))";
-        let asking = async {
-            let mut client = self.client().await?;
-            let tx = client.begin().await?;
-            let rows = tx.rows(SQL, &[]).await?;
-            rows.first().map_or(Ok(false), |found| row::get(found, 0))
-        };
-        self.within(CONNECT_MAX, asking).await
-    }
-
     /// Does `work` on this database, but not for longer than 20 s.
+    ///
+    /// What runs out of time may have left a session behind that still commits, and that holds its
+    /// locks until then. So the next work waits until the database is seen to commit: it would leave
+    /// another one, and so on until no connections are left.
     ///
     /// # Errors
     /// Those of `work`; `Down` when the time is over.
@@ -142,10 +124,24 @@ impl Store {
         &self,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        self.within(WORK_MAX, work).await
+        if self.in_doubt.load(Ordering::Relaxed) {
+            self.takes_work().await?;
+            self.in_doubt.store(false, Ordering::Relaxed);
+        }
+        let ended = AtomicBool::new(false);
+        let work = async {
+            let done = work.await;
+            ended.store(true, Ordering::Relaxed);
+            done
+        };
+        let done = self.within(WORK_MAX, work).await;
+        if !ended.load(Ordering::Relaxed) {
+            self.in_doubt.store(true, Ordering::Relaxed);
+        }
+        done
     }
 
-    async fn within<T, E: From<Fault>>(
+    pub(super) async fn within<T, E: From<Fault>>(
         &self,
         most: Duration,
         work: impl Future<Output = Result<T, E>>,
@@ -173,6 +169,14 @@ impl Client {
     /// `Down` when the connection is gone.
     pub async fn begin(&mut self) -> Result<Tx<'_>, Fault> {
         Tx::begin(&self.0, "BEGIN").await
+    }
+
+    /// Begins a transaction that waits only shortly for a lock.
+    ///
+    /// # Errors
+    /// `Down` when the connection is gone.
+    pub async fn begin_short(&mut self) -> Result<Tx<'_>, Fault> {
+        Tx::begin(&self.0, SHORT).await
     }
 
     /// Begins a transaction that only reads, and sees the database as it is now to its end.

@@ -9,7 +9,7 @@ use futures_util::{FutureExt, poll, try_join};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
-use super::failure::fault;
+use super::failure::{fault, follows_another};
 use super::row;
 use crate::domain::Timestamp;
 use crate::fault::Fault;
@@ -78,7 +78,8 @@ impl<'a> Tx<'a> {
         Ok((done, self.now().await?))
     }
 
-    /// Commits.
+    /// Commits. The server sets no limit to this: `statement_timeout` does not hold for `COMMIT`, which
+    /// waits for the disk, and for a synchronous standby where there is one, for as long as it takes.
     ///
     /// # Errors
     /// `Down` when the connection is gone: then nobody knows whether it was committed, and the
@@ -99,14 +100,20 @@ impl<'a> Tx<'a> {
     }
 
     async fn prepared(&self, sql: &str) -> Result<Statement, Fault> {
-        self.client.prepare_cached(sql).await.map_err(|error| fault(&error))
+        match self.client.prepare_cached(sql).await {
+            Ok(statement) => Ok(statement),
+            Err(error) => Err(told(&error).await),
+        }
     }
 
     pub(super) async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
         let query = async {
             let statement = self.prepared(sql).await?;
             self.sent.fetch_add(1, Ordering::Relaxed);
-            self.client.query(&statement, params).await.map_err(|error| fault(&error))
+            match self.client.query(&statement, params).await {
+                Ok(rows) => Ok(rows),
+                Err(error) => Err(told(&error).await),
+            }
         };
         try_join!(self.begun(), query).map(|((), rows)| rows)
     }
@@ -115,7 +122,10 @@ impl<'a> Tx<'a> {
         let query = async {
             let statement = self.prepared(sql).await?;
             self.sent.fetch_add(1, Ordering::Relaxed);
-            self.client.execute(&statement, params).await.map_err(|error| fault(&error))
+            match self.client.execute(&statement, params).await {
+                Ok(written) => Ok(written),
+                Err(error) => Err(told(&error).await),
+            }
         };
         try_join!(self.begun(), query).map(|((), written)| written)
     }
@@ -134,6 +144,15 @@ impl<'a> Tx<'a> {
         }
         Err(Fault::Transient(format!("{written} of {judged} rows were still as judged")))
     }
+}
+
+/// What an error means. Where statements are sent side by side, one that only follows a failure steps
+/// back, so that the one that met the failure tells it.
+async fn told(error: &tokio_postgres::Error) -> Fault {
+    if follows_another(error) {
+        tokio::task::yield_now().await;
+    }
+    fault(error)
 }
 
 impl Drop for Tx<'_> {

@@ -1,5 +1,6 @@
 //! The loop around passes: consume, settle, publish, ack; until drained.
 
+mod attempt;
 mod inward;
 mod outward;
 
@@ -9,8 +10,10 @@ use std::time::Duration;
 use futures_util::try_join;
 use tokio_util::sync::CancellationToken;
 
+use self::attempt::Left;
+use super::blame::Blame;
 use super::disposal::{Origin, Output};
-use super::pass::{Desk, Failure, Item};
+use super::pass::{Desk, Failure, Item, Turn};
 use super::worker::Worker;
 use crate::broker::{Broker, Consumer, Delivery, Publication, Publisher, pauses, supervise};
 use crate::domain::keys::Keyring;
@@ -49,9 +52,6 @@ pub struct Settings {
 
 /// Pauses between looks at a dependency that is away.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// Failures in a row, with the database there all the while, after which a wave is walked.
-const WALKED_AFTER: u32 = 3;
 
 /// So many messages in one pass do not come by chance: the machine is busy.
 const CROWD: usize = 4;
@@ -121,21 +121,35 @@ impl<W: Worker> Engine<W> {
 
     /// Settles a wave; if that fails, its messages one by one, so that a bad one spoils only itself.
     async fn settle(&self, wave: Vec<Item<W::Message>>) -> Vec<Output> {
-        match self.patiently(wave.len(), || self.desk.settle_wave(&wave)).await {
+        let together = || self.desk.settle_wave(&wave, Turn::of(&wave));
+        match self.attempt(wave.len(), together).await {
             Ok(output) => vec![output],
-            Err(failure) if wave.len() > 1 => {
-                self.walked(wave.len(), &failure);
+            Err(left) if left.blame == Blame::OneOfSeveral => {
+                self.walked(wave.len(), &left.failure);
                 let mut outputs = Vec::with_capacity(wave.len());
                 for item in wave {
                     let alone = [item];
-                    match self.patiently(1, || self.desk.settle_wave(&alone)).await {
-                        Ok(output) => outputs.push(output),
-                        Err(failure) => outputs.push(self.give_up(&alone[0], &failure)),
-                    }
+                    let apart = || self.desk.settle_wave(&alone, Turn::Short);
+                    outputs.push(match self.attempt(1, apart).await {
+                        Ok(output) => output,
+                        Err(left) => self.leave(&alone[0], &left),
+                    });
                 }
                 outputs
             }
-            Err(failure) => wave.iter().map(|item| self.give_up(item, &failure)).collect(),
+            Err(left) => wave.iter().map(|item| self.leave(item, &left)).collect(),
+        }
+    }
+
+    /// What becomes of a message that was not handled.
+    fn leave(&self, item: &Item<W::Message>, left: &Left) -> Output {
+        match (left.blame, &left.failure) {
+            (Blame::Surroundings, Failure::Fault(fault)) => {
+                let mut output = Output::default();
+                output.held(&item.delivery.incoming, fault, W::NAME);
+                output
+            }
+            (_, failure) => self.give_up(item, failure),
         }
     }
 
@@ -166,38 +180,6 @@ impl<W: Worker> Engine<W> {
             output.messages.extend(event.map(|e| e.render(item.decoded.id, 0, super::host_now())));
         }
         output
-    }
-
-    /// Does `work` again for as long as the database is away: that is no fault of the messages, so
-    /// it counts no attempt and uses no rung. Whatever they hold stays unacked meanwhile.
-    ///
-    /// A wave of several `messages` that fails again and again although the database is there takes
-    /// longer than a transaction may last, so it is given back, to be walked one by one.
-    async fn patiently<T, F>(&self, messages: usize, work: impl Fn() -> F) -> Result<T, Failure>
-    where
-        F: Future<Output = Result<T, Failure>>,
-    {
-        let (mut failed_while_there, mut waits) = (0, pauses());
-        loop {
-            match work().await {
-                Err(Failure::Fault(Fault::Down(dependency, why))) => {
-                    observe::paused(W::NAME, dependency, &why);
-                    // Short at first, since a cut connection is often back at once; longer where the
-                    // server answers and what is missing (room, a right, a table) does not come back.
-                    tokio::time::sleep(waits.next().unwrap_or(PAUSE).min(2 * PAUSE)).await;
-                    failed_while_there += 1;
-                    while self.shared.store.ping().await.is_err() {
-                        tokio::time::sleep(PAUSE).await;
-                        (failed_while_there, waits) = (0, pauses());
-                    }
-                    observe::resumed(W::NAME, dependency);
-                    if messages > 1 && failed_while_there == WALKED_AFTER {
-                        return Err(Fault::Transient(why).into());
-                    }
-                }
-                result => return result,
-            }
-        }
     }
 
     /// Publishes what a batch causes.

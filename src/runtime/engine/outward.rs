@@ -2,21 +2,25 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, try_join};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
+use super::super::blame::Blame;
 use super::super::disposal::Output;
-use super::super::pass::{Claims, Failure, Item, waves};
+use super::super::pass::{Claims, Failure, Item, Turn, Unsure, waves};
 use super::super::worker::Worker;
 use super::{Engine, rest};
 use crate::broker::{Consumer, Delivery, Publisher};
 use crate::fault::Fault;
 use crate::observe;
 use crate::sabotage::{Point, reach};
+
+/// Pause before an answer that another session holds up is written again.
+const SETTLED_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// A call that is over.
 enum Called<V> {
@@ -47,8 +51,9 @@ impl<W: Worker> Engine<W> {
         // messages come again, and the inbox hands out what they cause.
         while let Some(called) = calls.join_next().await {
             if let Ok((item, Called::Verdict(verdict))) = called {
-                let called = [(item, verdict)];
-                let _ = self.patiently(called.len(), || self.desk.settle_calls(&called)).await;
+                // What another session holds up is left: its message comes again, and is `unknown`.
+                let (mut left, mut outputs) = (JoinSet::new(), Vec::new());
+                self.settle_called(vec![(item, verdict)], &mut left, &mut outputs).await;
             }
         }
         end?;
@@ -76,7 +81,7 @@ impl<W: Worker> Engine<W> {
                         called.push(next);
                     }
                     let span = span::<W>("settle", called.len());
-                    self.finish(publisher, consumer, called).instrument(span).await?;
+                    self.finish(publisher, consumer, calls, called).instrument(span).await?;
                 }
                 batch = consumer.next_batch(most), if most > 0 && !ended && !resting => {
                     let Some(batch) = batch? else {
@@ -112,24 +117,28 @@ impl<W: Worker> Engine<W> {
         let mut tags: Vec<u64> = batch.iter().map(|delivery| delivery.tag).collect();
         let mut outputs = vec![Output::default()];
         let items = self.read(batch, &mut outputs[0]);
+        let fresh = self.settings.claim_fresh;
         for wave in waves(items) {
-            let walk = match self.patiently(wave.len(), || self.desk.claim_wave(&wave)).await {
+            let unsure = Unsure::default();
+            let claim = || self.desk.claim_wave(&wave, Turn::of(&wave), fresh, &unsure);
+            let failure = match self.attempt(wave.len(), claim).await {
                 Ok(claims) => {
                     outputs.push(self.call(calls, wave, claims, &mut tags));
                     continue;
                 }
-                Err(failure) if wave.len() == 1 => {
-                    outputs.push(self.give_up(&wave[0], &failure));
+                Err(left) if left.blame == Blame::OneOfSeveral => left.failure,
+                Err(left) => {
+                    outputs.extend(wave.iter().map(|item| self.leave(item, &left)));
                     continue;
                 }
-                Err(failure) => failure,
             };
-            self.walked(wave.len(), &walk);
+            self.walked(wave.len(), &failure);
             for item in wave {
                 let alone = vec![item];
-                match self.patiently(1, || self.desk.claim_wave(&alone)).await {
+                let claim = || self.desk.claim_wave(&alone, Turn::Short, fresh, &unsure);
+                match self.attempt(1, claim).await {
                     Ok(claims) => outputs.push(self.call(calls, alone, claims, &mut tags)),
-                    Err(failure) => outputs.push(self.give_up(&alone[0], &failure)),
+                    Err(left) => outputs.push(self.leave(&alone[0], &left)),
                 }
             }
         }
@@ -178,9 +187,10 @@ impl<W: Worker> Engine<W> {
         &self,
         publisher: &mut Publisher,
         consumer: &Consumer,
+        calls: &mut Calls<W>,
         called: Vec<OneCall<W>>,
     ) -> Result<(), Fault> {
-        let tags: Vec<u64> = called.iter().map(|(item, _)| item.delivery.tag).collect();
+        let mut tags: Vec<u64> = called.iter().map(|(item, _)| item.delivery.tag).collect();
         let mut outputs = vec![Output::default()];
         let mut settled = Vec::with_capacity(called.len());
         for (item, called) in called {
@@ -193,25 +203,55 @@ impl<W: Worker> Engine<W> {
                 Called::Panicked => outputs.push(self.give_up(&item, &Failure::Panicked)),
             }
         }
-        match self.patiently(settled.len(), || self.desk.settle_calls(&settled)).await {
-            Ok(output) => outputs.push(output),
-            Err(failure) if settled.len() == 1 => {
-                outputs.push(self.give_up(&settled[0].0, &failure));
-            }
-            Err(failure) => {
-                self.walked(settled.len(), &failure);
-                for one in settled {
-                    let alone = [one];
-                    match self.patiently(1, || self.desk.settle_calls(&alone)).await {
-                        Ok(output) => outputs.push(output),
-                        Err(failure) => outputs.push(self.give_up(&alone[0].0, &failure)),
-                    }
-                }
-            }
-        }
+        let later = self.settle_called(settled, calls, &mut outputs).await;
+        tags.retain(|tag| !later.contains(tag));
         self.publish(publisher, consumer, &outputs).await?;
         reach(W::NAME, Point::Confirmed).await?;
         consumer.ack(&tags).await?;
         reach(W::NAME, Point::Acked).await
+    }
+
+    /// Writes what came of calls. What another session holds up is kept here and tried again beside
+    /// the calls to come, since no other process has the answer. Returns those tags.
+    async fn settle_called(
+        &self,
+        settled: Vec<(Item<W::Message>, W::Verdict)>,
+        calls: &mut Calls<W>,
+        outputs: &mut Vec<Output>,
+    ) -> Vec<u64> {
+        let together = || self.desk.settle_calls(&settled);
+        let failed = match self.attempt(settled.len(), together).await {
+            Ok(output) => {
+                outputs.push(output);
+                return Vec::new();
+            }
+            Err(left) if left.blame == Blame::OneOfSeveral => {
+                self.walked(settled.len(), &left.failure);
+                let mut failed = Vec::new();
+                for one in settled {
+                    let alone = [one];
+                    let apart = || self.desk.settle_calls(&alone);
+                    match self.attempt(1, apart).await {
+                        Ok(output) => outputs.push(output),
+                        Err(left) => failed.extend(alone.map(|one| (one, left.clone()))),
+                    }
+                }
+                failed
+            }
+            Err(left) => settled.into_iter().map(|one| (one, left.clone())).collect(),
+        };
+        let mut later = Vec::new();
+        for ((item, verdict), left) in failed {
+            if left.blame == Blame::Surroundings {
+                later.push(item.delivery.tag);
+                calls.spawn(async {
+                    tokio::time::sleep(SETTLED_AGAIN_AFTER).await;
+                    (item, Called::Verdict(verdict))
+                });
+            } else {
+                outputs.push(self.give_up(&item, &left.failure));
+            }
+        }
+        later
     }
 }

@@ -87,6 +87,26 @@ pub async fn in_database(
             let sql = format!("BEGIN; LOCK TABLE {table}; SELECT pg_sleep({seconds}); COMMIT");
             session.batch_execute(&sql).await?;
         }
+        F::RowsHeld => {
+            // A console that locks rows, and does not commit.
+            let seconds = 3.0 * moment.as_secs_f64();
+            let sql = format!(
+                "BEGIN; SELECT FROM (SELECT id FROM challenge WHERE state = 'open' \
+                 ORDER BY random() LIMIT 5 FOR UPDATE) c; SELECT FROM (SELECT member FROM member \
+                 ORDER BY random() LIMIT 5 FOR UPDATE) m; SELECT pg_sleep({seconds}); COMMIT"
+            );
+            session.batch_execute(&sql).await?;
+        }
+        F::CommitsWait => {
+            // For a standby that does not exist.
+            let set = "ALTER SYSTEM SET synchronous_standby_names = 'nobody'";
+            let reset = "ALTER SYSTEM RESET synchronous_standby_names";
+            for (statement, after) in [(set, 6 * moment), (reset, Duration::ZERO)] {
+                session.batch_execute(statement).await?;
+                session.batch_execute("SELECT pg_reload_conf()").await?;
+                sleep(after).await;
+            }
+        }
         F::ConnectionsUsedUp => {
             let mut hogs = Vec::new();
             while let Ok(hog) = world::sql(&url).await {

@@ -40,6 +40,8 @@ pub enum ServerFault {
     BackendsTerminated,
     Deadlocks,
     TableLocked,
+    RowsHeld,
+    CommitsWait,
     ConnectionsUsedUp,
     DiskFull,
     ReadOnly,
@@ -77,12 +79,14 @@ impl ServerFault {
         F::BackendsTerminated,
         F::Deadlocks,
         F::TableLocked,
+        F::CommitsWait,
         F::CommitAnswersLost,
         F::BackendKilled,
         F::DatabaseCut,
         F::DatabaseSlow,
         F::ConnectionsUsedUp,
         F::DatabaseSilent,
+        F::RowsHeld,
         F::DiskFull,
         F::ReadOnly,
         F::DatabaseStopped,
@@ -165,6 +169,8 @@ impl ServerFault {
             | F::BackendsTerminated
             | F::Deadlocks
             | F::TableLocked
+            | F::RowsHeld
+            | F::CommitsWait
             | F::ConnectionsUsedUp
             | F::ReadOnly => {
                 // A session of ours that is hit as well has done its work.

@@ -43,8 +43,11 @@ async fn r109_a_table_that_somebody_locks_is_waited_for_and_counts_against_no_me
     console.batch_execute("BEGIN; LOCK TABLE activity IN SHARE MODE").await.unwrap();
     let notes = ["ada", "bob", "eve"].map(|name| note(name, Act::Write));
     house.publish(&notes).await;
-    // What waits too long is cancelled; here it is at once. Often enough that a wave is walked.
-    cancel_until(&console, || worker.looks_at("ada").len() >= 6).await;
+    // What waits too long is cancelled; here it is at once. Then nothing is tried until the table is free.
+    cancel_until_nothing_waits(&house.database.client().await).await;
+    let looks = worker.looks_at("ada").len();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(worker.looks_at("ada").len(), looks, "it goes on trying");
     console.batch_execute("COMMIT").await.unwrap();
     house.written(3).await;
     assert_eq!(house.events(3).await.len(), 3);
@@ -52,12 +55,15 @@ async fn r109_a_table_that_somebody_locks_is_waited_for_and_counts_against_no_me
     house.no_dead().await;
 }
 
-async fn cancel_until(console: &Client, enough: impl Fn() -> bool) {
+/// Cancels what waits for a lock, until nothing has waited for a while.
+async fn cancel_until_nothing_waits(console: &Client) {
     const WAITING: &str = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let cancelling = async {
-        while !enough() {
-            console.execute(WAITING, &[]).await.unwrap();
+        let (mut cancelled, mut quiet) = (0, 0);
+        while cancelled == 0 || quiet < 50 {
+            let waiting = console.execute(WAITING, &[]).await.unwrap();
+            (cancelled, quiet) = (cancelled + waiting, if waiting > 0 { 0 } else { quiet + 1 });
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

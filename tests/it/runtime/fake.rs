@@ -1,6 +1,7 @@
 //! A worker that does what its messages say.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,9 @@ pub struct Fake<const OUTWARD: bool, const GATHER_MILLIS: u64 = 0> {
     pub gate: Semaphore,
     /// How many messages each batch had.
     pub batches: Mutex<Vec<usize>>,
+    /// How many calls were made, and how many claims taken back.
+    pub called: AtomicUsize,
+    pub released: AtomicUsize,
 }
 
 /// The one that decides.
@@ -74,6 +78,8 @@ impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Fake<OUTWARD, GATHER_MILLIS>
             looks: watch::Sender::default(),
             gate: Semaphore::new(0),
             batches: Mutex::default(),
+            called: AtomicUsize::default(),
+            released: AtomicUsize::default(),
         })
     }
 
@@ -141,7 +147,13 @@ impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Worker for Fake<OUTWARD, GAT
         }
     }
 
+    async fn release(&self, _: &Tx<'_>, verdicts: &[&Decided<Note>]) -> Result<(), Fault> {
+        self.released.fetch_add(verdicts.len(), Ordering::Relaxed);
+        Ok(())
+    }
+
     async fn act(&self, verdict: Decided<Note>) -> Decided<Note> {
+        self.called.fetch_add(1, Ordering::Relaxed);
         match verdict.write.as_ref().map(|note| note.act) {
             Some(Act::Hold) => self.wait().await,
             Some(Act::Panic) => panic!("as it was told"),

@@ -13,6 +13,7 @@ use stepup::domain::id::AppName;
 use stepup::domain::keys::Keyring;
 use stepup::message::{Exchange, Outgoing, Rung, Senders};
 use stepup::runtime::{self, Settings, Shared, Worker};
+use stepup::store::Store;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -71,12 +72,21 @@ impl House {
 
     /// The same, with its own way to the broker.
     pub async fn start_by<W: Worker>(&self, url: &str, worker: &Arc<W>) -> Process {
+        self.launch(url, self.database.store(), worker).await
+    }
+
+    /// The same, with its own way to the database.
+    pub async fn start_with<W: Worker>(&self, store: Store, worker: &Arc<W>) -> Process {
+        self.launch(&setting("STEPUP_AMQP_URL"), store, worker).await
+    }
+
+    async fn launch<W: Worker>(&self, url: &str, store: Store, worker: &Arc<W>) -> Process {
         let before = topology::depth(&self.broker, QUEUE).await.unwrap().consumers;
         let (broker, stop) = (self.topology.connect(url), CancellationToken::new());
         let user = broker.user().to_owned();
         let apps = BTreeMap::from([(user.clone(), AppName::parse("demo").unwrap())]);
         let shared = Shared {
-            store: self.database.store(),
+            store,
             broker: broker.clone(),
             keys: Arc::new(Keyring::for_tests()),
             senders: Arc::new(Senders { own_user: user, apps }),

@@ -4,6 +4,7 @@
 mod dependencies;
 mod failures;
 mod fake;
+mod held;
 mod house;
 mod passes;
 mod repeats;

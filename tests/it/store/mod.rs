@@ -4,6 +4,7 @@ mod activity;
 mod chain;
 mod constraints;
 mod desk;
+mod migrate;
 mod numbers;
 mod plans;
 mod races;

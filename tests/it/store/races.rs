@@ -10,7 +10,7 @@ use stepup::domain::member::Member;
 use stepup::fault::Fault;
 use stepup::rules::change::Change;
 use stepup::rules::delivery::Step;
-use stepup::store;
+use stepup::store::{self, Claim};
 use tokio::time::timeout;
 
 use super::desk::{CLAIM, Desk, Judged, SMS};
@@ -130,6 +130,31 @@ async fn r25_of_two_claims_of_one_send_at_once_one_calls_and_a_stale_one_cannot(
     assert!(matches!(second.step, Step::Leased));
     // What was judged before the other's claim cannot be claimed after it.
     assert!(is_stale(&store::claim_sends(&tx, &[&first], CLAIM).await.unwrap_err()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r25_a_claim_that_was_not_carried_out_is_taken_back_by_the_one_who_made_it_alone() {
+    let desk = Desk::open().await;
+    let (id, _) = desk.issue("ada", "l1").await;
+    let mut client = desk.client().await;
+    let state = "SELECT count(*) FROM delivery_attempt WHERE state = 'queued' AND tries = 0 \
+        AND lease_until IS NULL";
+    let (tx, ours) = desk.sms(&mut client, id).await;
+    // One that was not committed leaves nothing to take back.
+    store::release_sends(&tx, &[&ours], CLAIM).await.unwrap();
+    store::claim_sends(&tx, &[&ours], CLAIM).await.unwrap();
+    tx.commit().await.unwrap();
+    let tx = client.begin().await.unwrap();
+    let another = Claim { lease: CLAIM.lease + Duration::from_secs(1), ..CLAIM };
+    store::release_sends(&tx, &[&ours], another).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(desk.database.count(state).await, 0, "it was another's claim");
+    let tx = client.begin().await.unwrap();
+    store::release_sends(&tx, &[&ours], CLAIM).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(desk.database.count(state).await, 1);
+    let (_tx, again) = desk.sms(&mut client, id).await;
+    assert!(matches!(again.step, Step::Call(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use stepup::store;
 
-use crate::support::{Database, random_name};
+use crate::support::{Database, PATIENCE, random_name};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn databases_are_made_side_by_side_and_do_not_share_rows_or_clocks() {
@@ -26,7 +26,7 @@ async fn databases_are_made_side_by_side_and_do_not_share_rows_or_clocks() {
         let first = i64::from(n == 0);
         assert_eq!(database.count("SELECT count(*) FROM watermark").await, first);
         assert_eq!(database.count(ahead).await, first * 3600);
-        store::check_migrations(&database.store()).await.unwrap();
+        database.store().takes_work().await.unwrap();
     }
 }
 
@@ -35,10 +35,10 @@ async fn migrating_twice_applies_each_migration_once() {
     let database = Database::create(&random_name()).await;
     let store = database.store();
     // The template was migrated already.
-    assert_eq!(store::migrate(&store).await.unwrap(), Vec::<String>::new());
+    assert_eq!(store::migrate(&store, PATIENCE).await.unwrap(), Vec::<String>::new());
     let found = "SELECT count(*) FROM refinery_schema_history";
     let before = database.count(found).await;
-    let both = join_all([store::migrate(&store), store::migrate(&store)]).await;
+    let both = join_all([store::migrate(&store, PATIENCE), store::migrate(&store, PATIENCE)]).await;
     assert!(both.iter().all(|applied| applied.as_ref().is_ok_and(Vec::is_empty)));
     assert_eq!(database.count(found).await, before);
 }
@@ -49,6 +49,6 @@ async fn a_database_that_lacks_a_migration_is_told_to_be_behind() {
     let forget = "DELETE FROM refinery_schema_history WHERE version = \
         (SELECT max(version) FROM refinery_schema_history)";
     database.client().await.batch_execute(forget).await.unwrap();
-    let behind = store::check_migrations(&database.store()).await.unwrap_err();
+    let behind = database.store().takes_work().await.unwrap_err();
     assert!(behind.to_string().contains("stepup migrate"), "{behind}");
 }

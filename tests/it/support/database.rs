@@ -73,6 +73,11 @@ impl Database {
         open(&self.url)
     }
 
+    /// The same, by another way.
+    pub fn store_by(&self, url: &str) -> Store {
+        open(url)
+    }
+
     /// A connection for what the product does not do.
     pub async fn client(&self) -> Client {
         connect(&self.url).await
@@ -243,7 +248,7 @@ async fn make_template(admin: &Client, template: &str) {
         let raw = format!("{template}_raw");
         admin.batch_execute(&format!("CREATE DATABASE {raw}")).await.unwrap();
         let store = open(&beside(&raw));
-        store::migrate(&store).await.unwrap();
+        store::migrate(&store, Duration::ZERO).await.unwrap();
         store.close();
         connect(&beside(&raw)).await.batch_execute(FOR_TESTS).await.unwrap();
         // Nobody may connect: a database that somebody uses cannot be cloned.

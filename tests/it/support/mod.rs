@@ -1,6 +1,7 @@
 //! What the tests share: a database of their own, a topology of their own, the whole product.
 
 mod database;
+mod door;
 mod drain;
 mod line;
 mod topology;
@@ -10,6 +11,7 @@ mod world;
 use std::time::Duration;
 
 pub use database::Database;
+pub use door::Door;
 pub use line::Line;
 pub use topology::Topology;
 pub use world::{API_KEY, World};

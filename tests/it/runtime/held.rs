@@ -1,0 +1,157 @@
+//! What the database does not do, or not now, counts against no message, and holds up no other.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use stepup::domain::id::{AppName, request_id};
+use stepup::message::{Outgoing, Rung};
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Transaction;
+
+use super::fake::{Act, Inward, Outward};
+use super::house::{House, QUEUE, endless, note};
+use crate::support::{Door, PATIENCE};
+
+/// A message of which three attempts were counted never comes back.
+fn short_at_first(rung: Rung) -> Duration {
+    match rung {
+        Rung::Second1 | Rung::Second5 => Duration::from_millis(200),
+        Rung::Second30 | Rung::Second120 => endless(rung),
+    }
+}
+
+/// A row under the key of this message, not committed: who writes that row waits.
+async fn keep_back(hold: &Transaction<'_>, message: &Outgoing) {
+    let app = AppName::parse("demo").unwrap();
+    let id = request_id(&app, &message.id.to_string());
+    let sql = "INSERT INTO inbox (worker, message, label, at) VALUES ('fake', $1, 'x', now())";
+    hold.execute(sql, &[&id]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_a_row_that_another_session_holds_keeps_its_own_message_waiting_and_no_other() {
+    let house = House::open(short_at_first).await;
+    let held = note("ada", Act::Write);
+    let mut console = house.database.client().await;
+    let hold = console.transaction().await.unwrap();
+    keep_back(&hold, &held).await;
+    let mut batch: Vec<_> = (0..20).map(|n| note(&format!("bob{n}"), Act::Write)).collect();
+    batch.insert(10, held);
+    house.publish(&batch).await;
+    let worker = Inward::new();
+    let process = house.start(&worker).await;
+    house.written(20).await;
+    // It comes again and again, and its neighbour is handled.
+    worker.looked("ada", 5).await;
+    house.publish(&[note("eve", Act::Write)]).await;
+    house.written(21).await;
+    assert_eq!(house.rows().await, 21, "it is not held");
+    hold.rollback().await.unwrap();
+    house.written(22).await;
+    assert_eq!(house.events(22).await.len(), 22);
+    process.drain().await;
+    house.depth(QUEUE, |depth| depth.messages == 0).await;
+    house.no_dead().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_whose_row_another_session_holds_is_kept_and_its_neighbours_are_settled() {
+    let house = House::open(endless).await;
+    let held = note("ada", Act::Write);
+    let mut console = house.database.client().await;
+    let hold = console.transaction().await.unwrap();
+    keep_back(&hold, &held).await;
+    house.publish(&[note("bob", Act::Write), held, note("eve", Act::Write)]).await;
+    let worker = Outward::new();
+    let process = house.start(&worker).await;
+    house.written(2).await;
+    house.publish(&[note("dan", Act::Write)]).await;
+    house.written(3).await;
+    // Long enough to be tried again.
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(house.rows().await, 3, "it is not held");
+    hold.rollback().await.unwrap();
+    house.written(4).await;
+    assert_eq!(house.events(4).await.len(), 4);
+    process.drain().await;
+    assert_eq!(worker.called.load(Ordering::Relaxed), 4, "each was called once");
+    house.no_dead().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_connections_that_are_accepted_and_silent_count_against_no_message() {
+    let house = House::open(endless).await;
+    let door = Door::before(&house.database).await;
+    let store = house.database.store_by(&door.url);
+    let worker = Inward::new();
+    let process = house.start_with(store.clone(), &worker).await;
+    house.publish(&[note("ada", Act::Write)]).await;
+    house.written(1).await;
+    store.takes_work().await.unwrap();
+    door.silent(true);
+    let notes = ["bob", "eve", "dan"].map(|name| note(name, Act::Write));
+    house.publish(&notes).await;
+    let told = store.takes_work().await.unwrap_err().to_string();
+    assert!(told.contains("database is down"), "{told}");
+    // Longer than a pass may take.
+    sleep(Duration::from_secs(23)).await;
+    door.silent(false);
+    house.written(4).await;
+    assert_eq!(house.events(4).await.len(), 4);
+    process.drain().await;
+    assert_eq!(house.rows().await, 4);
+    house.no_dead().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_a_claim_whose_commit_was_not_answered_is_taken_back_and_its_call_is_made_once() {
+    let house = House::open(endless).await;
+    let door = Door::before(&house.database).await;
+    let worker = Outward::new();
+    let process = house.start_with(house.database.store_by(&door.url), &worker).await;
+    door.lose_the_answer_to_a_commit();
+    house.publish(&[note("ada", Act::Write)]).await;
+    house.written(1).await;
+    assert_eq!(house.events(1).await.len(), 1);
+    process.drain().await;
+    assert_eq!(worker.released.load(Ordering::Relaxed), 1);
+    assert_eq!(worker.called.load(Ordering::Relaxed), 1);
+    house.no_dead().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_a_table_that_is_locked_is_told_with_the_session_that_holds_it() {
+    let house = House::open(endless).await;
+    let store = house.database.store();
+    let console = house.database.client().await;
+    console.batch_execute("SET application_name = 'psql'").await.unwrap();
+    console.batch_execute("BEGIN; LOCK TABLE activity IN SHARE MODE").await.unwrap();
+    let told = store.takes_work().await.unwrap_err().to_string();
+    assert!(told.contains("activity by session") && told.contains("psql"), "{told}");
+    console.batch_execute("COMMIT").await.unwrap();
+    let started = Instant::now();
+    while store.takes_work().await.is_err() {
+        assert!(started.elapsed() < PATIENCE);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_waited_for_is_no_table_that_is_locked() {
+    let house = House::open(endless).await;
+    let console = house.database.client().await;
+    let lock = "BEGIN; SELECT FROM watermark FOR UPDATE";
+    console.batch_execute("INSERT INTO watermark VALUES ('x', now())").await.unwrap();
+    console.batch_execute(lock).await.unwrap();
+    // Who waits for a row locks its place in the table, which `pg_locks` shows beside the table.
+    let waiting = house.database.client().await;
+    let waiting = tokio::spawn(async move { waiting.batch_execute(lock).await });
+    let places = "SELECT count(*) FROM pg_locks WHERE locktype = 'tuple' \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let started = Instant::now();
+    while house.database.count(places).await == 0 {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    house.database.store().takes_work().await.unwrap();
+    console.batch_execute("COMMIT").await.unwrap();
+    waiting.await.unwrap().unwrap();
+}
