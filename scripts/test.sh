@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# Everything that must hold before a change goes in: formatting, lints, all tests. The servers
+# Everything that must hold before a change goes in: formatting, lints, alarms, all tests. The servers
 # start while the first compilation runs, and stay afterwards (`make down` removes them). They are
 # private ones, also where Docker is: the tests search the servers' files and kill their processes.
 
@@ -27,12 +27,17 @@ step 'prerequisites'
 scripts/prerequisites.sh test
 STEPUP_PYTHON=$(scripts/python.sh)
 export STEPUP_PYTHON
+promtool=$(scripts/promtool.sh)
 
 step 'servers, in the background'
 scripts/services.sh up --private <&0 &
 servers=$!
 # Left to itself it would go on working after a failed step.
 trap 'wait' EXIT
+
+step 'alarms: promtool test rules'
+"$promtool" check config docs/prometheus.yml
+"$promtool" test rules docs/alerts_test.yml
 
 step 'formatting: cargo fmt --check'
 cargo fmt --all --check

@@ -44,29 +44,43 @@ pub async fn run(store: Store, broker: Broker, look_back: LookBack, stop: Cancel
     sabotage::announce(NAME, sabotage::TIMERS);
     observe::timers_started(&Due::ALL.map(Due::label));
     supervise(NAME, stop, async |stop: CancellationToken| {
-        let mut publisher = Publisher::open(&broker).await?;
-        let mut looked: Option<Instant> = None;
-        while !stop.is_cancelled() {
-            if looked.is_none_or(|then| then.elapsed() > LOOK_AGAIN) {
-                restore(&store, &broker, &mut publisher, &look_back).await?;
-                let twice = !planted(Bug::WatermarkFirst);
-                while twice && swept(&store, &mut publisher, Due::Overdue).await? {}
-                looked = Some(Instant::now());
-            }
-            let mut again = false;
-            for due in Due::ALL.into_iter().filter(|due| *due != Due::Overdue) {
-                again |= swept(&store, &mut publisher, due).await?;
-            }
-            if !again {
-                tokio::select! {
-                    () = tokio::time::sleep(TICK) => {}
-                    () = stop.cancelled() => {}
-                }
-            }
+        let end = session(&store, &broker, &look_back, &stop).await;
+        if let Err(fault) = &end {
+            observe::loop_failed(NAME, fault);
         }
-        Ok(())
+        end
     })
     .await;
+}
+
+async fn session(
+    store: &Store,
+    broker: &Broker,
+    look_back: &LookBack,
+    stop: &CancellationToken,
+) -> Result<(), Fault> {
+    let mut publisher = Publisher::open(broker).await?;
+    let mut looked: Option<Instant> = None;
+    while !stop.is_cancelled() {
+        if looked.is_none_or(|then| then.elapsed() > LOOK_AGAIN) {
+            restore(store, broker, &mut publisher, look_back).await?;
+            let twice = !planted(Bug::WatermarkFirst);
+            while twice && swept(store, &mut publisher, Due::Overdue).await? {}
+            looked = Some(Instant::now());
+        }
+        let mut again = false;
+        for due in Due::ALL.into_iter().filter(|due| *due != Due::Overdue) {
+            again |= swept(store, &mut publisher, due).await?;
+        }
+        observe::loop_done(NAME);
+        if !again {
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Declares what the broker lacks. If that is everything, it was emptied, and what the database knows
