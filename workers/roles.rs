@@ -418,6 +418,8 @@ mod tests {
         let compose = include_str!("../docker-compose.yml");
         let prometheus = include_str!("../docs/prometheus.yml");
         let alarms = include_str!("../docs/alerts.yml");
+        let worker = compose.split("\nx-worker:").nth(1).unwrap().split("\n\n").next().unwrap();
+        assert!(worker.contains("test: [CMD, /usr/local/bin/stepup, healthcheck]"), "{worker}");
         let missed = |name: &str| format!("absent(stepup_role_running{{name=\"{name}\"}})");
         assert!(alarms.contains(&missed("ingress")));
         for role in Role::ALL {
