@@ -62,7 +62,7 @@ build() {
 up() {
     local servers
     say 'compiling with optimisations (the first time several minutes); meanwhile the servers start'
-    env -u STEPUP_AMQP_URL -u STEPUP_DATABASE_URL scripts/services.sh up <&0 &
+    scripts/services.sh up --private <&0 &
     servers=$!
     # Left to itself it would go on working after a failed build.
     trap 'wait' EXIT
@@ -99,7 +99,7 @@ stop_processes() {
 down() {
     [[ -d $STEPUP_SERVICES_DIR ]] || return 0
     [[ ! -d $STATE ]] || stop_processes
-    env -u STEPUP_AMQP_URL -u STEPUP_DATABASE_URL scripts/services.sh down
+    scripts/services.sh down
     rm -rf "$STATE"
 }
 

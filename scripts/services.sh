@@ -19,10 +19,11 @@
 #
 #   1. STEPUP_AMQP_URL and STEPUP_DATABASE_URL, both set: those servers are used as they are;
 #   2. private servers that an earlier `up` started;
-#   3. a Docker engine that answers: the two servers of docker-compose.yml;
+#   3. a Docker engine that answers and is recent enough: the two servers of docker-compose.yml;
 #   4. Debian's packages, installed if they are missing: private servers on free loopback ports.
 #
-# With --private, 1 and 3 are passed over. A server that was not started here is never touched.
+# With --private, 1 and 3 are passed over; containers that an earlier `up` started go on until `down`.
+# A server that was not started here is never touched.
 #
 # STEPUP_SERVICES_DIR   where everything about the servers is kept (default: .services in the
 #                       repository). Each folder is an instance of its own; any number may run.
@@ -304,29 +305,32 @@ rabbitmqctl() {
     with_rabbitmq_settings "$RABBITMQ_BIN/rabbitmqctl" "$@"
 }
 
+down_private() {
+    choose_state_folder
+    stop_rabbitmq KILL &
+    end_process postgres INT
+    wait
+    wait_for_old_sessions
+    rm -rf "${STATE:?}"/{rabbitmq,postgres} \
+        "$STATE"/{rabbitmq,postgres,epmd}.{ports,process,log} "$STATE/passwords"
+    [[ $STATE == "$DIR" ]] || rm -rf "$STATE"
+}
+
+down_docker() {
+    choose_folder_of_docker
+    compose down --volumes >&2
+    rm -rf "$STATE"/{docker-secrets,docker.ports}
+}
+
 down() {
     if [[ ! -d $DIR ]]; then
         say "nothing to stop"
         return
     fi
     lock_folder
-    case $(mode) in
-    private)
-        choose_state_folder
-        stop_rabbitmq KILL &
-        end_process postgres INT
-        wait
-        wait_for_old_sessions
-        rm -rf "${STATE:?}"/{rabbitmq,postgres} \
-            "$STATE"/{rabbitmq,postgres,epmd}.{ports,process,log} "$STATE/passwords"
-        [[ $STATE == "$DIR" ]] || rm -rf "$STATE"
-        ;;
-    docker)
-        choose_folder_of_docker
-        compose down --volumes >&2
-        rm -rf "$STATE"/{docker-secrets,docker.ports}
-        ;;
-    esac
+    # Both may be there: `up` has used Docker, and `up --private` has followed.
+    [[ ! -s $DIR/state-folder ]] || down_private
+    [[ ! -s $DIR/docker.ports ]] || down_docker
     rm -f "$DIR"/{env,mode,state-folder,install.log}
     say "stopped, and the data removed"
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 #
-# Everything that must hold before a change goes in: formatting, lints, all tests. The servers
-# start while the first compilation runs, and stay afterwards (`make down` removes them).
+# Everything that must hold before a change goes in: formatting, lints, alarms, all tests. The servers
+# start while the first compilation runs, and stay afterwards (`make down` removes them). They are
+# private ones, also where Docker is: the tests search the servers' files and kill their processes.
 
 set -euo pipefail
 
@@ -19,19 +20,24 @@ LOCKED=()
 cat <<'TEXT'
 Checks the formatting, runs the lints and all tests, against a real RabbitMQ and PostgreSQL.
 About 12 minutes the first time, on two cores: it compiles for about 3 of them and may install the two
-servers' packages. About 7 minutes after that.
+servers' packages, which needs root or sudo. About 7 minutes after that.
 TEXT
 
 step 'prerequisites'
 scripts/prerequisites.sh test
 STEPUP_PYTHON=$(scripts/python.sh)
 export STEPUP_PYTHON
+promtool=$(scripts/promtool.sh)
 
 step 'servers, in the background'
-scripts/services.sh up <&0 &
+scripts/services.sh up --private <&0 &
 servers=$!
 # Left to itself it would go on working after a failed step.
 trap 'wait' EXIT
+
+step 'alarms: promtool test rules'
+"$promtool" check config docs/prometheus.yml
+"$promtool" test rules docs/alerts_test.yml
 
 step 'formatting: cargo fmt --check'
 cargo fmt --all --check

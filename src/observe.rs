@@ -14,6 +14,16 @@ use crate::fault::{Dependency, Fault};
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
+/// What alarms count of a worker's outcomes. These series begin at zero, so that the first message is an
+/// increase, and none is missing where an alarm compares two of them.
+const ALARMED: [(&str, &[&str]); 5] = [
+    ("code_generation", &["issued"]),
+    ("verification", &["verified", "wrong_code"]),
+    ("sms_delivery", &["failed"]),
+    ("email_fallback", &["failed"]),
+    ("notice_delivery", &["failed"]),
+];
+
 /// Installs the recorder and names every metric. Once per process.
 ///
 /// # Errors
@@ -31,8 +41,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     );
     describe_counter!("stepup_dead_letters_total", "Messages set aside, by reason");
     describe_counter!("stepup_sessions_ended_total", "Broken connections to a dependency");
+    describe_gauge!("stepup_role_running", "1 for each role of this process, once it has started");
     describe_gauge!("stepup_paused", "1 while a worker waits for a dependency");
     describe_gauge!("stepup_mail_refused", "1 while the mail server refuses our sessions");
+    describe_gauge!("stepup_loop_failing", "1 while the last turn of a loop has failed");
     describe_gauge!("stepup_in_flight", "Provider calls under way");
     describe_histogram!("stepup_provider_seconds", Unit::Seconds, "Provider calls, by answer");
     describe_counter!("stepup_timers_published_total", "Due rows turned into commands");
@@ -127,6 +139,11 @@ pub fn published(kind: &'static str, messages: usize) {
     }
 }
 
+/// A role of this process has started.
+pub fn role_started(role: &str) {
+    gauge!("stepup_role_running", "name" => role.to_owned()).set(1.0);
+}
+
 /// A worker has started: its series begin at zero, so that a dashboard shows no hole.
 pub fn worker_started(worker: &'static str, dead_reasons: &[&'static str]) {
     for reason in dead_reasons {
@@ -134,6 +151,17 @@ pub fn worker_started(worker: &'static str, dead_reasons: &[&'static str]) {
     }
     for dependency in Dependency::ALL {
         set_paused(worker, dependency, false);
+    }
+    for outcome in ALARMED.iter().filter(|(name, _)| *name == worker).flat_map(|(_, all)| *all) {
+        counter!("stepup_messages_total", "worker" => worker, "outcome" => *outcome).absolute(0);
+    }
+    let _ = histogram!("stepup_message_age_seconds", "worker" => worker);
+}
+
+/// A worker that calls a provider has started: the series of each answer begins at zero.
+pub fn provider_awaited(channel: &'static str, answers: &[&'static str]) {
+    for answer in answers {
+        let _ = histogram!("stepup_provider_seconds", "channel" => channel, "answer" => *answer);
     }
 }
 
@@ -231,6 +259,7 @@ pub fn in_flight(worker: &'static str, calls: usize) {
 pub fn timers_started(timers: &[&'static str]) {
     for timer in timers {
         counter!("stepup_timers_published_total", "timer" => *timer).absolute(0);
+        let _ = histogram!("stepup_timer_late_seconds", "timer" => *timer);
     }
     counter!("stepup_brought_back_total").absolute(0);
 }
@@ -243,7 +272,13 @@ pub fn timers_published(timer: &'static str, rows: usize, latest: Duration) {
 
 /// A loop could not do its turn; it tries again.
 pub fn loop_failed(name: &'static str, fault: &Fault) {
+    gauge!("stepup_loop_failing", "name" => name).set(1.0);
     tracing::warn!(name, %fault, "turn failed");
+}
+
+/// A loop has done its turn.
+pub fn loop_done(name: &'static str) {
+    gauge!("stepup_loop_failing", "name" => name).set(0.0);
 }
 
 /// The broker was found empty, and what was pending has been published again.
@@ -282,6 +317,17 @@ pub fn checkpoints_signed(checkpoints: usize) {
 pub fn session_ended(name: &str, fault: &Fault) {
     counter!("stepup_sessions_ended_total", "session" => name.to_owned()).increment(1);
     tracing::warn!(session = name, %fault, "session ended");
+}
+
+/// The ingress has started: its answers that are faults begin at zero.
+pub fn http_started(routes: impl Iterator<Item = &'static str>) {
+    for route in routes {
+        for status in ["500", "503"] {
+            counter!("stepup_http_requests_total", "route" => route, "status" => status)
+                .absolute(0);
+        }
+    }
+    counter!("stepup_http_evicted_total").absolute(0);
 }
 
 /// A request to the ingress was answered.
@@ -344,6 +390,46 @@ mod tests {
         for word in words.filter(|word| word.starts_with("stepup_")) {
             let name = word.trim_end_matches("_count").trim_end_matches("_bucket");
             assert!(code.contains(&format!("\"{name}\"")), "no such metric: {name}");
+        }
+    }
+
+    #[test]
+    fn every_alarm_is_shown_to_come_and_to_stay_away() {
+        let (rules, tests) =
+            (include_str!("../docs/alerts.yml"), include_str!("../docs/alerts_test.yml"));
+        let checks: Vec<&str> = tests.split("eval_time: ").skip(1).collect();
+        for alarm in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+            let name = |check: &&&str| {
+                let (_, rest) = check.split_once("alertname: ").unwrap();
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+                &rest[..end] == alarm
+            };
+            let (comes, stays_away): (Vec<&str>, Vec<&str>) =
+                checks.iter().filter(name).partition(|check| check.contains("exp_alerts:"));
+            assert!(!comes.is_empty(), "docs/alerts_test.yml does not show that {alarm} comes");
+            assert!(
+                !stays_away.is_empty(),
+                "docs/alerts_test.yml does not show that {alarm} stays away"
+            );
+        }
+    }
+
+    #[test]
+    fn outcomes_that_alarms_count_begin_at_zero() {
+        let rules = include_str!("../docs/alerts.yml").replace("\n          ", "");
+        let selectors = rules.split("stepup_messages_total{").skip(1);
+        let value = |selector: &str, label: &str| {
+            let (_, rest) = selector.split_once(label).unwrap();
+            rest.split('"').nth(1).unwrap().to_owned()
+        };
+        for selector in selectors.map(|rest| rest.split('}').next().unwrap()) {
+            let outcome = value(selector, "outcome=");
+            for worker in value(selector, "worker=").split('|') {
+                let counted = ALARMED.iter().any(|(name, outcomes)| {
+                    *name == worker && outcomes.contains(&outcome.as_str())
+                });
+                assert!(counted, "{worker} {outcome} is not in ALARMED");
+            }
         }
     }
 

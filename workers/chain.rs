@@ -47,6 +47,7 @@ pub async fn run(store: Store, attesting: Attesting, stop: CancellationToken) {
         let mut pause = TICK;
         match store.bounded(extend(&store)).await {
             Ok(rows) => {
+                observe::loop_done(CHAIN);
                 since += rows;
                 if rows >= CHAIN_ROWS as usize {
                     pause = Duration::ZERO;
@@ -68,8 +69,9 @@ pub async fn run(store: Store, attesting: Attesting, stop: CancellationToken) {
 }
 
 fn report(attested: Result<(), Fault>) {
-    if let Err(fault) = attested {
-        observe::loop_failed(CHECKPOINTS, &fault);
+    match attested {
+        Ok(()) => observe::loop_done(CHECKPOINTS),
+        Err(fault) => observe::loop_failed(CHECKPOINTS, &fault),
     }
 }
 

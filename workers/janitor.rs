@@ -27,7 +27,7 @@ pub async fn run(store: Store, retention: Retention, stop: CancellationToken) {
             rested.clear();
             looked_at = Instant::now();
         }
-        let mut busy = false;
+        let (mut busy, mut failed) = (false, false);
         // Each for itself: what goes wrong with one table holds up no other.
         for table in store::EXPIRING {
             if rested.contains(&table) {
@@ -36,8 +36,14 @@ pub async fn run(store: Store, retention: Retention, stop: CancellationToken) {
             match store.bounded(turn(&store, table, &retention)).await {
                 Ok(rows) if rows >= BUSY => busy = true,
                 Ok(_) => rested.push(table),
-                Err(fault) => observe::loop_failed(NAME, &fault),
+                Err(fault) => {
+                    failed = true;
+                    observe::loop_failed(NAME, &fault);
+                }
             }
+        }
+        if !failed {
+            observe::loop_done(NAME);
         }
         let pause = if busy { Duration::from_millis(100) } else { PAUSE };
         tokio::select! {

@@ -7,6 +7,7 @@ pub mod code_generation;
 pub mod demo;
 pub mod directory;
 pub mod email_fallback;
+pub mod healthcheck;
 pub mod janitor;
 pub mod keys;
 pub mod load;

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use stepup::config;
 use stepup_workers::keys::Change;
-use stepup_workers::{audit_command, demo, keys, load, numbers, operate, roles, sim};
+use stepup_workers::{
+    audit_command, demo, healthcheck, keys, load, numbers, operate, roles, sim,
+};
 
 /// Self-hosted two-factor authentication as queue-driven workers.
 #[derive(Parser)]
@@ -37,6 +39,12 @@ enum Command {
         /// Change nothing.
         #[arg(long)]
         check: bool,
+    },
+    /// Ask the process with this environment whether it is ready; the exit code is 0 or 1.
+    Healthcheck {
+        /// Ask the simulator instead.
+        #[arg(long)]
+        sim: bool,
     },
     /// Look at the configuration.
     Config {
@@ -155,6 +163,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Work { roles } => roles::run(&roles, false).await,
         Command::Migrate => operate::migrate().await,
         Command::Topology { check } => operate::topology(check).await,
+        Command::Healthcheck { sim } => print(&healthcheck::run(sim)?),
         Command::Config { command: ConfigCommand::Check { all } } => {
             let needs = if all { roles::needs(roles::Role::ALL, true) } else { Vec::new() };
             operate::check_config(&needs)

@@ -11,6 +11,7 @@ use stepup::config::{Config, LogFormat, Need};
 use stepup::domain::activity::{Filter, Page};
 use stepup::domain::id::{AccountId, AppName};
 use stepup::fault::Fault;
+use stepup::gateway::Answer;
 use stepup::gateway::sms_webhook::{SmsWebhook, SmsWebhookSettings};
 use stepup::gateway::smtp::{Smtp, SmtpSettings};
 use stepup::ingress::{self, ApiKey, Views};
@@ -92,6 +93,11 @@ impl Role {
         Self::Timers,
         Self::Janitor,
     ];
+
+    /// As it is typed.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 
     fn needs(self) -> &'static [Need] {
         match self {
@@ -190,9 +196,11 @@ pub async fn run(roles: &[Role], with_ingress: bool) -> Result<(), String> {
     if with_ingress {
         queues.extend(WORK_QUEUES.iter().filter(|queue| queue.takes_requests()).map(|q| q.name));
         start_ingress(&config, &store, &broker, &stop, &mut tasks).await?;
+        observe::role_started("ingress");
     }
     for role in roles {
         start(*role, &config, &store, &broker, &stop, &mut tasks, &mut queues)?;
+        observe::role_started(role.name().as_str());
     }
     health.set_started(queues);
     tracing::info!("started");
@@ -325,10 +333,12 @@ fn start(
         }
         Role::SmsDelivery => {
             let gateway = sms_gateway(config)?;
+            observe::provider_awaited("sms", &Answer::LABELS);
             run.worker(Arc::new(SmsDelivery { gateway, rules, claim }), "sms_delivery.login");
         }
         Role::EmailFallback => {
             let gateway = Watched::new(mail_gateway(config)?, EmailFallback::<Smtp>::NAME);
+            observe::provider_awaited("email", &Answer::LABELS);
             run.worker(Arc::new(EmailFallback { gateway, rules, claim }), "email_fallback.login");
         }
         Role::Audit => {
@@ -340,6 +350,7 @@ fn start(
         Role::Notification => run.worker(Arc::new(Notification), "notification.notices"),
         Role::NoticeDelivery => {
             let gateway = Watched::new(mail_gateway(config)?, NoticeDelivery::<Smtp>::NAME);
+            observe::provider_awaited("notice", &Answer::LABELS);
             let worker = NoticeDelivery { gateway, keys, texts, lease };
             run.worker(Arc::new(worker), "notice_delivery.notices");
         }
@@ -412,12 +423,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn compose_runs_every_role_and_prometheus_asks_each() {
+    fn compose_runs_every_role_prometheus_asks_each_and_an_alarm_misses_it() {
         let compose = include_str!("../docker-compose.yml");
         let prometheus = include_str!("../docs/prometheus.yml");
+        let alarms = include_str!("../docs/alerts.yml");
+        let worker = compose.split("\nx-worker:").nth(1).unwrap().split("\n\n").next().unwrap();
+        assert!(worker.contains("test: [CMD, /usr/local/bin/stepup, healthcheck]"), "{worker}");
+        let missed = |name: &str| format!("absent(stepup_role_running{{name=\"{name}\"}})");
+        assert!(alarms.contains(&missed("ingress")));
         for role in Role::ALL {
-            let value = role.to_possible_value().unwrap();
-            let name = value.get_name();
+            let name = role.name();
+            assert!(alarms.contains(&missed(&name)), "{name}");
             let service = format!("  {name}: {{ <<: *worker, command: [work, {name}] }}");
             assert!(compose.lines().any(|line| line == service), "{name}");
             assert!(prometheus.lines().any(|line| line.trim() == format!("- {name}")), "{name}");

@@ -46,38 +46,59 @@ pub async fn run(store: Store, broker: Broker, look_back: LookBack, stop: Cancel
     sabotage::announce(NAME, sabotage::TIMERS);
     observe::timers_started(&Due::ALL.map(Due::label));
     supervise(NAME, stop, async |stop: CancellationToken| {
-        let mut publisher = Publisher::open(&broker).await?;
-        let (mut declared, mut asked) = (None, None);
-        let is_over = |since: Option<Instant>, span| since.is_none_or(|then| then.elapsed() > span);
-        while !stop.is_cancelled() {
-            let declare = is_over(declared, DECLARE_EVERY);
-            if declare && let Err(fault) = topology::repair(&broker).await {
-                // What is there with other arguments does not keep the timers from their work.
-                observe::loop_failed(NAME, &fault);
-            }
-            if declare || is_over(asked, ASK_EVERY) {
-                restore(&store, &broker, &mut publisher, &look_back).await?;
-                asked = Some(Instant::now());
-            }
-            if declare {
-                let twice = !planted(Bug::WatermarkFirst);
-                while twice && swept(&store, &mut publisher, Due::Overdue).await? {}
-                declared = Some(Instant::now());
-            }
-            let mut again = false;
-            for due in Due::ALL.into_iter().filter(|due| *due != Due::Overdue) {
-                again |= swept(&store, &mut publisher, due).await?;
-            }
-            if !again {
-                tokio::select! {
-                    () = tokio::time::sleep(TICK) => {}
-                    () = stop.cancelled() => {}
-                }
-            }
+        let end = session(&store, &broker, &look_back, &stop).await;
+        if let Err(fault) = &end {
+            observe::loop_failed(NAME, fault);
         }
-        Ok(())
+        end
     })
     .await;
+}
+
+async fn session(
+    store: &Store,
+    broker: &Broker,
+    look_back: &LookBack,
+    stop: &CancellationToken,
+) -> Result<(), Fault> {
+    let mut publisher = Publisher::open(broker).await?;
+    let (mut declared, mut asked) = (None, None);
+    let mut complete = true;
+    let is_over = |since: Option<Instant>, span| since.is_none_or(|then| then.elapsed() > span);
+    while !stop.is_cancelled() {
+        let declare = is_over(declared, DECLARE_EVERY);
+        if declare {
+            let repaired = topology::repair(broker).await;
+            complete = repaired.is_ok();
+            if let Err(fault) = repaired {
+                // A queue that is there with other arguments does not keep the timers from their work.
+                observe::loop_failed(NAME, &fault);
+            }
+        }
+        if declare || is_over(asked, ASK_EVERY) {
+            restore(store, broker, &mut publisher, look_back).await?;
+            asked = Some(Instant::now());
+        }
+        if declare {
+            let twice = !planted(Bug::WatermarkFirst);
+            while twice && swept(store, &mut publisher, Due::Overdue).await? {}
+            declared = Some(Instant::now());
+        }
+        let mut again = false;
+        for due in Due::ALL.into_iter().filter(|due| *due != Due::Overdue) {
+            again |= swept(store, &mut publisher, due).await?;
+        }
+        if complete {
+            observe::loop_done(NAME);
+        }
+        if !again {
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// If the mark is missing, messages were lost with the whole broker or with a queue, and what the

@@ -3,9 +3,33 @@
 #
 # Read by services.sh: the two servers of docker-compose.yml, and the secrets it reads.
 
+# What docker-compose.yml needs: of the engine for `start_interval`, of Compose for a config's `content`.
+ENGINE_OLDEST=25
+COMPOSE_OLDEST=2.23.1
+
+# Whether there is a Docker that docker-compose.yml can be used with. Says why not, unless there is none.
 docker_answers() {
-    command -v docker >/dev/null && timeout 10 docker info >/dev/null 2>&1 &&
-        docker compose version >/dev/null 2>&1
+    local engine compose
+    command -v docker >/dev/null || return 1
+    if ! engine=$(timeout 10 docker version --format '{{.Server.Version}}' 2>/dev/null); then
+        say 'Docker is passed over: no engine answers'
+    elif ! at_least "$engine" "$ENGINE_OLDEST"; then
+        say "Docker is passed over: its engine is $engine, and $ENGINE_OLDEST or later is needed"
+    elif ! compose=$(timeout 10 docker compose version --short 2>/dev/null); then
+        say 'Docker is passed over: its plugin Compose is not installed'
+    elif ! at_least "$compose" "$COMPOSE_OLDEST"; then
+        say "Docker is passed over: its Compose is $compose, and $COMPOSE_OLDEST or later is needed"
+    else
+        return 0
+    fi
+    return 1
+}
+
+# Whether a version, which may begin with `v` and end with anything, is another one or later.
+at_least() { # VERSION OLDEST
+    local version=${1#v}
+    version=${version%%[!0-9.]*}
+    [[ -n $version && $(printf '%s\n' "$2" "$version" | sort -V | head -n 1) == "$2" ]]
 }
 
 docker_ports() {

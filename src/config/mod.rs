@@ -163,21 +163,10 @@ impl Config {
     /// Every error, each a sentence that names the variable and says what to do. None repeats a
     /// secret.
     pub fn from_env(needs: &[Need]) -> Result<Self, Vec<String>> {
-        let mut vars = BTreeMap::new();
-        let mut errors = Vec::new();
-        for (name, value) in std::env::vars_os() {
-            let Some(name) = name.to_str().filter(|name| name.starts_with("STEPUP_")) else {
-                continue;
-            };
-            match value.into_string() {
-                Ok(value) => drop(vars.insert(name.to_owned(), value)),
-                Err(_) => errors.push(format!("{name} is not UTF-8: write it as text")),
-            }
-        }
+        let (vars, errors) = environment();
         #[cfg(feature = "faults")]
-        errors.extend(sabotaged(&vars));
-        let read_file = |path: &Path| std::fs::read(path).map_err(|error| error.to_string());
-        let read = Self::read(&vars, &read_file, needs, std::io::stdout().is_terminal());
+        let errors = [errors, sabotaged(&vars)].concat();
+        let read = Self::read(&vars, &contents, needs, std::io::stdout().is_terminal());
         match read {
             Ok(config) if errors.is_empty() => Ok(config),
             Ok(_) => Err(errors),
@@ -331,6 +320,42 @@ impl Config {
             ca_file: self.ca_file.clone(),
         }
     }
+}
+
+/// Where the process with this environment serves its health. Looks at no other setting, since a
+/// health check runs every few seconds.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn metrics_addr() -> Result<SocketAddr, String> {
+    const NAME: &str = "STEPUP_METRICS_ADDR";
+    let (mut vars, _) = environment();
+    vars.retain(|name, _| name.starts_with(NAME));
+    let mut source = Source::new(&vars, &contents);
+    match source.read(NAME, values::address) {
+        Some(address) => Ok(address),
+        None => Err(source.finish().err().unwrap_or_default().join("; ")),
+    }
+}
+
+/// Every variable of ours, and what is wrong with those that cannot be read.
+fn environment() -> (BTreeMap<String, String>, Vec<String>) {
+    let mut vars = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("STEPUP_")) else {
+            continue;
+        };
+        match value.into_string() {
+            Ok(value) => drop(vars.insert(name.to_owned(), value)),
+            Err(_) => errors.push(format!("{name} is not UTF-8: write it as text")),
+        }
+    }
+    (vars, errors)
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| error.to_string())
 }
 
 /// Takes the orders of the fault tests.

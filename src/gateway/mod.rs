@@ -79,6 +79,10 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// Every [`label`](Self::label).
+    pub const LABELS: [&'static str; 5] =
+        ["accepted", "throttled", "transient", "refused", "unknown"];
+
     /// One word for metrics.
     pub const fn label(&self) -> &'static str {
         match self {
@@ -238,6 +242,19 @@ mod tests {
             assert_eq!(provider_ref(gone, &sent), "", "{gone}");
         }
         assert_eq!(provider_ref(&"a".repeat(PROVIDER_REF_CHARS_MAX + 1), &[]), "");
+    }
+
+    #[test]
+    fn every_answer_has_one_of_the_labels() {
+        let code = String::new;
+        let answers = [
+            Answer::Accepted { provider_ref: code() },
+            Answer::Throttled { retry_after: None },
+            Answer::transient(code()),
+            Answer::refused(Scope::Message, code()),
+            Answer::unknown(code()),
+        ];
+        assert_eq!(answers.map(|answer| answer.label()), Answer::LABELS);
     }
 
     #[test]

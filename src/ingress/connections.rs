@@ -113,7 +113,6 @@ pub(super) async fn serve(
     deadline: Duration,
     stop: CancellationToken,
 ) {
-    observe::http_evicted(0);
     let (mut open, idle) = (JoinSet::new(), Idle::default());
     loop {
         observe::http_connections(open.len());

@@ -268,6 +268,7 @@ pub async fn serve<A: Asks, V: Views>(
     stop: CancellationToken,
 ) {
     sabotage::announce(NAME, sabotage::INGRESS);
+    observe::http_started(routes());
     let deadline = REQUEST_DEADLINE + state.0.answer_wait;
     connections::serve(listener, router(state), limits, deadline, stop).await;
 }
@@ -298,8 +299,12 @@ fn route(path: &str) -> &'static str {
             && declared.split('/').zip(path.split('/')).all(|(d, p)| d.starts_with('{') || d == p)
     };
     // A label on metrics must come from a closed set.
-    let mut paths = ENDPOINTS.into_iter().map(|(path, ..)| path).chain(VIEWS);
-    paths.find(|declared| same(declared)).unwrap_or("other")
+    routes().find(|declared| same(declared)).unwrap_or("other")
+}
+
+/// Every path as it is declared.
+fn routes() -> impl Iterator<Item = &'static str> {
+    ENDPOINTS.into_iter().map(|(path, ..)| path).chain(VIEWS)
 }
 
 /// The name of a method of [`ENDPOINTS`] as OpenAPI has it.

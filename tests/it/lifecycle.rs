@@ -25,11 +25,17 @@ async fn r109_a_process_that_finds_no_database_waits_says_for_what_and_goes_on_b
     assert_eq!(answer.0, 503);
     assert!(answer.1.contains("starting") && answer.1.contains("database is down"), "{answer:?}");
     world.says(2, "waiting_for").await;
+    let told = world.healthcheck(2);
+    let why = String::from_utf8(told.stderr).unwrap();
+    assert_eq!((told.status.code(), why.lines().count()), (Some(1), 1), "{why}");
+    assert!(why.contains("is not ready: starting") && why.contains("database is down"), "{why}");
     world.database().reopen().await;
     while world.readyz(2).await != Some((200, "ready\n".into())) {
         assert!(started.elapsed() < PATIENCE, "{:?}", world.readyz(2).await);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let told = world.healthcheck(2);
+    assert_eq!((told.status.code(), told.stdout.as_slice()), (Some(0), &b"ready\n"[..]));
     world.end().await;
 }
 

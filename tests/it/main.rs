@@ -30,6 +30,7 @@ mod operate;
 mod rules_named;
 mod runtime;
 mod schemas;
+mod services;
 mod store;
 mod support;
 mod team;

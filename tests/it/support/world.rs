@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method};
@@ -170,6 +170,14 @@ impl World {
         let url = format!("http://{}/readyz", self.health(&self.processes[at].0)?);
         let answer = self.http.get(url).send().await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
+    }
+
+    /// What `stepup healthcheck` says of the process at this place.
+    pub fn healthcheck(&self, at: usize) -> Output {
+        let address = self.health(&self.processes[at].0).unwrap();
+        let mut command = self.command(&["healthcheck"]);
+        command.env("STEPUP_METRICS_ADDR", address);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap()
     }
 
     /// Waits until the process at this place has written `text` into its log.
