@@ -24,6 +24,10 @@ const ALARMED: [(&str, &[&str]); 5] = [
     ("notice_delivery", &["failed"]),
 ];
 
+/// The outcome of a message that waits for another session of the database. An alarm counts it for every
+/// worker.
+const HELD: &str = "held";
+
 /// Installs the recorder and names every metric. Once per process.
 ///
 /// # Errors
@@ -152,7 +156,8 @@ pub fn worker_started(worker: &'static str, dead_reasons: &[&'static str]) {
     for dependency in Dependency::ALL {
         set_paused(worker, dependency, false);
     }
-    for outcome in ALARMED.iter().filter(|(name, _)| *name == worker).flat_map(|(_, all)| *all) {
+    let alarmed = ALARMED.iter().filter(|(name, _)| *name == worker).flat_map(|(_, all)| *all);
+    for outcome in alarmed.chain([&HELD]) {
         counter!("stepup_messages_total", "worker" => worker, "outcome" => *outcome).absolute(0);
     }
     let _ = histogram!("stepup_message_age_seconds", "worker" => worker);
@@ -193,7 +198,7 @@ pub fn retried(worker: &'static str, attempt: u32, fault: &Fault) {
 
 /// A message waits for what another session of the database holds.
 pub fn held(worker: &'static str, waited: Duration, fault: &Fault) {
-    counter!("stepup_messages_total", "worker" => worker, "outcome" => "held").increment(1);
+    counter!("stepup_messages_total", "worker" => worker, "outcome" => HELD).increment(1);
     let waited_seconds = waited.as_secs();
     tracing::warn!(worker, waited_seconds, %fault, "comes again later, no attempt is counted");
 }
@@ -424,6 +429,10 @@ mod tests {
         };
         for selector in selectors.map(|rest| rest.split('}').next().unwrap()) {
             let outcome = value(selector, "outcome=");
+            if !selector.contains("worker=") {
+                assert_eq!(outcome, HELD, "{outcome} does not begin at zero for every worker");
+                continue;
+            }
             for worker in value(selector, "worker=").split('|') {
                 let counted = ALARMED.iter().any(|(name, outcomes)| {
                     *name == worker && outcomes.contains(&outcome.as_str())

@@ -6,9 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use stepup::config;
 use stepup_workers::keys::Change;
-use stepup_workers::{
-    audit_command, demo, healthcheck, keys, load, numbers, operate, roles, sim,
-};
+use stepup_workers::{audit_command, demo, healthcheck, keys, load, numbers, operate, roles, sim};
 
 /// Self-hosted two-factor authentication as queue-driven workers.
 #[derive(Parser)]

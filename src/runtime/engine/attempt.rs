@@ -44,7 +44,7 @@ impl<W: Worker> Engine<W> {
         let store = &self.shared.store;
         let (mut in_a_row, mut waits) = (0, pauses());
         loop {
-            let (done, witness) = witnessed(store, work()).await;
+            let (done, witness) = witnessed(store, Box::pin(work())).await;
             let failure = match done {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,

@@ -85,7 +85,12 @@ pub async fn run<W: Worker>(
     let desk = Arc::new(Desk { worker, store: shared.store.clone(), origin });
     let engine = Engine { desk, shared, settings };
     supervise(settings.queue, stop, async |stop: CancellationToken| {
-        let end = if W::OUTWARD { engine.outward(stop).await } else { engine.inward(stop).await };
+        // On the heap: a debug build copies a future that it moves, and threads have 2 MiB of stack.
+        let end = if W::OUTWARD {
+            Box::pin(engine.outward(stop)).await
+        } else {
+            Box::pin(engine.inward(stop)).await
+        };
         if let Err(fault) = &end {
             observe::session_ended(settings.queue, fault);
         }
