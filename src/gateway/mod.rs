@@ -80,8 +80,8 @@ pub enum Answer {
 
 impl Answer {
     /// Every [`label`](Self::label).
-    pub const LABELS: [&'static str; 5] =
-        ["accepted", "throttled", "transient", "refused", "unknown"];
+    pub const LABELS: [&'static str; 6] =
+        ["accepted", "throttled", "transient", "closed", "refused", "unknown"];
 
     /// One word for metrics.
     pub const fn label(&self) -> &'static str {
@@ -249,8 +249,9 @@ mod tests {
         let code = String::new;
         let answers = [
             Answer::Accepted { provider_ref: code() },
-            Answer::Throttled { retry_after: None },
+            Answer::Throttled { retry_after_seconds: None },
             Answer::transient(code()),
+            Answer::unreachable(code()),
             Answer::refused(Scope::Message, code()),
             Answer::unknown(code()),
         ];
