@@ -6,6 +6,7 @@ use lapin::{
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::FieldTable,
 };
+use tokio::sync::broadcast;
 
 use super::{
     Broker, connection,
@@ -38,6 +39,11 @@ pub struct Consumer {
     channel: Channel,
     /// Fused, since the client library tells the end only once: asked again, it waits for ever.
     deliveries: Fuse<lapin::Consumer>,
+    /// Without the prefix.
+    queue: String,
+    prefetch: u16,
+    /// The queues that this process has declared again.
+    declared: broadcast::Receiver<String>,
 }
 
 impl Consumer {
@@ -57,6 +63,7 @@ impl Consumer {
     }
 
     async fn consume(broker: &Broker, queue: &str, prefetch: u16) -> Result<Self, Failed> {
+        let declared = broker.repairs().declared();
         let channel = broker.consuming_channel().await?;
         let qos = channel.basic_qos(prefetch.max(1), BasicQosOptions::default());
         within("set the prefetch", CALL_DEADLINE, qos).await?;
@@ -64,12 +71,15 @@ impl Consumer {
         let options = BasicConsumeOptions::default();
         let consume = channel.basic_consume(name, TAG.into(), options, FieldTable::default());
         let deliveries = attempt("consume", CALL_DEADLINE, consume).await?.fuse();
-        Ok(Self { broker: broker.clone(), channel, deliveries })
+        let (broker, queue) = (broker.clone(), queue.to_owned());
+        Ok(Self { broker, channel, deliveries, queue, prefetch, declared })
     }
 
     /// Waits for a message, and takes with it what else has arrived already, up to `max` in all.
     /// `None` when the consumer was cancelled and everything prefetched was handed out, or when its
     /// queue was deleted: open a new one.
+    ///
+    /// It ends as well when this process has declared its queue again: see [`renew`](Self::renew).
     ///
     /// May be dropped at any time without losing a message: while it waits it holds none. (A message
     /// lost by a dropped future would be acked unprocessed by the next [`ack_through`].)
@@ -79,10 +89,35 @@ impl Consumer {
     ///
     /// [`ack_through`]: Self::ack_through
     pub async fn next_batch(&mut self, max: usize) -> Result<Option<Vec<Delivery>>, Fault> {
-        let Some(first) = self.deliveries.next().await else { return Ok(None) };
-        let mut batch = vec![self.read(first)?];
-        self.fill(&mut batch, max)?;
-        Ok(Some(batch))
+        loop {
+            tokio::select! {
+                biased;
+                first = self.deliveries.next() => {
+                    let Some(first) = first else { return Ok(None) };
+                    let mut batch = vec![self.read(first)?];
+                    self.fill(&mut batch, max)?;
+                    return Ok(Some(batch));
+                }
+                declared = self.declared.recv() => {
+                    if declared.is_err() || declared.is_ok_and(|queue| queue == self.queue) {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Consumes on a new channel, and closes the old one. To be called now and then while nothing comes and
+    /// nothing is unacked.
+    ///
+    /// RabbitMQ does not cancel each consumer whose queue is deleted and declared again at once. Such a
+    /// consumer gets nothing any more, and no answer of the broker tells it from one that has nothing to do.
+    ///
+    /// # Errors
+    /// `Down` when the broker cannot be reached or the queue cannot be declared.
+    pub async fn renew(&mut self) -> Result<(), Fault> {
+        let fresh = Self::open(&self.broker, &self.queue, self.prefetch).await?;
+        std::mem::replace(self, fresh).close().await
     }
 
     /// What has arrived already, up to `max`; may be empty. Never waits.

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, broadcast},
+    time::Instant,
+};
 
 use super::{Broker, Item, Plan, bind, delay, marker, refusal};
 use crate::{
@@ -20,9 +23,33 @@ use crate::{
 /// Between two repairs of one process, so that what cannot be repaired is not tried without a rest.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// When the last repair of this process began and ended. Held while one runs.
-#[derive(Default)]
-pub(in crate::broker) struct Repairs(Mutex<Option<(Instant, Instant)>>);
+/// Between noticing that a queue is missing and declaring it, so that the broker has cancelled its consumers
+/// by then: see [`renew`](crate::broker::Consumer::renew).
+const CANCEL_PAUSE: Duration = Duration::from_millis(200);
+
+/// More than the queues of the table. A consumer that has missed some opens anew.
+const DECLARED_MAX: usize = 64;
+
+/// The repairs of this process.
+pub(in crate::broker) struct Repairs {
+    /// When the last one began and ended. Held while one runs.
+    last: Mutex<Option<(Instant, Instant)>>,
+    /// The queues that were declared again, without the prefix.
+    declared: broadcast::Sender<String>,
+}
+
+impl Default for Repairs {
+    fn default() -> Self {
+        Self { last: Mutex::default(), declared: broadcast::Sender::new(DECLARED_MAX) }
+    }
+}
+
+impl Repairs {
+    /// The queues that are declared again from now on, without the prefix.
+    pub(in crate::broker) fn declared(&self) -> broadcast::Receiver<String> {
+        self.declared.subscribe()
+    }
+}
 
 /// Declares what is missing, and nothing else: what is there with other arguments stays as it is, and
 /// keeps nothing else from being declared. Many who notice at once share one repair.
@@ -34,7 +61,7 @@ pub(in crate::broker) struct Repairs(Mutex<Option<(Instant, Instant)>>);
 /// `Down` when the broker cannot be reached, or when our user may not declare.
 pub async fn repair(broker: &Broker) -> Result<(), Fault> {
     let noticed = Instant::now();
-    let mut last = broker.repairs().0.lock().await;
+    let mut last = broker.repairs().last.lock().await;
     if let Some((began, ended)) = *last {
         if began >= noticed {
             return Ok(());
@@ -50,7 +77,7 @@ pub async fn repair(broker: &Broker) -> Result<(), Fault> {
 async fn declare_missing(broker: &Broker) -> Result<(), Fault> {
     let plan = Plan::new(broker.names(), delay);
     let mut channel = broker.publishing_channel().await?;
-    let (marker, mut end) = (marker(broker.names()), Ok(()));
+    let (marker, mut end, began) = (marker(broker.names()), Ok(()), Instant::now());
     for item in &plan.items {
         if refusal(item.declare(&channel, true)).await?.is_ok() {
             continue;
@@ -58,11 +85,18 @@ async fn declare_missing(broker: &Broker) -> Result<(), Fault> {
         // The answer of "no" has closed the channel.
         channel = broker.publishing_channel().await?;
         if matches!(item, Item::Queue { .. }) {
+            tokio::time::sleep(CANCEL_PAUSE.saturating_sub(began.elapsed())).await;
             within(&format!("delete {marker}"), TOPOLOGY_DEADLINE, marker.delete(&channel)).await?;
         }
         let declare = item.declare(&channel, false);
         match within(&format!("declare {item}"), TOPOLOGY_DEADLINE, declare).await {
-            Ok(()) => observe::declared_again(&item.to_string()),
+            Ok(()) => {
+                observe::declared_again(&item.to_string());
+                if let Item::Queue { name, .. } = item {
+                    // An error says that no consumer is open.
+                    let _ = broker.repairs().declared.send(broker.names().short(name).into());
+                }
+            }
             Err(fault) => {
                 end = Err(fault);
                 channel = broker.publishing_channel().await?;

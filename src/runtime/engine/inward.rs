@@ -8,7 +8,7 @@ use tracing::Instrument;
 use super::super::disposal::Output;
 use super::super::pass::waves;
 use super::super::worker::Worker;
-use super::{Engine, rest};
+use super::{Engine, RENEW_AFTER, rest};
 use crate::fault::Fault;
 use crate::observe;
 use crate::sabotage::{Bug, Point, planted, reach};
@@ -22,6 +22,10 @@ impl<W: Worker> Engine<W> {
         loop {
             let batch = tokio::select! {
                 batch = consumer.next_batch(batch_max) => batch?,
+                () = tokio::time::sleep(RENEW_AFTER), if !draining => {
+                    consumer.renew().await?;
+                    continue;
+                }
                 () = stop.cancelled(), if !draining => {
                     draining = true;
                     consumer.cancel().await?;

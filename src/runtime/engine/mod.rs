@@ -53,6 +53,9 @@ pub struct Settings {
 /// Pauses between looks at a dependency that is away.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long a worker that gets nothing keeps its consumer.
+const RENEW_AFTER: Duration = Duration::from_secs(10);
+
 /// So many messages in one pass do not come by chance: the machine is busy.
 const CROWD: usize = 4;
 /// The longest rest.

@@ -13,7 +13,7 @@ use super::super::blame::Blame;
 use super::super::disposal::Output;
 use super::super::pass::{Claims, Failure, Item, Turn, Unsure, waves};
 use super::super::worker::Worker;
-use super::{Engine, rest};
+use super::{Engine, RENEW_AFTER, rest};
 use crate::broker::{Consumer, Delivery, Publisher};
 use crate::fault::Fault;
 use crate::observe;
@@ -93,6 +93,9 @@ impl<W: Worker> Engine<W> {
                     self.start(publisher, consumer, calls, batch).instrument(span).await?;
                     observe::pass(W::NAME, size, started.elapsed());
                     rested_at = Instant::now() + rest(size, most, started.elapsed());
+                }
+                () = tokio::time::sleep(RENEW_AFTER), if calls.is_empty() && !draining && !ended => {
+                    consumer.renew().await?;
                 }
                 // Meanwhile calls that are over are settled all the same.
                 () = tokio::time::sleep_until(rested_at.into()), if resting => {}

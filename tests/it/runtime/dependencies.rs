@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepup::broker::Delivery;
+use stepup::broker::{Delivery, topology};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::fake::{Act, Fake, Inward, Outward};
 use super::house::{House, QUEUE, endless, note, raw};
-use crate::support::{Line, PATIENCE};
+use crate::support::{Line, PATIENCE, setting};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_a_database_that_goes_away_in_a_pass_pauses_it_and_the_pass_is_done_again() {
@@ -199,5 +199,23 @@ async fn r109_a_broker_that_is_cut_off_again_and_again_loses_and_doubles_nothing
     second.drain().await;
     house.depth(QUEUE, |depth| depth.messages == 0).await;
     assert_eq!(house.rows().await, MESSAGES as i64);
+    house.no_dead().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r107_a_worker_whose_queue_is_deleted_and_declared_at_once_goes_on() {
+    let house = House::open(endless).await;
+    let worker = Inward::new();
+    let process = house.start(&worker).await;
+    let url = setting("STEPUP_AMQP_URL");
+    let properties = lapin::ConnectionProperties::default();
+    let connection = lapin::Connection::connect(&url, properties).await.unwrap();
+    let operator = connection.create_channel().await.unwrap();
+    let (queue, options) = (house.broker.names().queue(QUEUE), Default::default());
+    operator.queue_delete(queue.into(), options).await.unwrap();
+    topology::declare_with_delays(&house.broker, endless).await.unwrap();
+    house.publish(&[note("ada", Act::Write)]).await;
+    house.written(1).await;
+    process.drain().await;
     house.no_dead().await;
 }
