@@ -12,7 +12,8 @@
 //! | DATA | transient `smtp_NNN` | refused, message | transient `connection_lost` | transient `timeout` |
 //! | content and final dot | transient `smtp_NNN` | refused, message | unknown `no_answer` | unknown `timeout` |
 //!
-//! 530, 534, 535 and 538 are about authentication: closed, `account_smtp_NNN`, at any step.
+//! 530, 534, 535 and 538 are about authentication: closed, `account_smtp_NNN`, at any step. So is 504 to
+//! RCPT, which is about our EHLO: Postfix by default waits with its refusal until then.
 //!
 //! Before the dialogue: a recipient that is not an address is refused, recipient,
 //! `invalid_address`; one that is not ASCII, `non_ascii_address`. A server that does not offer the

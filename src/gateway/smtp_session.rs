@@ -54,7 +54,9 @@ impl Step {
         let scope = match (self, reply) {
             (Self::Connect, ..=499) => return Answer::unreachable(code),
             (_, ..=499) => return Answer::transient(code),
-            (_, 530 | 534 | 535 | 538) | (Self::Connect, _) => {
+            // Many servers refuse our EHLO only here. The directory takes no address that 504 can be
+            // about.
+            (_, 530 | 534 | 535 | 538) | (Self::Connect, _) | (Self::Recipient, 504) => {
                 return Answer::refuses_us(Scope::Account, &code);
             }
             (Self::Sender, 552) => Scope::Message,
@@ -196,6 +198,7 @@ mod tests {
         let closed = |refused, code: &str| Answer::Closed { refused, code: code.to_owned() };
         assert_eq!(Step::Connect.replied(554), closed(true, "account_smtp_554"));
         assert_eq!(Step::Recipient.replied(530), closed(true, "account_smtp_530"));
+        assert_eq!(Step::Recipient.replied(504), closed(true, "account_smtp_504"));
         assert_eq!(Step::Sender.replied(550), closed(true, "sender_smtp_550"));
         assert_eq!(Step::Connect.replied(421), closed(false, "smtp_421"));
         assert_eq!(refused(Step::Sender, 552), Scope::Message);
