@@ -57,15 +57,23 @@ fn national(reading: Reading, dialled: &str) -> Result<Reading, PhoneError> {
 
 /// Reads a number that begins with `+`: the same wherever it is read.
 pub(super) fn international(dialled: &str) -> Result<Reading, PhoneError> {
-    let today = today(dialled);
-    settled(parse(today.as_ref().map_or(dialled, |today| today.as_str()))?)
+    settled(parse(dialled)?)
 }
 
-/// The mobile numbers of Mexico had a `1` behind the calling code until 2019. The plans have dropped
-/// it, and people have not.
-fn today(dialled: &str) -> Option<Zeroizing<String>> {
-    let number = dialled.strip_prefix("+521").filter(|number| number.len() == 10)?;
-    Some(Zeroizing::new(format!("+52{number}")))
+/// Forms that the plans have dropped, and people have not. The mobile numbers of Mexico had a `1`
+/// behind the calling code until 2019. Those of Brazil have had a `9` behind the area code since
+/// 2016; what begins with 2 to 5 there is a landline, and the plan still has the 7.
+fn today(e164: Zeroizing<String>) -> Zeroizing<String> {
+    if let Some(number) = e164.strip_prefix("+521").filter(|number| number.len() == 10) {
+        return Zeroizing::new(format!("+52{number}"));
+    }
+    let brazil = e164.strip_prefix("+55").filter(|number| number.len() == 10);
+    match brazil.and_then(|number| number.split_at_checked(2)) {
+        Some((area, line)) if line.starts_with(['6', '8', '9']) => {
+            Zeroizing::new(format!("+55{area}9{line}"))
+        }
+        _ => e164,
+    }
 }
 
 fn parse(dialled: &str) -> Result<Number, PhoneError> {
@@ -75,11 +83,11 @@ fn parse(dialled: &str) -> Result<Number, PhoneError> {
 /// Brings a number to the form that reads as itself: an old form of a plan is the same number as the
 /// new one (`+54 11 15…` in Argentina is `+54 9 11…`).
 fn settled(number: Number) -> Result<Reading, PhoneError> {
-    let mut e164 = e164(&without_trunk_zero(number));
+    let mut e164 = today(e164(&without_trunk_zero(number)));
     // No plan takes more than two steps.
     for _ in 0..3 {
         let number = parse(&e164)?;
-        let again = self::e164(&number);
+        let again = today(self::e164(&number));
         if again == e164 {
             let reading = Reading { e164, number };
             return reading.check().map(|()| reading);
