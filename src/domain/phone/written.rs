@@ -23,6 +23,9 @@ pub(super) fn dialled(text: &str) -> Result<Zeroizing<String>, PhoneError> {
     if number.chars().count() > CHARACTERS_MAX {
         return Err(PhoneError::Unreadable);
     }
+    if is_float(number) {
+        return Err(PhoneError::Unreadable);
+    }
     if text.chars().any(|c| matches!(c, '\n' | '\r' | '\u{2028}' | '\u{2029}')) {
         return Err(PhoneError::Several);
     }
@@ -40,6 +43,13 @@ pub(super) fn dialled(text: &str) -> Result<Zeroizing<String>, PhoneError> {
         number = rest;
     }
     if digits(&dialled) == 0 { Err(PhoneError::Unreadable) } else { Ok(dialled) }
+}
+
+/// A number that a table has turned into one with a decimal place: `491512345678.0`. Read as digits, it
+/// is another person's wherever numbers differ in length.
+fn is_float(text: &str) -> bool {
+    let whole = text.strip_prefix('+').unwrap_or(text).strip_suffix(".0");
+    whole.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// A number as a link: `tel:+1-202-555-0190` (RFC 3966).

@@ -114,6 +114,8 @@ const REFUSED: &[(&str, &str, PhoneError)] = &[
     ("++49 151 23456789", "DE", Unreadable),
     ("0151+23456789", "DE", Unreadable),
     ("202_555_0190", "US", Unreadable),
+    ("15123456789.0", "DE", Unreadable),
+    ("+491512345678.0", "DE", Unreadable),
     ("+", "US", Unreadable),
     // Emergency and short codes.
     ("911", "US", TooShort),
