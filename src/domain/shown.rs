@@ -34,7 +34,7 @@ pub fn not_plain(text: &str) -> Option<String> {
 }
 
 /// Whether a phone or a mail program may make a link of a text: one with a scheme, one that begins
-/// with `www.`, a domain with a path, or a mail address. A bare domain is a name, as `Booking.com` is.
+/// with `www.`, a domain with a port or a path, or a mail address. A bare domain is a name, as `Booking.com` is.
 pub fn looks_like_link(text: &str) -> bool {
     let text: String = text.chars().map(narrow).flat_map(char::to_lowercase).collect();
     text.contains("://") || words_begin_with_www(&text) || has_path(&text) || has_address(&text)
@@ -57,8 +57,17 @@ fn words_begin_with_www(text: &str) -> bool {
 }
 
 fn has_path(text: &str) -> bool {
-    text.match_indices('/').any(|(at, _)| {
-        let before = &text[..at];
+    text.match_indices(['/', '?', '#', ':']).any(|(at, sign)| {
+        let (before, after) = (&text[..at], &text[at + 1..]);
+        // Behind a name these three are also punctuation.
+        let goes_on = match sign {
+            "/" => true,
+            ":" => after.starts_with(|c: char| c.is_ascii_digit()),
+            _ => after.starts_with(char::is_alphanumeric),
+        };
+        if !goes_on {
+            return false;
+        }
         let start = before
             .rfind(|c: char| !in_host(c) && c != ':')
             .map_or(0, |at| at + before[at..].chars().next().map_or(0, char::len_utf8));
@@ -138,6 +147,9 @@ mod tests {
             "evil.example:8080/x",
             "evil.xn--p1ai/x",
             "192.0.2.1/x",
+            "evil.example?x=1",
+            "evil.example#x",
+            "evil.example:8080",
             "пример.рф/x",
             "help@evil.example",
             "help@evil.example.",
@@ -151,6 +163,10 @@ mod tests {
             "Acme Plumbing",
             "Booking.com",
             "Amazon.de Services",
+            "Booking.com: Hotels",
+            "Booking.com? Yes",
+            "Agency #1",
+            "Since 9:30",
             "Node.js GmbH",
             "24/7 Plumbing",
             "Müller & Co./Partner",
