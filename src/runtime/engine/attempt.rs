@@ -1,9 +1,12 @@
 //! Attempts at messages, and the witness beside them.
 
 use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::super::blame::{Blame, blame};
+use uuid::Uuid;
+
+use super::super::blame::{Blame, Neighbours, blame};
 use super::super::pass::Failure;
 use super::super::worker::Worker;
 use super::{Engine, PAUSE};
@@ -31,33 +34,46 @@ struct Witness {
 }
 
 impl<W: Worker> Engine<W> {
-    /// Does `work` for several `messages`, or one. Again for as long as it fails by the fault of a
+    /// Does `work` for several messages, or one, among their `neighbours` of the same work. Again for as long as it fails by the fault of a
     /// dependency: that counts against no message. Whatever they hold stays unacked meanwhile.
     pub(super) async fn attempt<T, F>(
         &self,
-        messages: usize,
+        neighbours: &Mutex<Neighbours>,
+        ids: &[Uuid],
         work: impl Fn() -> F,
     ) -> Result<T, Left>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let store = &self.shared.store;
+        let messages = ids.len();
+        let seen = || neighbours.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut in_a_row, mut waits) = (0, pauses());
         loop {
             let (done, witness) = witnessed(store, Box::pin(work())).await;
             let failure = match done {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    seen().succeeded(ids);
+                    return Ok(done);
+                }
                 Err(failure) => failure,
             };
             let Failure::Fault(Fault::Held(_) | Fault::Slow(_) | Fault::Down(..)) = failure else {
-                return Err(Left { blame: blame(&failure, messages, true, 0), failure });
+                return Err(Left { blame: blame(&failure, messages, true, true, 0), failure });
             };
             let others = match witness.others {
                 Ok(()) => store.takes_work().await,
                 obstacle => obstacle,
             };
             in_a_row = if others.is_ok() { in_a_row + 1 } else { 0 };
-            let blame = blame(&failure, messages, others.is_ok(), in_a_row);
+            // Where others do not succeed either, nothing shows in the neighbours.
+            let beside = match (&failure, ids) {
+                (Failure::Fault(Fault::Slow(_)), [id]) if others.is_ok() => {
+                    seen().succeed_beside(*id)
+                }
+                _ => true,
+            };
+            let blame = blame(&failure, messages, others.is_ok(), beside, in_a_row);
             let why = reason(&failure, &others, witness.holder.as_deref());
             if blame != Blame::Dependency {
                 return Err(Left { blame, failure: explained(failure, why) });

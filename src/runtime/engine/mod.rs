@@ -4,14 +4,15 @@ mod attempt;
 mod inward;
 mod outward;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::try_join;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use self::attempt::Left;
-use super::blame::Blame;
+use super::blame::{Blame, Neighbours};
 use super::disposal::{Origin, Output};
 use super::pass::{Desk, Failure, Item, Turn};
 use super::worker::Worker;
@@ -72,6 +73,15 @@ struct Engine<W: Worker> {
     desk: Arc<Desk<W>>,
     shared: Shared,
     settings: Settings,
+    /// What became of settlements.
+    settled: Mutex<Neighbours>,
+    /// What became of claims.
+    claimed: Mutex<Neighbours>,
+}
+
+/// The messages of a wave.
+fn ids<M>(wave: &[Item<M>]) -> Vec<Uuid> {
+    wave.iter().map(|item| item.decoded.id).collect()
 }
 
 /// Runs a worker on one queue until `stop`, whatever happens to the broker or the database.
@@ -86,7 +96,8 @@ pub async fn run<W: Worker>(
     sabotage::announce(W::NAME, if W::OUTWARD { sabotage::OUTWARD } else { sabotage::INWARD });
     let origin = Origin { worker: W::NAME, queue: settings.queue, seal_to: shared.keys.public() };
     let desk = Arc::new(Desk { worker, store: shared.store.clone(), origin });
-    let engine = Engine { desk, shared, settings };
+    let engine =
+        Engine { desk, shared, settings, settled: Mutex::default(), claimed: Mutex::default() };
     supervise(settings.queue, stop, async |stop: CancellationToken| {
         // On the heap: a debug build copies a future that it moves, and threads have 2 MiB of stack.
         let end = if W::OUTWARD {
@@ -130,7 +141,7 @@ impl<W: Worker> Engine<W> {
     /// Settles a wave; if that fails, its messages one by one, so that a bad one spoils only itself.
     async fn settle(&self, wave: Vec<Item<W::Message>>) -> Vec<Output> {
         let together = || self.desk.settle_wave(&wave, Turn::of(&wave));
-        match self.attempt(wave.len(), together).await {
+        match self.attempt(&self.settled, &ids(&wave), together).await {
             Ok(output) => vec![output],
             Err(left) if left.blame == Blame::OneOfSeveral => {
                 self.walked(wave.len(), &left.failure);
@@ -138,7 +149,7 @@ impl<W: Worker> Engine<W> {
                 for item in wave {
                     let alone = [item];
                     let apart = || self.desk.settle_wave(&alone, Turn::Short);
-                    outputs.push(match self.attempt(1, apart).await {
+                    outputs.push(match self.attempt(&self.settled, &ids(&alone), apart).await {
                         Ok(output) => output,
                         Err(left) => self.leave(&alone[0], &left),
                     });

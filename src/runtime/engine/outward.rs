@@ -13,7 +13,7 @@ use super::super::blame::Blame;
 use super::super::disposal::Output;
 use super::super::pass::{Claims, Failure, Item, Turn, Unsure, waves};
 use super::super::worker::Worker;
-use super::{Engine, RENEW_AFTER, rest};
+use super::{Engine, RENEW_AFTER, ids, rest};
 use crate::broker::{Consumer, Delivery, Publisher};
 use crate::fault::Fault;
 use crate::observe;
@@ -124,7 +124,7 @@ impl<W: Worker> Engine<W> {
         for wave in waves(items) {
             let unsure = Unsure::default();
             let claim = || self.desk.claim_wave(&wave, Turn::of(&wave), fresh, &unsure);
-            let failure = match self.attempt(wave.len(), claim).await {
+            let failure = match self.attempt(&self.claimed, &ids(&wave), claim).await {
                 Ok(claims) => {
                     outputs.push(self.call(calls, wave, claims, &mut tags));
                     continue;
@@ -139,7 +139,7 @@ impl<W: Worker> Engine<W> {
             for item in wave {
                 let alone = vec![item];
                 let claim = || self.desk.claim_wave(&alone, Turn::Short, fresh, &unsure);
-                match self.attempt(1, claim).await {
+                match self.attempt(&self.claimed, &ids(&alone), claim).await {
                     Ok(claims) => outputs.push(self.call(calls, alone, claims, &mut tags)),
                     Err(left) => outputs.push(self.leave(&alone[0], &left)),
                 }
@@ -223,7 +223,8 @@ impl<W: Worker> Engine<W> {
         outputs: &mut Vec<Output>,
     ) -> Vec<u64> {
         let together = || self.desk.settle_calls(&settled);
-        let failed = match self.attempt(settled.len(), together).await {
+        let all: Vec<_> = settled.iter().map(|(item, _)| item.decoded.id).collect();
+        let failed = match self.attempt(&self.settled, &all, together).await {
             Ok(output) => {
                 outputs.push(output);
                 return Vec::new();
@@ -233,8 +234,9 @@ impl<W: Worker> Engine<W> {
                 let mut failed = Vec::new();
                 for one in settled {
                     let alone = [one];
+                    let id = [alone[0].0.decoded.id];
                     let apart = || self.desk.settle_calls(&alone);
-                    match self.attempt(1, apart).await {
+                    match self.attempt(&self.settled, &id, apart).await {
                         Ok(output) => outputs.push(output),
                         Err(left) => failed.extend(alone.map(|one| (one, left.clone()))),
                     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use stepup::domain::id::{AppName, request_id};
 use stepup::message::{Outgoing, Rung};
 use tokio::time::{Instant, sleep};
-use tokio_postgres::Transaction;
+use tokio_postgres::{Client, Transaction};
 
 use super::fake::{Act, Inward, Outward};
-use super::house::{House, QUEUE, endless, note};
+use super::house::{House, QUEUE, endless, note, short};
 use crate::support::{Door, PATIENCE};
 
 /// A message of which three attempts were counted never comes back.
@@ -154,4 +154,55 @@ async fn a_row_that_is_waited_for_is_no_table_that_is_locked() {
     house.database.store().takes_work().await.unwrap();
     console.batch_execute("COMMIT").await.unwrap();
     waiting.await.unwrap().unwrap();
+}
+
+/// From now on, writing down what was done runs out of time (at once, so that tests do not), where
+/// `when` holds.
+async fn slow(console: &Client, when: &str) {
+    let sql = format!(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN RAISE query_canceled; END'; \
+         CREATE TRIGGER slow BEFORE INSERT ON activity FOR EACH ROW WHEN ({when}) \
+         EXECUTE FUNCTION slow()"
+    );
+    console.batch_execute(&sql).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_a_table_that_is_slow_for_every_message_counts_against_none() {
+    let house = House::open(short_at_first).await;
+    let console = house.database.client().await;
+    let worker = Inward::new();
+    let process = house.start(&worker).await;
+    house.publish(&[note("eve", Act::Write)]).await;
+    house.written(1).await;
+    slow(&console, "true").await;
+    house.publish(&["ada", "bob"].map(|name| note(name, Act::Write))).await;
+    // Apart, and as often as would end three attempts.
+    worker.looked("ada", 6).await;
+    worker.looked("bob", 6).await;
+    console.batch_execute("DROP TRIGGER slow ON activity").await.unwrap();
+    house.written(3).await;
+    process.drain().await;
+    house.depth(QUEUE, |depth| depth.messages == 0).await;
+    house.no_dead().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r110_a_message_that_alone_is_slow_is_a_dead_letter_in_the_end() {
+    let house = House::open(short).await;
+    let console = house.database.client().await;
+    slow(&console, "NEW.member = 'ada'").await;
+    let worker = Inward::new();
+    let process = house.start(&worker).await;
+    house.publish(&[note("ada", Act::Write)]).await;
+    // Once without a count, five times with one.
+    for times in 1..=6 {
+        worker.looked("ada", times).await;
+        house.publish(&["bob", "eve"].map(|name| note(name, Act::Write))).await;
+    }
+    let dead = house.dead(1).await;
+    assert_eq!((dead[0].reason.as_str(), dead[0].attempt), ("exhausted", 4), "{dead:?}");
+    assert_eq!(house.rows().await, 12);
+    process.drain().await;
 }
