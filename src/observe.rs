@@ -203,6 +203,11 @@ pub fn held(worker: &'static str, waited: Duration, fault: &Fault) {
     tracing::warn!(worker, waited_seconds, %fault, "comes again later, no attempt is counted");
 }
 
+/// Claims grew old before their calls were made: the process stood still, or the machine is too busy.
+pub fn claims_given_back(worker: &'static str, claims: usize) {
+    tracing::warn!(worker, claims, "claims grew old before their calls, and are made anew");
+}
+
 /// A migration waits for a lock, or for another one.
 pub fn migration_waits(why: &str) {
     tracing::warn!(why, "the migration waits, and lets others pass meanwhile");

@@ -214,6 +214,26 @@ impl<W: Worker> Desk<W> {
         self.worker.release(tx, &claimed).await
     }
 
+    /// Outward: takes claims back whose calls were not made.
+    pub(super) async fn give_back(
+        &self,
+        stale: &[(Item<W::Message>, W::Verdict)],
+    ) -> Result<(), Failure> {
+        guarded(&self.store, async {
+            let mut client = self.store.client().await?;
+            let tx = begin(&mut client, Turn::Short).await?;
+            let messages: Vec<&Decoded<W::Message>> =
+                stale.iter().map(|(item, _)| &item.decoded).collect();
+            let claimed: Vec<&W::Verdict> = stale.iter().map(|(_, verdict)| verdict).collect();
+            // Locks what the claims rest on, in the order of all locks.
+            self.worker.load(&tx, &messages).await?;
+            self.worker.release(&tx, &claimed).await?;
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Outward: writes what came of the calls. Where another process has settled a message
     /// meanwhile, its messages stand.
     pub(super) async fn settle_calls(

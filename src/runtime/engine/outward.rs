@@ -25,8 +25,10 @@ const SETTLED_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// A call that is over.
 enum Called<V> {
     Verdict(V),
-    /// The process was stopped between claim and call.
-    Stale,
+    /// The claim grew old before the call, which was not made.
+    Stale(V),
+    /// It is not known whether the call was made.
+    Unsure,
     Panicked,
 }
 
@@ -167,7 +169,7 @@ impl<W: Worker> Engine<W> {
             let (worker, fresh) = (Arc::clone(&self.desk.worker), self.settings.claim_fresh);
             calls.spawn(async move {
                 if claimed.elapsed() > fresh {
-                    return (item, Called::Stale);
+                    return (item, Called::Stale(verdict));
                 }
                 let acting = async {
                     let call = async { Ok(worker.act(verdict).await) };
@@ -176,7 +178,7 @@ impl<W: Worker> Engine<W> {
                 };
                 let called = match AssertUnwindSafe(acting).catch_unwind().await {
                     Ok(Ok(verdict)) => Called::Verdict(verdict),
-                    Ok(Err(_)) => Called::Stale,
+                    Ok(Err(_)) => Called::Unsure,
                     Err(_) => Called::Panicked,
                 };
                 (item, called)
@@ -195,16 +197,20 @@ impl<W: Worker> Engine<W> {
     ) -> Result<(), Fault> {
         let mut tags: Vec<u64> = called.iter().map(|(item, _)| item.delivery.tag).collect();
         let mut outputs = vec![Output::default()];
-        let mut settled = Vec::with_capacity(called.len());
+        let (mut settled, mut stale) = (Vec::with_capacity(called.len()), Vec::new());
         for (item, called) in called {
             match called {
                 Called::Verdict(verdict) => settled.push((item, verdict)),
+                Called::Stale(verdict) => stale.push((item, verdict)),
                 // Once its lease is over the attempt is `unknown`.
-                Called::Stale => {
+                Called::Unsure => {
                     outputs[0].postpone(&item.delivery.incoming, crate::message::Rung::Second5);
                 }
                 Called::Panicked => outputs.push(self.give_up(&item, &Failure::Panicked)),
             }
+        }
+        if !stale.is_empty() {
+            self.give_back(&stale, &mut outputs[0]).await;
         }
         let later = self.settle_called(settled, calls, &mut outputs).await;
         tags.retain(|tag| !later.contains(tag));
@@ -212,6 +218,21 @@ impl<W: Worker> Engine<W> {
         reach(W::NAME, Point::Confirmed).await?;
         consumer.ack(&tags).await?;
         reach(W::NAME, Point::Acked).await
+    }
+
+    /// Takes claims back whose calls were not made, and has their messages come again soon. Where that
+    /// fails, the attempts are `unknown` once their lease is over.
+    async fn give_back(&self, stale: &[(Item<W::Message>, W::Verdict)], output: &mut Output) {
+        let ids: Vec<_> = stale.iter().map(|(item, _)| item.decoded.id).collect();
+        let work = || self.desk.give_back(stale);
+        let rung = match self.attempt(&self.claimed, &ids, work).await {
+            Ok(()) => crate::message::Rung::Second1,
+            Err(_) => crate::message::Rung::Second5,
+        };
+        observe::claims_given_back(W::NAME, stale.len());
+        for (item, _) in stale {
+            output.postpone(&item.delivery.incoming, rung);
+        }
     }
 
     /// Writes what came of calls. What another session holds up is kept here and tried again beside
