@@ -34,8 +34,9 @@ struct Witness {
 }
 
 impl<W: Worker> Engine<W> {
-    /// Does `work` for several messages, or one, among their `neighbours` of the same work. Again for as long as it fails by the fault of a
-    /// dependency: that counts against no message. Whatever they hold stays unacked meanwhile.
+    /// Does `work` for several messages, or one, among their `neighbours` of the same work. Does it again
+    /// for as long as it fails by the fault of a dependency: that counts against no message. They stay
+    /// unacked meanwhile.
     pub(super) async fn attempt<T, F>(
         &self,
         neighbours: &Mutex<Neighbours>,
