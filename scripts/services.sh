@@ -128,9 +128,11 @@ mode() {
 
 given_from_outside() {
     [[ -n ${STEPUP_AMQP_URL:-} || -n ${STEPUP_DATABASE_URL:-} ]] || return 1
-    # A shell that has read our own env file does not point elsewhere.
-    if [[ $(mode) != outside ]] && grep -qsF "STEPUP_AMQP_URL='${STEPUP_AMQP_URL:-}'" "$ENV_FILE" &&
-        grep -qsF "STEPUP_DATABASE_URL='${STEPUP_DATABASE_URL:-}'" "$ENV_FILE"; then
+    # A shell that has read our own env file does not point elsewhere, also after `down`.
+    local -a ours=("$DIR/env.ended")
+    [[ $(mode) == outside ]] || ours+=("$ENV_FILE")
+    if grep -qshF "STEPUP_AMQP_URL='${STEPUP_AMQP_URL:-}'" "${ours[@]}" &&
+        grep -qshF "STEPUP_DATABASE_URL='${STEPUP_DATABASE_URL:-}'" "${ours[@]}"; then
         return 1
     fi
     [[ -n ${STEPUP_AMQP_URL:-} && -n ${STEPUP_DATABASE_URL:-} ]] ||
@@ -331,6 +333,8 @@ down() {
     # Both may be there: `up` has used Docker, and `up --private` has followed.
     [[ ! -s $DIR/state-folder ]] || down_private
     [[ ! -s $DIR/docker.ports ]] || down_docker
+    # A shell may have read it, and still has the URLs of these servers.
+    [[ ! -s $ENV_FILE || $(mode) == outside ]] || (umask 077 && cat "$ENV_FILE" >>"$DIR/env.ended")
     rm -f "$DIR"/{env,mode,state-folder,install.log}
     say "stopped, and the data removed"
 }
