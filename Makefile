@@ -29,6 +29,7 @@ down: ## stop what was started here and remove its data
 
 status: ## what runs, and on which ports
 	@scripts/services.sh status
+	@scripts/demo.sh status
 
 env: ## for a shell, eval "$(make env)": the servers, and the demo if it runs
 	@scripts/services.sh env

@@ -7,6 +7,7 @@
 #                           evening, and leaves it running; the exit code is 0 if all went well
 #   scripts/demo.sh env     what the commands of the README and the examples read, as
 #                           `export NAME=value` lines; nothing if the demo does not run
+#   scripts/demo.sh status  whether stepup and the simulator run, and on which ports
 #   scripts/demo.sh stop    stops stepup and the simulator; the servers stay
 #
 # Files, among them the logs, are in .services/demo.
@@ -66,6 +67,24 @@ show_env() {
         STEPUP_APPROVAL_KEYS "$(STEPUP_KEYS_FILE=$STATE/keys "$BINARY" keys approval)"
 }
 
+show_status() {
+    [[ -s $STATE/ports ]] || return 0
+    # shellcheck source=/dev/null
+    source "$STATE/ports"
+    if alive stepup; then
+        printf '%-10s runs, process %s, http://127.0.0.1:%s, metrics on 127.0.0.1:%s\n' stepup \
+            "$(process_id stepup)" "$HTTP_PORT" "$METRICS_PORT"
+    else
+        printf '%-10s stopped\n' stepup
+    fi
+    if alive sim; then
+        printf '%-10s runs, process %s, http://127.0.0.1:%s, mail on 127.0.0.1:%s\n' simulator \
+            "$(process_id sim)" "$SIM_PORT" "$SMTP_PORT"
+    else
+        printf '%-10s stopped\n' simulator
+    fi
+}
+
 stop() {
     [[ -d $STATE ]] || return 0
     end_process stepup TERM
@@ -122,6 +141,7 @@ run() {
 case ${1:-} in
 run) run ;;
 env) show_env ;;
+status) show_status ;;
 stop) stop ;;
 *)
     sed -n '3,/^$/{s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
