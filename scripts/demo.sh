@@ -53,7 +53,9 @@ choose_demo_ports() {
 show_env() {
     local servers url sim key
     alive stepup && alive sim || return 0
-    servers=$(scripts/services.sh env)
+    # Those that it was started with: `make test` may have started others since.
+    servers=$(cat "$STATE/servers" 2>/dev/null || scripts/services.sh env)
+    printf '%s\n' "$servers"
     eval "$servers"
     # shellcheck source=/dev/null
     source "$STATE/ports"
@@ -107,6 +109,7 @@ run() {
 
     write_files
     stop
+    (umask 077 && printf '%s\n' "$environment" >"$STATE/servers")
     choose_demo_ports
     set_environment
     say "starting the simulated carrier and mail server on 127.0.0.1:$SIM_PORT"
