@@ -37,8 +37,12 @@ pub struct World {
     pub topology: Topology,
 }
 
+/// A free port below those that the system gives to outgoing connections: one of these could take it before
+/// the process listens.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = std::iter::repeat_with(|| rand::random_range(10_000..32_000));
+    ports.find(is_free).unwrap()
 }
 
 impl World {
