@@ -1,5 +1,7 @@
 //! An AMQP client by hand, which publishes what no client library would.
 
+use std::collections::BTreeSet;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -62,10 +64,11 @@ impl Raw {
     }
 }
 
-/// A connection with one channel.
+/// A connection with one channel, which asks for confirmations.
 pub struct Wire {
     stream: TcpStream,
     frame_max: usize,
+    published: u64,
 }
 
 impl Wire {
@@ -73,7 +76,7 @@ impl Wire {
         let (credentials, rest) = url.strip_prefix("amqp://").unwrap().split_once('@').unwrap();
         let (user, password) = credentials.split_once(':').unwrap();
         let stream = TcpStream::connect(rest.split('/').next().unwrap()).await.unwrap();
-        let mut wire = Self { stream, frame_max: 4096 };
+        let mut wire = Self { stream, frame_max: 4096, published: 0 };
         wire.stream.write_all(b"AMQP\0\0\x09\x01").await.unwrap();
         wire.expect(10, 10).await;
         let answer = format!("\0{user}\0{password}");
@@ -87,6 +90,10 @@ impl Wire {
         wire.expect(10, 41).await;
         wire.method(1, 20, 10, &[0]).await;
         wire.expect(20, 11).await;
+        // Confirm.Select. Without it, RabbitMQ 3.10 loses what a channel published last if that closes
+        // while the queue is busy.
+        wire.method(1, 85, 10, &[0]).await;
+        wire.expect(85, 11).await;
         wire
     }
 
@@ -121,13 +128,22 @@ impl Wire {
         for part in message.body.chunks(self.frame_max - 8) {
             self.frame(BODY, 1, part).await;
         }
+        self.published += 1;
     }
 
-    /// Waits until the broker has all that was published.
+    /// Waits until the broker has confirmed all that was published.
     pub async fn close(mut self) {
-        // Channel.Close; its answer says that all before was handled.
-        self.method(1, 20, 40, &[0, 200, 0, 0, 0, 0, 0]).await;
-        self.expect(20, 41).await;
+        let mut unconfirmed: BTreeSet<u64> = (1..=self.published).collect();
+        while !unconfirmed.is_empty() {
+            // Basic.Ack: a delivery tag, and whether it stands for all before it too.
+            let ack = self.expect(60, 80).await;
+            let tag = u64::from_be_bytes(ack[..8].try_into().unwrap());
+            if ack[8] == 0 {
+                unconfirmed.remove(&tag);
+            } else {
+                unconfirmed = unconfirmed.split_off(&(tag + 1));
+            }
+        }
     }
 }
 
