@@ -138,9 +138,13 @@ pub(crate) fn configured(needs: &[Need]) -> Result<Config, String> {
 
 /// A pool for this configuration.
 pub(crate) fn store(config: &Config, connections: usize) -> Result<Store, String> {
+    pool(config, config.pool_size.unwrap_or(connections))
+}
+
+fn pool(config: &Config, connections_max: usize) -> Result<Store, String> {
     Store::new(&store::Settings {
         url: config.database_url.clone(),
-        connections_max: config.pool_size.unwrap_or(connections),
+        connections_max,
         transaction_max: config.policy.transaction_max,
         ca_file: config.ca_file.clone(),
         application_name: "stepup".to_owned(),
@@ -195,7 +199,7 @@ pub async fn run(roles: &[Role], with_ingress: bool) -> Result<(), String> {
     let (mut tasks, mut queues) = (JoinSet::new(), Vec::new());
     if with_ingress {
         queues.extend(WORK_QUEUES.iter().filter(|queue| queue.takes_requests()).map(|q| q.name));
-        start_ingress(&config, &store, &broker, &stop, &mut tasks).await?;
+        start_ingress(&config, &broker, &stop, &mut tasks).await?;
         observe::role_started("ingress");
     }
     for role in roles {
@@ -234,6 +238,10 @@ fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
+/// Connections for what the ingress reads. They are its own: clients that poll must not take those that
+/// the workers of the same process need.
+const READ_CONNECTIONS: usize = 4;
+
 /// What the ingress reads, from the store.
 struct Reads(Store);
 
@@ -268,7 +276,6 @@ impl Views for Reads {
 
 async fn start_ingress(
     config: &Config,
-    store: &Store,
     broker: &Broker,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
@@ -284,7 +291,7 @@ async fn start_ingress(
     let seal_to = config.public_key.clone().ok_or("STEPUP_PUBLIC_KEY is missing")?;
     // The requester outlives the listener: requests that run at the stop still get their answer.
     let requester = Requester::start(broker, &CancellationToken::new());
-    let views = Reads(store.clone());
+    let views = Reads(pool(config, READ_CONNECTIONS)?);
     let state = ingress::State::new(requester, views, keys.collect(), seal_to, config.reply_wait);
     let stop = stop.clone();
     tasks.spawn(ingress::serve(listener, state, ingress::Limits::default(), stop));

@@ -1,9 +1,13 @@
 //! The life of a process: it waits for what it needs, and ends when it is told.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::{join, join_all};
+use reqwest::Method;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::support::{PATIENCE, World};
 
@@ -70,5 +74,34 @@ async fn r109_a_first_signal_lets_a_call_end_and_a_second_one_cuts_it() {
     };
     assert_eq!(status.code(), Some(1));
     world.says(3, "second signal").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r109_clients_that_read_what_is_locked_take_no_connection_that_a_login_needs() {
+    /// More than a process has connections.
+    const READERS: usize = 40;
+    let world = World::start(&[vec!["all"]], &[]).await;
+    world.register("acme", "ada", PHONE, None).await;
+    let mut console = world.database().client().await;
+    let hold = console.transaction().await.unwrap();
+    hold.batch_execute("LOCK TABLE review").await.unwrap();
+    let answered = AtomicUsize::new(0);
+    let reads = (0..READERS).map(async |_| {
+        let path = format!("/v1/accounts/acme/reviews/{}", Uuid::nil());
+        let (status, answer) = world.call(Method::GET, &path, Value::Null).await;
+        assert_eq!(status, 503, "{answer}");
+        answered.fetch_add(1, Ordering::Relaxed);
+    });
+    let login = async {
+        let waiting =
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'review'::regclass";
+        world.until(waiting, 4, PATIENCE).await;
+        let opened = world.login("acme", "ada", "l1").await;
+        assert_eq!(opened["outcome"], "open", "{opened}");
+        answered.load(Ordering::Relaxed)
+    };
+    let (_, answered_before) = join(join_all(reads), login).await;
+    assert!(answered_before < READERS / 2, "{answered_before} of {READERS} reads came first");
     world.end().await;
 }
