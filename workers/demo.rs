@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
+use crate::output::print as say;
+
 /// How long the demo waits for a message to arrive.
 const ARRIVAL_MAX: Duration = Duration::from_secs(30);
 const PHONE: &str = "+12025550123";
@@ -17,11 +19,6 @@ struct Demo {
     sim: String,
     metrics: String,
     api_key: String,
-}
-
-#[expect(clippy::print_stdout, reason = "the demo speaks to the one who started it")]
-fn say(text: &str) {
-    println!("{text}");
 }
 
 #[expect(

@@ -12,6 +12,7 @@ use stepup::store;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::output::print;
 use crate::roles::{broker, configured, store as pool};
 
 /// How long a migration is tried again while its table is in use.
@@ -44,11 +45,6 @@ pub enum DeadLetters {
         /// Its id, as `list` shows it, or its message_id.
         id: String,
     },
-}
-
-#[expect(clippy::print_stdout, reason = "a command's answer goes to the one who typed it")]
-pub(crate) fn print(text: &str) {
-    println!("{text}");
 }
 
 /// The configured keys.
