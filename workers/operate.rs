@@ -89,11 +89,15 @@ pub async fn topology(check: bool) -> Result<(), String> {
     if deviations.is_empty() {
         print(
             "as it should be: every exchange and queue, with its arguments. Bindings cannot be asked \
-             for over AMQP; `stepup topology` and the role timers add those that lack",
+             for over AMQP: run `stepup topology`, which declares all of them, if one may be missing",
         );
         return Ok(());
     }
-    Err(deviations.join("\n"))
+    Err(format!(
+        "{}\nRun `stepup topology`, which declares what is missing. What has other arguments it cannot \
+         change: let the queue run empty and delete it before",
+        deviations.join("\n")
+    ))
 }
 
 /// Prints the effective settings.

@@ -188,3 +188,13 @@ fn a_reader_that_wants_no_more_ends_a_command_without_a_word() {
     let failed = stepup(&["keys", "list"]).stderr(gone()).output().unwrap();
     assert_eq!(failed.status.code(), Some(1));
 }
+
+#[test]
+fn a_check_of_the_topology_tells_what_to_do() {
+    let output = Shell::new(&random_prefix()).run(&["topology", "--check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let (missing, advice) = said.trim_end().rsplit_once('\n').unwrap();
+    assert!(missing.contains("audit.bulk is missing"), "{said}");
+    assert!(advice.starts_with("Run `stepup topology`"), "{said}");
+}
