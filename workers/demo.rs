@@ -55,9 +55,10 @@ pub async fn run() -> Result<(), String> {
         "\nGo on by hand, for example:\n  curl -s -X POST {url}/v1/logins \\\n    \
          -H \"Authorization: Bearer $(cat {key_file})\" -H 'Content-Type: application/json' \\\n    \
          -d '{{\"account\":\"acme\",\"member\":\"ada\",\"login\":\"by-hand-1\"}}'\n  \
-         curl -s {sim}/phones/{PHONE}\n  curl -s -X POST {url}/v1/challenges/CHALLENGE/verify \\\n    \
+         curl -s {sim}/phones/{PHONE}\n  # a key of its own for each guess\n  \
+         curl -s -X POST {url}/v1/challenges/CHALLENGE/verify \\\n    \
          -H \"Authorization: Bearer $(cat {key_file})\" -H 'Content-Type: application/json' \\\n    \
-         -d '{{\"account\":\"acme\",\"guess\":\"CODE\"}}'\n  \
+         -H 'Idempotency-Key: guess-1' -d '{{\"account\":\"acme\",\"guess\":\"CODE\"}}'\n  \
          curl -s {metrics}/metrics | grep stepup_messages_total",
         url = demo.url,
         sim = demo.sim,
