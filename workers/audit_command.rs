@@ -11,7 +11,8 @@ use stepup::fault::Fault;
 use stepup::rules::audit::{Attested, Finding, Walk, not_chained};
 use stepup::store::{self, Store, Tx};
 
-use crate::operate::{keyring, print};
+use crate::operate::keyring;
+use crate::output::print;
 use crate::roles::{configured, store as pool};
 
 /// Somebody has changed something.

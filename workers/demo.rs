@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
+use crate::output::print as say;
+
 /// How long the demo waits for a message to arrive.
 const ARRIVAL_MAX: Duration = Duration::from_secs(30);
 const PHONE: &str = "+12025550123";
@@ -17,11 +19,6 @@ struct Demo {
     sim: String,
     metrics: String,
     api_key: String,
-}
-
-#[expect(clippy::print_stdout, reason = "the demo speaks to the one who started it")]
-fn say(text: &str) {
-    println!("{text}");
 }
 
 #[expect(
@@ -58,9 +55,10 @@ pub async fn run() -> Result<(), String> {
         "\nGo on by hand, for example:\n  curl -s -X POST {url}/v1/logins \\\n    \
          -H \"Authorization: Bearer $(cat {key_file})\" -H 'Content-Type: application/json' \\\n    \
          -d '{{\"account\":\"acme\",\"member\":\"ada\",\"login\":\"by-hand-1\"}}'\n  \
-         curl -s {sim}/phones/{PHONE}\n  curl -s -X POST {url}/v1/challenges/CHALLENGE/verify \\\n    \
+         curl -s {sim}/phones/{PHONE}\n  # a key of its own for each guess\n  \
+         curl -s -X POST {url}/v1/challenges/CHALLENGE/verify \\\n    \
          -H \"Authorization: Bearer $(cat {key_file})\" -H 'Content-Type: application/json' \\\n    \
-         -d '{{\"account\":\"acme\",\"guess\":\"CODE\"}}'\n  \
+         -H 'Idempotency-Key: guess-1' -d '{{\"account\":\"acme\",\"guess\":\"CODE\"}}'\n  \
          curl -s {metrics}/metrics | grep stepup_messages_total",
         url = demo.url,
         sim = demo.sim,

@@ -15,6 +15,7 @@ pub mod notice_delivery;
 pub mod notification;
 pub mod numbers;
 pub mod operate;
+pub mod output;
 pub mod roles;
 mod sending;
 pub mod settings;

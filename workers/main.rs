@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use stepup::config;
 use stepup_workers::keys::Change;
+use stepup_workers::output::{complain, print};
 use stepup_workers::{audit_command, demo, healthcheck, keys, load, numbers, operate, roles, sim};
 
 /// Self-hosted two-factor authentication as queue-driven workers.
@@ -146,9 +147,8 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a command's error goes to the one who typed it")]
 fn failed(why: &str) -> ExitCode {
-    eprintln!("stepup: {why}");
+    complain(&format!("stepup: {why}"));
     ExitCode::FAILURE
 }
 
@@ -161,12 +161,12 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Work { roles } => roles::run(&roles, false).await,
         Command::Migrate => operate::migrate().await,
         Command::Topology { check } => operate::topology(check).await,
-        Command::Healthcheck { sim } => print(&healthcheck::run(sim)?),
+        Command::Healthcheck { sim } => said(&healthcheck::run(sim)?),
         Command::Config { command: ConfigCommand::Check { all } } => {
             let needs = if all { roles::needs(roles::Role::ALL, true) } else { Vec::new() };
             operate::check_config(&needs)
         }
-        Command::Keys { command } => print(&match command {
+        Command::Keys { command } => said(&match command {
             KeysCommand::Create { file, rotate: true, .. } => keys::change(&file, Change::Rotate)?,
             KeysCommand::Create { file, add: true, .. } => keys::change(&file, Change::Add)?,
             KeysCommand::Create { file, .. } => keys::create(&file)?,
@@ -177,7 +177,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             KeysCommand::App { name, broker_user } => keys::app(&name, broker_user.as_deref())?,
         }),
         Command::DeadLetters { command } => operate::dead_letters(command).await,
-        Command::Schemas { http } => print(&operate::schemas(http)),
+        Command::Schemas { http } => said(&operate::schemas(http)),
         Command::Sim => {
             let stop = roles::stop_signal().map_err(|error| error.to_string())?;
             sim::run(sim::Settings::from_env()?, stop).await
@@ -188,8 +188,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
     .map(|()| ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "a command's answer goes to the one who typed it")]
-fn print(text: &str) -> Result<(), String> {
-    println!("{text}");
+fn said(answer: &str) -> Result<(), String> {
+    print(answer);
     Ok(())
 }

@@ -11,7 +11,8 @@ use stepup::domain::phone::{PhoneNumber, mask};
 use stepup::fault::Fault;
 use stepup::store::{self, Store};
 
-use crate::operate::{keyring, print};
+use crate::operate::keyring;
+use crate::output::print;
 use crate::roles::{configured, store as pool};
 
 /// Some numbers read otherwise.

@@ -12,6 +12,7 @@ use stepup::store;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::output::print;
 use crate::roles::{broker, configured, store as pool};
 
 /// How long a migration is tried again while its table is in use.
@@ -44,11 +45,6 @@ pub enum DeadLetters {
         /// Its id, as `list` shows it, or its message_id.
         id: String,
     },
-}
-
-#[expect(clippy::print_stdout, reason = "a command's answer goes to the one who typed it")]
-pub(crate) fn print(text: &str) {
-    println!("{text}");
 }
 
 /// The configured keys.
@@ -93,11 +89,15 @@ pub async fn topology(check: bool) -> Result<(), String> {
     if deviations.is_empty() {
         print(
             "as it should be: every exchange and queue, with its arguments. Bindings cannot be asked \
-             for over AMQP; `stepup topology` and the role timers add those that lack",
+             for over AMQP: run `stepup topology`, which declares all of them, if one may be missing",
         );
         return Ok(());
     }
-    Err(deviations.join("\n"))
+    Err(format!(
+        "{}\nRun `stepup topology`, which declares what is missing. What has other arguments it cannot \
+         change: let the queue run empty and delete it before",
+        deviations.join("\n")
+    ))
 }
 
 /// Prints the effective settings.

@@ -339,12 +339,12 @@ fn start(
             run.worker(Arc::new(Unroutable), "unroutable.bulk");
         }
         Role::SmsDelivery => {
-            let gateway = sms_gateway(config)?;
+            let gateway = Watched::sms(sms_gateway(config)?);
             observe::provider_awaited("sms", &Answer::LABELS);
             run.worker(Arc::new(SmsDelivery { gateway, rules, claim }), "sms_delivery.login");
         }
         Role::EmailFallback => {
-            let gateway = Watched::new(mail_gateway(config)?, EmailFallback::<Smtp>::NAME);
+            let gateway = Watched::mail(mail_gateway(config)?, EmailFallback::<Smtp>::NAME);
             observe::provider_awaited("email", &Answer::LABELS);
             run.worker(Arc::new(EmailFallback { gateway, rules, claim }), "email_fallback.login");
         }
@@ -356,7 +356,7 @@ fn start(
         }
         Role::Notification => run.worker(Arc::new(Notification), "notification.notices"),
         Role::NoticeDelivery => {
-            let gateway = Watched::new(mail_gateway(config)?, NoticeDelivery::<Smtp>::NAME);
+            let gateway = Watched::mail(mail_gateway(config)?, NoticeDelivery::<Smtp>::NAME);
             observe::provider_awaited("notice", &Answer::LABELS);
             let worker = NoticeDelivery { gateway, keys, texts, lease };
             run.worker(Arc::new(worker), "notice_delivery.notices");

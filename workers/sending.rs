@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
-use stepup::gateway::{self, Mail, MailGateway};
+use stepup::gateway::{self, Mail, MailGateway, Sms, SmsGateway};
 use stepup::message::{Command, Decoded};
 use stepup::observe;
 use stepup::rules::Rules;
@@ -48,44 +48,87 @@ pub(crate) fn told(answer: gateway::Answer) -> Answer {
     }
 }
 
-/// A mail server that is watched: that it refuses us is told when it begins and when it ends, and not
-/// for each mail.
+/// Tells that a provider refuses us, with the code, or no longer does.
+type Tell = Box<dyn Fn(Option<&str>) + Send + Sync>;
+
+/// A provider that is watched: that it refuses us is told when it begins and when it ends, and not for
+/// each message.
 pub(crate) struct Watched<G> {
     gateway: G,
-    worker: &'static str,
+    tell: Tell,
     /// Why it refuses us, if it does.
     refused: Mutex<Option<String>>,
 }
 
 impl<G> Watched<G> {
-    /// Watches on behalf of a worker.
-    pub(crate) fn new(gateway: G, worker: &'static str) -> Self {
+    /// Watches a mail server on behalf of a worker.
+    pub(crate) fn mail(gateway: G, worker: &'static str) -> Self {
         observe::set_mail_refused(worker, false);
-        Self { gateway, worker, refused: Mutex::default() }
+        let tell = Box::new(move |code: Option<&str>| observe::mail_refused(worker, code));
+        Self { gateway, tell, refused: Mutex::default() }
     }
 
-    fn note(&self, answer: &gateway::Answer) {
-        use gateway::Answer;
-        let now = match answer {
-            Answer::Closed { refused: true, code } => Some(code),
-            Answer::Accepted { .. } | Answer::Refused { .. } | Answer::Unknown { .. } => None,
-            // It was not there, or not for now: that tells nothing of what it thinks of us.
-            Answer::Closed { refused: false, .. }
-            | Answer::Throttled { .. }
-            | Answer::Transient { .. } => return,
-        };
+    /// Watches the SMS provider.
+    pub(crate) fn sms(gateway: G) -> Self {
+        Self { gateway, tell: Box::new(sms_refused), refused: Mutex::default() }
+    }
+
+    fn note(&self, refusal: Option<String>) {
         let mut before = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if before.as_ref() != now {
-            observe::mail_refused(self.worker, now.map(String::as_str));
-            *before = now.cloned();
+        if *before != refusal {
+            (self.tell)(refusal.as_deref());
+            *before = refusal;
         }
+    }
+}
+
+fn sms_refused(code: Option<&str>) {
+    match code {
+        Some(code) => tracing::error!(
+            code,
+            "the SMS provider refuses us: no SMS goes out, check STEPUP_SMS_URL, STEPUP_SMS_SECRET and \
+             the account with the provider"
+        ),
+        None => tracing::info!("the SMS provider takes messages again"),
+    }
+}
+
+/// Why the provider refuses us, if it does; nothing where the answer does not tell.
+fn refusal(answer: &gateway::Answer) -> Option<Option<String>> {
+    use gateway::{Answer, Scope};
+    match answer {
+        Answer::Closed { refused: true, code } => Some(Some(code.clone())),
+        Answer::Refused { scope: scope @ Scope::Account, code } => {
+            Some(Some(format!("{}_{code}", scope.label())))
+        }
+        Answer::Accepted { .. } | Answer::Refused { .. } => Some(None),
+        // It was not there, or not for now, or nobody knows: that tells nothing of what it thinks of us.
+        Answer::Closed { refused: false, .. }
+        | Answer::Throttled { .. }
+        | Answer::Transient { .. }
+        | Answer::Unknown { .. } => None,
     }
 }
 
 impl<G: MailGateway> MailGateway for Watched<G> {
     async fn send(&self, mail: Mail<'_>) -> gateway::Answer {
         let answer = self.gateway.send(mail).await;
-        self.note(&answer);
+        // Unknown of a mail: the server has let us in and has the content.
+        match (&answer, refusal(&answer)) {
+            (gateway::Answer::Unknown { .. }, _) => self.note(None),
+            (_, Some(refusal)) => self.note(refusal),
+            (_, None) => {}
+        }
+        answer
+    }
+}
+
+impl<G: SmsGateway> SmsGateway for Watched<G> {
+    async fn send(&self, sms: Sms<'_>) -> gateway::Answer {
+        let answer = self.gateway.send(sms).await;
+        if let Some(refusal) = refusal(&answer) {
+            self.note(refusal);
+        }
         answer
     }
 }

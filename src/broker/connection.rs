@@ -19,6 +19,7 @@ use lapin::{
 use super::{
     Names,
     fault::{CALL_DEADLINE, CONNECT_DEADLINE, away, within},
+    replying::Refusals,
     topology::Repairs,
 };
 use crate::fault::Fault;
@@ -66,6 +67,7 @@ struct Shared {
     consuming: Slot,
     replying: Slot,
     repairs: Repairs,
+    refusals: Refusals,
 }
 
 /// One connection, or the place for it.
@@ -118,6 +120,7 @@ impl Broker {
             consuming: Slot::default(),
             replying: Slot::default(),
             repairs: Repairs::default(),
+            refusals: Refusals::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -171,6 +174,16 @@ impl Broker {
 
     pub(super) fn repairs(&self) -> &Repairs {
         &self.shared.repairs
+    }
+
+    /// Whether the broker refuses our replies, since our user lacks the right; known with the first of
+    /// them.
+    pub fn refuses_replies(&self) -> bool {
+        self.shared.refusals.are_on()
+    }
+
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.shared.refusals
     }
 
     /// A new channel on the connection that publishes.

@@ -59,6 +59,11 @@ pub(super) fn failed(doing: &str, error: &lapin::Error) -> Failed {
     Failed { fault: classify(doing, error), missing }
 }
 
+/// Whether our user lacks a right.
+pub(super) fn is_refused_access(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == ACCESS_REFUSED)
+}
+
 /// Classifies an error. Nothing the broker answers is a fault of a message: it is unreachable, has
 /// crashed (541 while it does) or lacks what we need of it, and an operator can mend each while we
 /// wait.

@@ -22,6 +22,7 @@ mod fault;
 mod names;
 mod properties;
 mod publish;
+mod replying;
 mod request;
 mod supervise;
 

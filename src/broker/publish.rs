@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use super::{
     Broker,
-    fault::{CONFIRM_DEADLINE, Failed, REPLY_DEADLINE, away, classify, failed},
+    fault::{CONFIRM_DEADLINE, Failed, away, failed},
     properties::{
         ATTEMPT, DETAIL, FIRST_SEEN, Headers, KEY, QUEUE, REASON, REPLY_ADDRESS, SEALED, WORKER,
         again, durable, now, short, transient, without_account,
     },
+    replying::replied,
     topology::{self, home_queue},
 };
 use crate::{
@@ -284,7 +285,7 @@ fn count(batch: &[Publication<'_>]) {
 }
 
 /// One message, ready to go out.
-struct Frame<'a> {
+pub(super) struct Frame<'a> {
     exchange: ShortString,
     key: ShortString,
     body: &'a [u8],
@@ -292,7 +293,11 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    async fn publish(self, channel: &Channel, mandatory: bool) -> lapin::Result<PublisherConfirm> {
+    pub(super) async fn publish(
+        self,
+        channel: &Channel,
+        mandatory: bool,
+    ) -> lapin::Result<PublisherConfirm> {
         let options = BasicPublishOptions { mandatory, immediate: false };
         let Frame { exchange, key, body, properties } = self;
         channel.basic_publish(exchange, key, options, body, properties).await
@@ -355,38 +360,6 @@ async fn stored(
             Err(Failed { fault, missing })
         }
     }
-}
-
-/// Hands replies to the broker, on `channel` or on a new one if that is gone, and gives it back. Not
-/// mandatory: the broker calls a direct reply unroutable even when it has delivered it.
-async fn replied(
-    broker: &Broker,
-    channel: Option<Channel>,
-    replies: Vec<Frame<'_>>,
-) -> Option<Channel> {
-    if replies.is_empty() {
-        return channel;
-    }
-    let handing_over = async {
-        let channel = match channel.filter(|channel| channel.status().connected()) {
-            Some(channel) => channel,
-            None => {
-                // By itself: a connection that takes longer is there for the next replies.
-                let broker = broker.clone();
-                let opening = tokio::spawn(async move { broker.replying_channel().await });
-                opening.await.map_err(|error| away(error.to_string()))??
-            }
-        };
-        let sending = replies.into_iter().map(|frame| frame.publish(&channel, false));
-        try_join_all(sending).await.map_err(|error| classify("reply", &error))?;
-        Ok::<Channel, Fault>(channel)
-    };
-    match timeout(REPLY_DEADLINE, handing_over).await {
-        Ok(Ok(channel)) => return Some(channel),
-        Ok(Err(fault)) => tracing::warn!(%fault, "replies are lost"),
-        Err(_) => tracing::warn!("replies are lost: the broker does not take them"),
-    }
-    None
 }
 
 fn id(id: Uuid) -> ShortString {

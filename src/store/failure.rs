@@ -1,6 +1,6 @@
 //! The one classification of PostgreSQL's errors.
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::fault::{Dependency, Fault};
 
@@ -9,10 +9,7 @@ use crate::fault::{Dependency, Fault};
 pub(super) fn connect_fault(error: &tokio_postgres::Error) -> Fault {
     let why = error.as_db_error().map_or_else(
         // Said without its cause: "error performing TLS handshake".
-        || match std::error::Error::source(error) {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        },
+        || with_causes(error),
         |db| db.message().to_owned(),
     );
     Fault::Down(Dependency::Database, why)
@@ -56,6 +53,25 @@ pub(super) fn fault(error: &tokio_postgres::Error) -> Fault {
         }
         _ => Fault::Permanent(why),
     }
+}
+
+/// An error and all that caused it, of which each names only itself: "db error". The server's message is
+/// without its detail, which can quote a row.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut why = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = match cause.downcast_ref::<DbError>() {
+            Some(db) => format!("{} ({})", db.message(), db.code().code()),
+            None => cause.to_string(),
+        };
+        // Some say their cause themselves.
+        if !why.contains(&said) {
+            why = format!("{why}: {said}");
+        }
+        next = cause.source();
+    }
+    why
 }
 
 /// Whether a statement only says that an earlier one of its transaction has failed.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 
 use super::Store;
-use super::failure::fault;
+use super::failure::{fault, with_causes};
 use crate::fault::{Dependency, Fault};
 use crate::observe;
 
@@ -79,7 +79,7 @@ async fn apply(
             None => "a migration finds its table in use: see pg_locks".to_owned(),
         };
         if !finds_a_lock(&error) {
-            let why = format!("a migration cannot be applied: {error}");
+            let why = format!("a migration cannot be applied: {}", with_causes(&error));
             return Err(Fault::Down(Dependency::Database, why));
         }
         if started.elapsed() >= wait_max {

@@ -166,3 +166,35 @@ fn a_check_of_the_settings_tells_what_is_wrong_and_what_all_roles_would_lack() {
         assert!(lacks.contains(name), "{lacks}");
     }
 }
+
+#[test]
+fn a_reader_that_wants_no_more_ends_a_command_without_a_word() {
+    let stepup = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stepup"));
+        command.args(arguments).env_clear();
+        command
+    };
+    let gone = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    for command in [&["schemas"][..], &["schemas", "--http"], &["config", "check"]] {
+        let output = stepup(command).stdout(gone()).output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{command:?}");
+        // As of a program that SIGPIPE ends: not a success, since not everything was said.
+        assert_eq!(output.status.code(), Some(141), "{command:?}");
+    }
+    let failed = stepup(&["keys", "list"]).stderr(gone()).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+}
+
+#[test]
+fn a_check_of_the_topology_tells_what_to_do() {
+    let output = Shell::new(&random_prefix()).run(&["topology", "--check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let (missing, advice) = said.trim_end().rsplit_once('\n').unwrap();
+    assert!(missing.contains("audit.bulk is missing"), "{said}");
+    assert!(advice.starts_with("Run `stepup topology`"), "{said}");
+}

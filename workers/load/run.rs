@@ -14,20 +14,15 @@ use super::members::{ACCOUNT_PREFIX, Members};
 use super::report::{Run, table};
 use super::site::Site;
 use super::{Order, Over};
+use crate::output::{complain, print};
 
 /// Flat out, members for so many logins a second are registered unless the order says otherwise.
 const FLAT_OUT_RATE: f64 = 3000.0;
 /// A backend tells the statistics of its commits up to a second late.
 const STATISTICS: Duration = Duration::from_millis(1500);
 
-#[expect(clippy::print_stderr, reason = "progress goes to the one who started it")]
 pub(super) fn say(text: &str) {
-    eprintln!("load: {text}");
-}
-
-#[expect(clippy::print_stdout, reason = "a command's answer goes to the one who typed it")]
-fn print(text: &str) {
-    println!("{text}");
+    complain(&format!("load: {text}"));
 }
 
 pub(super) async fn run(order: &Order) -> Result<(), String> {
@@ -107,12 +102,12 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
         fallback_late: site.fallback_late(&figures).await?,
     }
     .json();
-    print(&table(&report));
     if let Some(file) = &order.json {
         let written = std::fs::write(file, format!("{report:#}\n"));
         written.map_err(|error| format!("--json {}: {error}", file.display()))?;
     }
     site.broker.close().await;
+    print(&table(&report));
     let count = |name: &str| report.get(name).and_then(Value::as_i64).unwrap_or(0);
     match (count("lost"), count("doubled")) {
         (0, 0) => Ok(()),

@@ -1,5 +1,7 @@
 //! Requests and their answers.
 
+use std::{fs, sync::Arc};
+
 use super::*;
 
 /// Answers every request with its own body, on connections of its own.
@@ -113,4 +115,31 @@ async fn a_reply_to_nobody_fails_neither_the_batch_nor_later_replies() {
         assert_eq!(answer, Ok(Answer::Replied(b"good".to_vec())));
     })
     .await;
+}
+
+/// In one thread, of which the log is taken.
+#[tokio::test]
+async fn replies_that_the_broker_refuses_are_told_once() {
+    let path = std::env::temp_dir().join(random_prefix());
+    let log = Arc::new(fs::File::create(&path).unwrap());
+    let format = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN);
+    let _taken = tracing::subscriber::set_default(format.with_writer(log).finish());
+    let lines = || {
+        let log = fs::read_to_string(&path).unwrap();
+        log.lines().filter(|line| line.contains("the right `write` on `amq.default`")).count()
+    };
+    // An app may not publish to the default exchange.
+    for (user, refused) in [("STEPUP_AMQP_URL", false), ("STEPUP_DEMO_AMQP_URL", true)] {
+        let broker = connect(url(user), &random_prefix());
+        let mut publisher = Publisher::open(&broker).await.unwrap();
+        for _ in 0..3 {
+            let to = "amq.rabbitmq.reply-to.garbage".to_owned();
+            let reply = Reply { to, correlation_id: None, body: "{}".into() };
+            publisher.publish_all(&[], &[reply]).await.unwrap();
+            assert_eq!(broker.refuses_replies(), refused, "{user}");
+        }
+        assert_eq!(lines(), usize::from(refused), "{user}");
+        broker.close().await;
+    }
+    fs::remove_file(path).unwrap();
 }

@@ -143,3 +143,36 @@ async fn after_an_answer_that_leaves_it_open_nothing_is_sent_again() {
     assert_eq!(calls(&world).await.len(), statuses.len());
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_refuses_our_account_is_told_once_and_once_when_it_takes_sms_again() {
+    const TOLD: &str =
+        "SELECT count(*) FROM trail WHERE kind IN ('delivery.failed', 'delivery.unknown')";
+    let world = world().await;
+    let lines = |text: &str| {
+        let log = std::fs::read_to_string(world.folder.join("all.log")).unwrap();
+        log.lines().filter(|line| line.contains(text)).count()
+    };
+    let login = async |n: usize, fault: Option<Value>| {
+        let (member, place) = registered(&world, n).await;
+        if let Some(fault) = fault {
+            world.fault(place.trim_start_matches("/phones/"), fault).await;
+        }
+        world.login("acme", &member, "l1").await;
+    };
+    let status = |status: u16| Some(json!({ "fault": "status", "status": status }));
+    for (n, answer) in [401, 401, 504, 401].into_iter().enumerate() {
+        login(n, status(answer)).await;
+        world.until(TOLD, n as i64 + 1, PATIENCE).await;
+    }
+    assert_eq!(lines("the SMS provider refuses us"), 1);
+    assert_eq!(lines("account_http_401"), 1);
+    assert_eq!(lines("the SMS provider takes messages again"), 0);
+    for n in 4..6 {
+        login(n, None).await;
+    }
+    world.until(&events("delivery.accepted"), 2, PATIENCE).await;
+    assert_eq!(lines("the SMS provider refuses us"), 1);
+    assert_eq!(lines("the SMS provider takes messages again"), 1);
+    world.end().await;
+}

@@ -62,3 +62,14 @@ async fn a_migration_that_waits_too_long_says_which_session_is_in_the_way() {
     let failed = store::migrate(&database.store(), Duration::ZERO).await.unwrap_err().to_string();
     assert!(failed.contains("pg_dump, idle in transaction"), "{failed}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_cannot_be_applied_says_all_causes() {
+    let database = Database::create(&random_name()).await;
+    let admin = database.client().await;
+    // What it adds is there already.
+    admin.batch_execute("DELETE FROM refinery_schema_history WHERE version >= 8").await.unwrap();
+    let failed = store::migrate(&database.store(), Duration::ZERO).await.unwrap_err().to_string();
+    let cause = r#"column "app" of relation "inbox" already exists (42701)"#;
+    assert!(failed.contains("cannot be applied") && failed.ends_with(cause), "{failed}");
+}
