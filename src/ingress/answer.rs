@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::accept::Accepted;
 use super::problem::Problem;
-use crate::message::OutcomeKind;
+use crate::message::{Outcome, OutcomeKind};
 
 /// The status of an outcome, and what the caller can do about it. Empty where nothing is to do.
 pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
@@ -152,7 +152,7 @@ pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
 /// # Errors
 /// The outcome's own members as a problem, unless it is what was asked for.
 pub fn replied(key: &str, outcome: &[u8]) -> Result<Value, Problem> {
-    let Some((kind, body)) = read(outcome) else {
+    let Some((kind, mut body)) = read(outcome) else {
         let detail = "the outcome was not understood: are all processes of the same version?";
         return Err(Problem::new(StatusCode::BAD_GATEWAY, "bad_outcome", detail));
     };
@@ -166,6 +166,11 @@ pub fn replied(key: &str, outcome: &[u8]) -> Result<Value, Problem> {
     };
     if status.is_success() {
         return Ok(Value::Object(body));
+    }
+    // Over HTTP a request is named by a header, from which the message_id was made.
+    if body.get("detail").is_some_and(|detail| detail == Outcome::ID_REUSED) {
+        let detail = "the Idempotency-Key was used for another request: use a new one";
+        body.insert("detail".to_owned(), detail.into());
     }
     let mut problem = Problem::new(status, kind.label(), detail);
     let seconds = body.get("retry_after").and_then(Value::as_u64);
@@ -201,7 +206,6 @@ pub fn pending(accepted: &Accepted) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Outcome;
 
     #[test]
     fn every_outcome_has_exactly_one_status_and_every_problem_says_what_to_do() {
@@ -250,6 +254,15 @@ mod tests {
         };
         assert!(told("support.reset.approve").contains("another person"));
         assert!(told("support.reset.cancel").contains("role"));
+    }
+
+    #[test]
+    fn who_used_a_key_for_another_request_is_told_of_the_key() {
+        let detail = Some(Outcome::ID_REUSED.to_owned());
+        let body = Outcome { detail, ..Outcome::new(OutcomeKind::Refused) }.body();
+        let problem = replied("challenge.issue", body.as_bytes()).unwrap_err();
+        let detail = problem.member("detail").unwrap().to_string();
+        assert!(detail.contains("Idempotency-Key") && !detail.contains("message_id"), "{detail}");
     }
 
     #[test]
