@@ -158,6 +158,10 @@ pub fn replied(key: &str, outcome: &[u8]) -> Result<Value, Problem> {
     };
     let (status, detail) = match (kind, key) {
         (OutcomeKind::Cancelled, "challenge.cancel") => (StatusCode::OK, ""),
+        (OutcomeKind::AlreadyUsed, "challenge.cancel") => (
+            StatusCode::CONFLICT,
+            "the login or the change is verified already: nothing was cancelled",
+        ),
         (OutcomeKind::Forbidden, "support.reset.approve") => (
             StatusCode::FORBIDDEN,
             "whoever asked for a reset cannot approve it: another person must",
@@ -242,6 +246,20 @@ mod tests {
         assert!(replied("challenge.cancel", body.as_bytes()).is_ok());
         let problem = replied("challenge.verify", body.as_bytes()).unwrap_err();
         assert_eq!(problem.status(), StatusCode::CONFLICT);
+    }
+
+    #[test]
+    fn who_cancels_what_is_verified_is_told_that_nothing_was_cancelled() {
+        let body = Outcome::new(OutcomeKind::AlreadyUsed).body();
+        let told = |key| {
+            let problem = replied(key, body.as_bytes()).unwrap_err();
+            assert_eq!(problem.status(), StatusCode::CONFLICT);
+            assert_eq!(problem.member("outcome"), Some(&json!("already_used")));
+            problem.member("detail").unwrap().to_string()
+        };
+        let detail = told("challenge.cancel");
+        assert!(detail.contains("verified already: nothing was cancelled"), "{detail}");
+        assert!(told("challenge.verify").contains("begin again"));
     }
 
     #[test]
