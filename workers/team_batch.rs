@@ -24,7 +24,7 @@ use stepup::store::{self, Tx};
 
 /// The worker.
 pub struct TeamBatch {
-    /// For masked numbers.
+    /// To open stored numbers.
     pub keys: Arc<Keyring>,
 }
 
@@ -77,7 +77,7 @@ impl Worker for TeamBatch {
     ) -> Decided<Write> {
         match (&command.message, facts) {
             (Command::CheckContacts { review, batch }, Facts::Review(facts)) => {
-                review::check(*review, *batch, facts, ctx.now).map(Write::Checked)
+                review::check(*review, *batch, facts, &self.keys, ctx.now).map(Write::Checked)
             }
             (Command::ApplyMandate { mandate, batch }, Facts::Mandate(facts)) => {
                 mandate::apply(*mandate, *batch, facts, &self.keys, ctx.now).map(Write::Applied)

@@ -30,7 +30,7 @@ words! {
         NoPhone = "no_phone",
         /// A number that no code has proved: the next login does.
         UnverifiedPhone = "unverified_phone",
-        /// A number that takes no SMS, or in a country that codes may not go to.
+        /// A number that takes no SMS, reads otherwise today, or is in a country that codes may not go to.
         UnsupportedType = "unsupported_type",
         /// A number that belongs to a company.
         CompanyOwned = "company_owned",

@@ -23,6 +23,28 @@ pub fn is_plain(c: char) -> bool {
         )
 }
 
+/// Whether nothing of a text can be seen: it has only spaces, joiners, marks without a letter, and
+/// characters that are letters or symbols by category and show no ink.
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| {
+        c.is_whitespace()
+            || !is_plain(c)
+            || c.general_category() == GeneralCategory::NonspacingMark
+            || matches!(
+                c,
+                // The joiners, the fillers of Hangul, the empty Braille pattern, the empty note.
+                '\u{200C}'
+                    | '\u{200D}'
+                    | '\u{115F}'
+                    | '\u{1160}'
+                    | '\u{3164}'
+                    | '\u{FFA0}'
+                    | '\u{2800}'
+                    | '\u{1D159}'
+            )
+    })
+}
+
 /// Why a text cannot be shown, as the end of a sentence, if it cannot.
 pub fn not_plain(text: &str) -> Option<String> {
     let c = text.chars().find(|c| !is_plain(*c))?;
@@ -33,11 +55,18 @@ pub fn not_plain(text: &str) -> Option<String> {
     ))
 }
 
+/// Schemes of links that go without `//`: a phone calls, writes or opens an app.
+const SCHEMES: [&str; 8] = ["tel", "sms", "smsto", "mailto", "callto", "sip", "sips", "facetime"];
+
 /// Whether a phone or a mail program may make a link of a text: one with a scheme, one that begins
 /// with `www.`, a domain with a port or a path, or a mail address. A bare domain is a name, as `Booking.com` is.
 pub fn looks_like_link(text: &str) -> bool {
     let text: String = text.chars().map(narrow).flat_map(char::to_lowercase).collect();
-    text.contains("://") || words_begin_with_www(&text) || has_path(&text) || has_address(&text)
+    text.contains("://")
+        || has_scheme(&text)
+        || words_begin_with_www(&text)
+        || has_path(&text)
+        || has_address(&text)
 }
 
 /// Full-width letters and signs, and what resembles the dot and the slash of a link.
@@ -48,6 +77,14 @@ fn narrow(c: char) -> char {
         '\u{2044}' | '\u{2215}' | '\u{29F8}' => '/',
         other => other,
     }
+}
+
+/// Behind the colon of a link stands no space; in a name one does: `Tel: Aviv`.
+fn has_scheme(text: &str) -> bool {
+    text.match_indices(':').any(|(at, _)| {
+        let word = text[..at].rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        SCHEMES.contains(&word) && text[at + 1..].starts_with(|c: char| !c.is_whitespace())
+    })
 }
 
 fn words_begin_with_www(text: &str) -> bool {
@@ -133,11 +170,39 @@ mod tests {
     }
 
     #[test]
+    fn what_looks_like_spaces_alone_is_blank() {
+        for blank in [
+            "",
+            " \u{A0}\u{3000}",
+            "\u{3164}",
+            "\u{2800}\u{2800}",
+            "\u{115F}\u{1160}",
+            "\u{FFA0} \u{3164}",
+            "\u{200D}\u{200C}",
+            "\u{FE0F}\u{34F}",
+            "\u{1D159}",
+            "\u{200B}",
+        ] {
+            assert!(is_blank(blank), "{blank:?}");
+        }
+        for seen in ["A", "\u{3164}A", "7", "株", "ㅎ", "ﾡ", "⠁", "👩\u{200D}🔧", "e\u{301}", "-"]
+        {
+            assert!(!is_blank(seen), "{seen:?}");
+        }
+    }
+
+    #[test]
     fn links_are_seen_and_names_are_not_taken_for_links() {
         for link in [
             "http://evil.example",
             "HTTPS://x",
             "evil://x",
+            "tel:+12025550123",
+            "TEL:112",
+            "Acme (tel:+12025550123)",
+            "sms:+12025550123",
+            "mailto:help",
+            "\u{FF54}\u{FF45}\u{FF4C}\u{FF1A}112",
             "www.evil.example",
             "Acme (www.evil.example)",
             "WWW.evil",
@@ -179,6 +244,9 @@ mod tests {
             "Wwwhat",
             "The www. people",
             "Acme: Plumbing",
+            "Tel: Aviv",
+            "Hotel:Acme",
+            "Acme Tel:",
             "=?utf-8?q?Acme?=",
         ] {
             assert!(!looks_like_link(name), "{name}");

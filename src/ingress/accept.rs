@@ -138,13 +138,16 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
         Ok(Fields { twice: Some(name), .. }) => {
             Err(Problem::foreign_field(&name, "a field is there more than once: send it once"))
         }
-        Err(NoObject::Other) => {
-            let detail = "the body must be a JSON object";
-            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail))
-        }
-        Err(NoObject::NotJson { line, column }) => {
-            let detail = format!("the body is not JSON (line {line}, column {column})");
-            Err(Problem::new(StatusCode::BAD_REQUEST, "malformed", detail))
+        Err(why) => {
+            let (status, kind) = match why {
+                NoObject::NotJson { .. } | NoObject::NotUtf8 { .. } => {
+                    (StatusCode::BAD_REQUEST, "malformed")
+                }
+                NoObject::Other | NoObject::Unreadable { .. } => {
+                    (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
+                }
+            };
+            Err(Problem::new(status, kind, why.to_string()))
         }
     }
 }

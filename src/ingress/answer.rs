@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::accept::Accepted;
 use super::problem::Problem;
-use crate::message::OutcomeKind;
+use crate::message::{Outcome, OutcomeKind};
 
 /// The status of an outcome, and what the caller can do about it. Empty where nothing is to do.
 pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
@@ -152,12 +152,16 @@ pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
 /// # Errors
 /// The outcome's own members as a problem, unless it is what was asked for.
 pub fn replied(key: &str, outcome: &[u8]) -> Result<Value, Problem> {
-    let Some((kind, body)) = read(outcome) else {
+    let Some((kind, mut body)) = read(outcome) else {
         let detail = "the outcome was not understood: are all processes of the same version?";
         return Err(Problem::new(StatusCode::BAD_GATEWAY, "bad_outcome", detail));
     };
     let (status, detail) = match (kind, key) {
         (OutcomeKind::Cancelled, "challenge.cancel") => (StatusCode::OK, ""),
+        (OutcomeKind::AlreadyUsed, "challenge.cancel") => (
+            StatusCode::CONFLICT,
+            "the login or the change is verified already: nothing was cancelled",
+        ),
         (OutcomeKind::Forbidden, "support.reset.approve") => (
             StatusCode::FORBIDDEN,
             "whoever asked for a reset cannot approve it: another person must",
@@ -166,6 +170,11 @@ pub fn replied(key: &str, outcome: &[u8]) -> Result<Value, Problem> {
     };
     if status.is_success() {
         return Ok(Value::Object(body));
+    }
+    // Over HTTP a request is named by a header, from which the message_id was made.
+    if body.get("detail").is_some_and(|detail| detail == Outcome::ID_REUSED) {
+        let detail = "the Idempotency-Key was used for another request: use a new one";
+        body.insert("detail".to_owned(), detail.into());
     }
     let mut problem = Problem::new(status, kind.label(), detail);
     let seconds = body.get("retry_after").and_then(Value::as_u64);
@@ -201,7 +210,6 @@ pub fn pending(accepted: &Accepted) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Outcome;
 
     #[test]
     fn every_outcome_has_exactly_one_status_and_every_problem_says_what_to_do() {
@@ -241,6 +249,20 @@ mod tests {
     }
 
     #[test]
+    fn who_cancels_what_is_verified_is_told_that_nothing_was_cancelled() {
+        let body = Outcome::new(OutcomeKind::AlreadyUsed).body();
+        let told = |key| {
+            let problem = replied(key, body.as_bytes()).unwrap_err();
+            assert_eq!(problem.status(), StatusCode::CONFLICT);
+            assert_eq!(problem.member("outcome"), Some(&json!("already_used")));
+            problem.member("detail").unwrap().to_string()
+        };
+        let detail = told("challenge.cancel");
+        assert!(detail.contains("verified already: nothing was cancelled"), "{detail}");
+        assert!(told("challenge.verify").contains("begin again"));
+    }
+
+    #[test]
     fn who_may_not_approve_a_reset_is_told_why() {
         let body = Outcome::new(OutcomeKind::Forbidden).body();
         let told = |key| {
@@ -250,6 +272,15 @@ mod tests {
         };
         assert!(told("support.reset.approve").contains("another person"));
         assert!(told("support.reset.cancel").contains("role"));
+    }
+
+    #[test]
+    fn who_used_a_key_for_another_request_is_told_of_the_key() {
+        let detail = Some(Outcome::ID_REUSED.to_owned());
+        let body = Outcome { detail, ..Outcome::new(OutcomeKind::Refused) }.body();
+        let problem = replied("challenge.issue", body.as_bytes()).unwrap_err();
+        let detail = problem.member("detail").unwrap().to_string();
+        assert!(detail.contains("Idempotency-Key") && !detail.contains("message_id"), "{detail}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 /// What the door itself refuses: the kind, its status, and what it means. In the order of
 /// docs/http.md.
 pub const DOOR_PROBLEMS: &[(&str, StatusCode, &str)] = &[
-    ("malformed", StatusCode::BAD_REQUEST, "the body is not JSON, or broke off"),
+    ("malformed", StatusCode::BAD_REQUEST, "the body is not JSON, not UTF-8, or broke off"),
     (
         "idempotency_key",
         StatusCode::BAD_REQUEST,

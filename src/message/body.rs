@@ -28,6 +28,61 @@ pub enum NoObject {
     },
     /// It is other JSON.
     Other,
+    /// It is JSON with something that cannot be read.
+    Unreadable {
+        /// What it has, as the end of a sentence.
+        what: &'static str,
+        /// Where, from 1.
+        line: usize,
+        /// Where, from 1.
+        column: usize,
+    },
+    /// It is not UTF-8.
+    NotUtf8 {
+        /// The first byte that is not, from 1.
+        byte: usize,
+    },
+}
+
+impl NoObject {
+    fn of(body: &[u8], error: &serde_json::Error) -> Self {
+        if let Err(error) = std::str::from_utf8(body) {
+            return Self::NotUtf8 { byte: error.valid_up_to() + 1 };
+        }
+        // What is passed over is not looked at, so an error of the form alone is left.
+        if let Err(error) = serde_json::from_slice::<IgnoredAny>(body) {
+            return Self::NotJson { line: error.line(), column: error.column() };
+        }
+        if error.is_data() {
+            return Self::Other;
+        }
+        // serde_json tells these apart by its sentence only.
+        let sentence = error.to_string();
+        let what = if sentence.starts_with("number out of range") {
+            "a number that is out of range"
+        } else if sentence.starts_with("recursion limit exceeded") {
+            "too many lists or objects within each other"
+        } else {
+            "a text with half a character"
+        };
+        Self::Unreadable { what, line: error.line(), column: error.column() }
+    }
+}
+
+/// The sentence for its sender; it quotes nothing.
+impl fmt::Display for NoObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotJson { line, column } => {
+                write!(f, "the body is not JSON (line {line}, column {column})")
+            }
+            Self::Other => f.write_str("the body is not a JSON object"),
+            Self::Unreadable { what, line, column } => {
+                write!(f, "the body has {what} (line {line}, column {column})")
+            }
+            Self::NotUtf8 { byte } => write!(f, "the body is not UTF-8 (byte {byte})"),
+        }
+    }
 }
 
 impl Fields {
@@ -36,10 +91,7 @@ impl Fields {
     /// # Errors
     /// When it is no JSON object.
     pub fn read(body: &[u8]) -> Result<Self, NoObject> {
-        serde_json::from_slice(body).map_err(|_| match serde_json::from_slice(body) {
-            Ok(IgnoredAny) => NoObject::Other,
-            Err(error) => NoObject::NotJson { line: error.line(), column: error.column() },
-        })
+        serde_json::from_slice(body).map_err(|error| NoObject::of(body, &error))
     }
 }
 
@@ -104,6 +156,27 @@ mod tests {
         for broken in ["", "{", "[1", "{\"a\":}", "{} {}"] {
             let read = Fields::read(broken.as_bytes());
             assert!(matches!(read, Err(NoObject::NotJson { .. })), "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let digits = "9".repeat(400);
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for (body, why) in [
+            (
+                format!(r#"{{"version":{digits}}}"#).into_bytes(),
+                "the body has a number that is out of range",
+            ),
+            (br#"{"version":1e999}"#.to_vec(), "the body has a number that is out of range"),
+            (format!(r#"{{"a":{deep}}}"#).into_bytes(), "the body has too many lists"),
+            (br#"{"a":"\ud800"}"#.to_vec(), "the body has a text with half a character"),
+            (b"{\"a\":\"\xFF\"}".to_vec(), "the body is not UTF-8 (byte 7)"),
+            (b"\xFF".to_vec(), "the body is not UTF-8 (byte 1)"),
+        ] {
+            let told = Fields::read(&body).err().unwrap().to_string();
+            assert!(told.starts_with(why), "{told}");
+            assert!(!told.contains("99"), "{told}");
         }
     }
 

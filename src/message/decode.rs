@@ -9,7 +9,7 @@ use serde_path_to_error::Segment;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::body::{Fields, NoObject, showable};
+use super::body::{Fields, showable};
 use super::envelope::{DeadReason, Incoming};
 use super::event::Event;
 use super::request::{is_request, sealed_fields};
@@ -183,12 +183,8 @@ fn object(body: &[u8], request: bool) -> Result<Value, Rejected> {
     if body.len() > BODY_MAX {
         return Err(Rejected::malformed(format!("the body is over {BODY_MAX} bytes")));
     }
-    let Fields { members, twice } = Fields::read(body).map_err(|why| match why {
-        NoObject::NotJson { line, column } => {
-            Rejected::malformed(format!("the body is not JSON (line {line}, column {column})"))
-        }
-        NoObject::Other => Rejected::malformed("the body is not a JSON object"),
-    })?;
+    let Fields { members, twice } =
+        Fields::read(body).map_err(|why| Rejected::malformed(why.to_string()))?;
     if let Some(name) = twice.filter(|_| request) {
         return Err(Rejected::foreign_field(&name, "is there more than once: send it once"));
     }

@@ -178,6 +178,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The sentence of a `refused` whose id was used before.
+    pub const ID_REUSED: &'static str =
+        "the message_id was used for another request: take a new one";
+
     /// The bare outcome.
     pub const fn new(outcome: OutcomeKind) -> Self {
         Self {

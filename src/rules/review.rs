@@ -7,21 +7,27 @@ use super::Decided;
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::id::{AccountId, MemberId};
+use crate::domain::keys::Keyring;
 pub use crate::domain::member::Contacts;
 use crate::domain::member::Member;
+use crate::domain::phone::PhoneNumber;
 use crate::message::{Command, Event, EventKind};
 
 /// Members looked at in one pass.
 pub const BATCH: usize = 500;
 
 /// What is found of a member; never empty.
-pub fn verdicts(member: &Member, account: &Account, shared: bool) -> Vec<Contacts> {
+pub fn verdicts(member: &Member, account: &Account, shared: bool, keys: &Keyring) -> Vec<Contacts> {
     let allowed = |country| account.countries.contains(&country);
+    // The sender asks the same of the number, and texts no number that an earlier reader stored.
+    let of_old =
+        member.phone_in_clear(keys).is_some_and(|e164| PhoneNumber::stored(&e164).is_err());
     let found = [
         (member.phone.is_none(), Contacts::NoPhone),
         (
             member.phone.is_some()
-                && !(member.phone_textable && member.phone_country.is_some_and(allowed)),
+                && (of_old
+                    || !(member.phone_textable && member.phone_country.is_some_and(allowed))),
             Contacts::UnsupportedType,
         ),
         (member.phone_owned_at.is_some(), Contacts::CompanyOwned),
@@ -100,7 +106,13 @@ pub struct Checked {
 }
 
 /// The rule of a batch. A batch that was looked at before is done, whoever asks again.
-pub fn check(review: Uuid, batch: i32, facts: Option<Facts>, now: Timestamp) -> Decided<Checked> {
+pub fn check(
+    review: Uuid,
+    batch: i32,
+    facts: Option<Facts>,
+    keys: &Keyring,
+    now: Timestamp,
+) -> Decided<Checked> {
     let Some(facts) = facts.filter(|facts| !facts.done && facts.batch == batch) else {
         return Decided::nothing("done_before");
     };
@@ -109,7 +121,7 @@ pub fn check(review: Uuid, batch: i32, facts: Option<Facts>, now: Timestamp) -> 
         .next
         .iter()
         .map(|(member, shared, contacts)| {
-            let verdicts = verdicts(member, &facts.account, *shared);
+            let verdicts = verdicts(member, &facts.account, *shared, keys);
             (member.id.clone(), verdicts, contacts.clone())
         })
         .collect();
@@ -131,23 +143,27 @@ pub fn check(review: Uuid, batch: i32, facts: Option<Facts>, now: Timestamp) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::{NOW, account, member};
+    use super::super::tests_support::{NOW, account, contact, member};
     use super::*;
 
     fn found(member: Member) -> Vec<Contacts> {
-        verdicts(&member, &account(), false)
+        verdicts(&member, &account(), false, &Keyring::for_tests())
     }
 
     #[test]
     fn r65_each_trouble_with_a_contact_is_told() {
         let good = Member { phone_verified_at: Some(NOW), ..member() };
         assert_eq!(found(good.clone()), [Contacts::Ok]);
-        assert_eq!(verdicts(&good, &account(), true), [Contacts::Duplicate]);
+        let shared = verdicts(&good, &account(), true, &Keyring::for_tests());
+        assert_eq!(shared, [Contacts::Duplicate]);
+        // What an earlier reader made of `392 123 4567` in Italy.
+        let of_old = Some(contact("phone", "+3921234567"));
         for (bad, verdict) in [
             (Member { phone: None, ..good.clone() }, Contacts::NoPhone),
             (Member { phone_verified_at: None, ..good.clone() }, Contacts::UnverifiedPhone),
             (Member { phone_textable: false, ..good.clone() }, Contacts::UnsupportedType),
             (Member { phone_country: None, ..good.clone() }, Contacts::UnsupportedType),
+            (Member { phone: of_old, ..good.clone() }, Contacts::UnsupportedType),
             (Member { phone_owned_at: Some(NOW), ..good.clone() }, Contacts::CompanyOwned),
             (Member { email: None, ..good.clone() }, Contacts::NoEmail),
             (Member { email_verified: false, ..good.clone() }, Contacts::UnverifiedEmail),
@@ -168,10 +184,11 @@ mod tests {
             next: vec![(member(), false, String::new()); many],
         };
         let id = Uuid::from_u128(1);
-        let full = check(id, 0, Some(facts(0, BATCH)), NOW);
+        let check = |id, batch, facts| super::check(id, batch, facts, &Keyring::for_tests(), NOW);
+        let full = check(id, 0, Some(facts(0, BATCH)));
         assert_eq!(full.effects, [Command::CheckContacts { review: id, batch: 1 }.into()]);
-        assert!(check(id, 1, Some(facts(1, 0)), NOW).write.unwrap().last);
-        assert!(check(id, 0, Some(facts(1, 3)), NOW).write.is_none());
-        assert!(check(id, 0, None, NOW).write.is_none());
+        assert!(check(id, 1, Some(facts(1, 0))).write.unwrap().last);
+        assert!(check(id, 0, Some(facts(1, 3))).write.is_none());
+        assert!(check(id, 0, None).write.is_none());
     }
 }

@@ -57,7 +57,7 @@ pub fn account() -> Account {
     }
 }
 
-fn contact(kind: &str, text: &str) -> Contact {
+pub fn contact(kind: &str, text: &str) -> Contact {
     let keys = Keyring::for_tests();
     let place = Place::Contact("acme", "ada", kind);
     let sealed = keys.seal(&place, text.as_bytes(), &mut StdRng::seed_from_u64(3));

@@ -18,7 +18,7 @@ use crate::broker::Delivery;
 use crate::domain::Timestamp;
 use crate::domain::id::AppName;
 use crate::fault::{Dependency, Fault};
-use crate::message::{DeadReason, Decoded, Message, Outgoing, Subject};
+use crate::message::{DeadReason, Decoded, Message, Outcome, Outgoing, Subject};
 use crate::observe;
 use crate::rules::{Ctx, Verdict};
 use crate::sabotage::{Bug, Point, planted, reach};
@@ -369,7 +369,7 @@ impl<W: Worker> Desk<W> {
         };
         let incoming = &item.delivery.incoming;
         if !asks_the_same {
-            let detail = "the message_id was used for another request: take a new one".to_owned();
+            let detail = Outcome::ID_REUSED.to_owned();
             output.aside(incoming, DeadReason::IdReused, detail, &self.origin);
             return;
         }

@@ -228,6 +228,27 @@ fn a_field_that_is_there_twice_is_named() {
 }
 
 #[test]
+fn a_body_that_cannot_be_read_is_told_what_it_has() {
+    let problem = |body: &[u8]| {
+        let (seal, id) = (Keyring::for_tests().public(), Uuid::from_u128(7));
+        accept(&ISSUE, vec![], &headers(&[]), body, &app(), id, &seal).unwrap_err()
+    };
+    let long = format!(r#"{{"version":{}}}"#, "9".repeat(400));
+    for (body, status, kind, why) in [
+        (&b"{"[..], 400, "malformed", "the body is not JSON (line 1"),
+        (b"{\"account\":\"\xFF\"}", 400, "malformed", "the body is not UTF-8 (byte 13)"),
+        (b"[]", 422, "invalid", "the body is not a JSON object"),
+        (long.as_bytes(), 422, "invalid", "the body has a number that is out of range"),
+    ] {
+        let problem = problem(body);
+        assert_eq!(problem.status().as_u16(), status, "{why}");
+        assert_eq!(problem.member("outcome"), Some(&json!(kind)));
+        let detail = problem.member("detail").and_then(Value::as_str).unwrap_or_default();
+        assert!(detail.starts_with(why), "{detail}");
+    }
+}
+
+#[test]
 fn a_guess_has_1_to_32_characters() {
     let guess = |text: &str| take(&VERIFY, &[SOME], &json!({ "account": "a", "guess": text }));
     assert!(guess("1").is_ok() && guess(&"ä".repeat(32)).is_ok());

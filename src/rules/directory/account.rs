@@ -3,7 +3,7 @@
 use super::{Facts, Write, invalid, refused, stored};
 use crate::domain::account::{Account, ORIGIN_MAX, SENSITIVE_SETTINGS};
 use crate::domain::id::SettingName;
-use crate::domain::shown::{looks_like_link, not_plain};
+use crate::domain::shown::{is_blank, looks_like_link, not_plain};
 use crate::message::{Event, EventKind, Outcome, OutcomeKind, PutAccount, Request};
 use crate::rules::Decided;
 use crate::rules::text::plain;
@@ -68,10 +68,16 @@ fn unfit(name: &str) -> Option<String> {
     if name.trim().is_empty() || name.chars().count() > NAME_MAX {
         return Some(format!("is empty, or longer than {NAME_MAX} characters"));
     }
+    if let Some(why) = not_plain(name) {
+        return Some(why);
+    }
+    if is_blank(name) {
+        return Some("has no character that can be seen".to_owned());
+    }
     let link = || looks_like_link(name) || looks_like_link(&plain(name));
-    let why = "looks like a link: leave out http://, www., what follows a domain after a slash, and mail \
+    let why = "looks like a link: leave out http://, www., tel:, what follows a domain after a slash, and mail \
         addresses";
-    not_plain(name).or_else(|| link().then(|| why.to_owned()))
+    link().then(|| why.to_owned())
 }
 
 /// A host as the SMS's last line can carry it: it must leave room in the segment, and hold nothing
@@ -97,12 +103,16 @@ mod tests {
         for bad in [
             "",
             " ",
+            "\u{3164}",
+            "\u{2800} \u{FFA0}",
+            "tel:+12025550123",
             "Acme\nX",
             "\u{202E}emcA",
             "www.evil.example",
             // Links once the SMS has left out what its alphabet does not have.
             "ht日tp://evil.example",
             "w日ww.evil.example",
+            "t日el:+12025550123",
             "evil.example日/x",
             "ht\u{200D}tp://evil.example",
             &"x".repeat(101),

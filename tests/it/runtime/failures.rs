@@ -13,6 +13,7 @@ async fn r110_what_does_not_decode_is_a_dead_letter_with_its_reason_and_its_send
     let broken = [
         (raw("{"), "the body is not JSON"),
         (raw("[]"), "the body is not a JSON object"),
+        (raw(&format!("{{\"v\":{}}}", "9".repeat(400))), "a number that is out of range"),
         (raw("{\"v\":2}"), "field `v`"),
         (raw("{\"name\":\"ada\"}"), "missing field `act`"),
     ];
@@ -23,8 +24,8 @@ async fn r110_what_does_not_decode_is_a_dead_letter_with_its_reason_and_its_send
     }
     // The queue flows on.
     assert_eq!(house.ask(note("ada", Act::Write)).await["outcome"], "stored");
-    let dead = house.dead(4).await;
-    assert_eq!(dead.len(), 4, "{dead:?}");
+    let dead = house.dead(5).await;
+    assert_eq!(dead.len(), 5, "{dead:?}");
     for letter in &dead {
         assert_eq!((letter.reason.as_str(), letter.worker.as_str()), ("malformed", "fake"));
         assert_eq!((letter.key.as_str(), letter.queue.as_str()), (KEY, QUEUE));

@@ -1,7 +1,7 @@
 //! A worker that does what its messages say.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,12 @@ pub enum Act {
     Panic,
     /// As `Write`, once the test opens the gate.
     Hold,
+    /// As `Write`, but the first call of several holds its thread for [`HELD`].
+    Block,
 }
+
+/// How long a call holds its thread.
+pub const HELD: Duration = Duration::from_millis(2_500);
 
 /// A message.
 #[derive(Clone, Debug, Deserialize)]
@@ -63,6 +68,11 @@ pub struct Fake<const OUTWARD: bool, const GATHER_MILLIS: u64 = 0> {
     /// How many calls were made, and how many claims taken back.
     pub called: AtomicUsize,
     pub released: AtomicUsize,
+    /// What is claimed, with how many at once; and how many claims met an earlier one that holds.
+    pub claimed: Mutex<HashMap<String, usize>>,
+    pub claimed_twice: AtomicUsize,
+    /// Whether a call has held its thread.
+    pub blocked: AtomicBool,
 }
 
 /// The one that decides.
@@ -80,6 +90,9 @@ impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Fake<OUTWARD, GATHER_MILLIS>
             batches: Mutex::default(),
             called: AtomicUsize::default(),
             released: AtomicUsize::default(),
+            claimed: Mutex::default(),
+            claimed_twice: AtomicUsize::default(),
+            blocked: AtomicBool::default(),
         })
     }
 
@@ -99,6 +112,14 @@ impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Fake<OUTWARD, GATHER_MILLIS>
         self.looks.send_modify(|looks| {
             looks.entry(name.to_owned()).or_default().push(Instant::now());
         });
+    }
+
+    /// Holds the thread where calls that were claimed with this one wait for it, once.
+    fn block(&self, name: &str) {
+        let several = self.claimed.lock().unwrap().get(name).is_some_and(|size| *size > 1);
+        if several && !self.blocked.swap(true, Ordering::Relaxed) {
+            std::thread::sleep(HELD);
+        }
     }
 
     async fn wait(&self) {
@@ -147,16 +168,31 @@ impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Worker for Fake<OUTWARD, GAT
         }
     }
 
+    async fn claim(&self, _: &Tx<'_>, verdicts: &[&Decided<Note>]) -> Result<(), Fault> {
+        let mut claimed = self.claimed.lock().unwrap();
+        for note in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+            if claimed.insert(note.name.clone(), verdicts.len()).is_some() {
+                self.claimed_twice.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
     async fn release(&self, _: &Tx<'_>, verdicts: &[&Decided<Note>]) -> Result<(), Fault> {
         self.released.fetch_add(verdicts.len(), Ordering::Relaxed);
+        let mut claimed = self.claimed.lock().unwrap();
+        for note in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+            claimed.remove(&note.name);
+        }
         Ok(())
     }
 
     async fn act(&self, verdict: Decided<Note>) -> Decided<Note> {
         self.called.fetch_add(1, Ordering::Relaxed);
-        match verdict.write.as_ref().map(|note| note.act) {
-            Some(Act::Hold) => self.wait().await,
-            Some(Act::Panic) => panic!("as it was told"),
+        match verdict.write.as_ref().map(|note| (note.act, note.name.as_str())) {
+            Some((Act::Hold, _)) => self.wait().await,
+            Some((Act::Block, name)) => self.block(name),
+            Some((Act::Panic, _)) => panic!("as it was told"),
             _ => {}
         }
         verdict

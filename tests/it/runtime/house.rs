@@ -31,6 +31,8 @@ pub struct House {
     /// By the direct way.
     pub broker: Broker,
     topology: Topology,
+    /// How old a claim may be when its call begins.
+    pub claim_fresh: Duration,
 }
 
 /// A process with one worker.
@@ -62,7 +64,7 @@ impl House {
         let topology = Topology::new(&name);
         let broker = topology.connect(&setting("STEPUP_AMQP_URL"));
         topology::declare_with_delays(&broker, delay).await.unwrap();
-        Self { database, broker, topology }
+        Self { database, broker, topology, claim_fresh: Duration::from_secs(5) }
     }
 
     /// Starts a process, and waits until it consumes.
@@ -91,12 +93,8 @@ impl House {
             keys: Arc::new(Keyring::for_tests()),
             senders: Arc::new(Senders { own_user: user, apps }),
         };
-        let settings = Settings {
-            queue: QUEUE,
-            batch_max: 100,
-            calls_max: 20,
-            claim_fresh: Duration::from_secs(5),
-        };
+        let settings =
+            Settings { queue: QUEUE, batch_max: 100, calls_max: 20, claim_fresh: self.claim_fresh };
         let task = tokio::spawn(runtime::run(Arc::clone(worker), shared, settings, stop.clone()));
         self.depth(QUEUE, |depth| depth.consumers > before).await;
         Process { stop, broker, task }
