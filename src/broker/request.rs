@@ -119,29 +119,45 @@ impl Requester {
             Ok(Err(_)) | Err(_) => return Err(busy()),
         };
         let (confirmed, confirm) = oneshot::channel();
-        let (replied, mut reply) = oneshot::channel();
+        let (replied, reply) = oneshot::channel();
         let request = Request { message, app: app.to_owned(), correlation, confirmed, replied };
         self.line.try_send(request).map_err(|_| busy())?;
-        tokio::select! {
-            // An answer can be faster than the confirm, and proves the same.
-            biased;
-            Ok(body) = &mut reply => return Ok(Answer::Replied(body)),
-            confirm = timeout_at(deadline, confirm) => match confirm {
-                Ok(Ok(outcome)) => outcome?,
-                Ok(Err(_)) | Err(_) => return Err(away(
-                    "unknown whether the request is stored: no confirm; repeat with the same id",
-                )),
-            },
-        }
-        match tokio::time::timeout(wait, reply).await {
-            Ok(Ok(body)) => Ok(Answer::Replied(body)),
-            // Too late, or the channel with its address is gone; it is stored all the same.
-            Ok(Err(_)) | Err(_) if planted(Bug::LostReplyRefused) => {
-                Ok(Answer::Replied(br#"{"outcome":"refused"}"#.to_vec()))
-            }
-            Ok(Err(_)) | Err(_) => Ok(Answer::Accepted),
-        }
+        answer(confirm, deadline, reply, wait).await
     }
+}
+
+/// Waits for the confirm until `deadline`, and then up to `wait` for the outcome.
+async fn answer(
+    confirm: oneshot::Receiver<Result<(), Fault>>,
+    deadline: Instant,
+    mut reply: oneshot::Receiver<Vec<u8>>,
+    wait: Duration,
+) -> Result<Answer, Fault> {
+    tokio::select! {
+        // An answer can be faster than the confirm, and proves the same.
+        biased;
+        Ok(body) = &mut reply => return Ok(Answer::Replied(body)),
+        confirm = timeout_at(deadline, confirm) => match confirm {
+            Ok(Ok(outcome)) => outcome?,
+            Ok(Err(_)) | Err(_) => return Err(away(
+                "unknown whether the request is stored: no confirm; repeat with the same id",
+            )),
+        },
+    }
+    // The session may have ended above, between the confirm and the outcome.
+    let body = if reply.is_terminated() {
+        None
+    } else {
+        tokio::time::timeout(wait, reply).await.ok().and_then(Result::ok)
+    };
+    Ok(match body {
+        Some(body) => Answer::Replied(body),
+        // Too late, or the channel with its address is gone; it is stored all the same.
+        None if planted(Bug::LostReplyRefused) => {
+            Answer::Replied(br#"{"outcome":"refused"}"#.to_vec())
+        }
+        None => Answer::Accepted,
+    })
 }
 
 /// Publishes what is in line and hands out confirms and answers, until the channel is gone. All that
@@ -269,6 +285,16 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_session_that_ends_between_confirm_and_outcome_is_told_as_accepted() {
+        let (confirmed, confirm) = oneshot::channel();
+        let (replied, reply) = oneshot::channel();
+        confirmed.send(Ok(())).unwrap();
+        drop(replied);
+        let answer = answer(confirm, Instant::now() + CONFIRM_DEADLINE, reply, CONFIRM_DEADLINE);
+        assert_eq!(answer.await, Ok(Answer::Accepted));
+    }
 
     #[test]
     fn those_who_wait_no_more_are_forgotten() {
