@@ -193,10 +193,7 @@ impl Broker {
 
     /// A new channel on the connection that publishes, in confirm mode. One task may own it.
     pub(super) async fn confirm_channel(&self) -> Result<Channel, Fault> {
-        let channel = self.publishing_channel().await?;
-        let select = channel.confirm_select(ConfirmSelectOptions::default());
-        within("switch confirms on", CALL_DEADLINE, select).await?;
-        Ok(channel)
+        with_confirms(self.publishing_channel().await?).await
     }
 
     /// A new channel on the connection that consumes.
@@ -207,6 +204,11 @@ impl Broker {
     /// A new channel on the connection that replies, without confirms.
     pub(super) async fn replying_channel(&self) -> Result<Channel, Fault> {
         self.channel(&self.shared.replying, REPLY).await
+    }
+
+    /// A new channel on the connection that replies, in confirm mode.
+    pub(super) async fn confirming_replies_channel(&self) -> Result<Channel, Fault> {
+        with_confirms(self.replying_channel().await?).await
     }
 
     async fn channel(&self, slot: &Slot, purpose: &str) -> Result<Channel, Fault> {
@@ -256,6 +258,12 @@ impl Broker {
         })
         .await
     }
+}
+
+async fn with_confirms(channel: Channel) -> Result<Channel, Fault> {
+    let select = channel.confirm_select(ConfirmSelectOptions::default());
+    within("switch confirms on", CALL_DEADLINE, select).await?;
+    Ok(channel)
 }
 
 /// Closes a channel; everything sent on it before has then been handled by the broker.

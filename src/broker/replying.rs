@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::future::try_join_all;
-use lapin::{Channel, options::BasicQosOptions};
+use futures_util::future::{join_all, try_join_all};
+use lapin::Channel;
 use tokio::time::timeout;
 
 use super::{
@@ -24,30 +24,43 @@ pub(super) async fn replied(
         return channel;
     }
     let handing_over = async {
-        let kept = channel.filter(|channel| channel.status().connected());
-        let is_new = kept.is_none();
-        let channel = match kept {
-            Some(channel) => channel,
-            None => {
-                // By itself: a connection that takes longer is there for the next replies.
-                let broker = broker.clone();
-                let opening = tokio::spawn(async move { broker.replying_channel().await });
-                opening.await.map_err(|error| away(error.to_string()))??
+        match channel.filter(|channel| channel.status().connected()) {
+            Some(channel) => {
+                let sending = replies.into_iter().map(|frame| frame.publish(&channel, false));
+                try_join_all(sending).await.map_err(|error| classify("reply", &error))?;
+                Ok(Some(channel))
             }
-        };
-        let sending = replies.into_iter().map(|frame| frame.publish(&channel, false));
-        try_join_all(sending).await.map_err(|error| classify("reply", &error))?;
-        if is_new {
-            broker.refusals().look(broker.user(), &channel).await;
+            None => first_replies(broker, replies).await,
         }
-        Ok::<Channel, Fault>(channel)
     };
     match timeout(REPLY_DEADLINE, handing_over).await {
-        Ok(Ok(channel)) => return Some(channel),
+        Ok(Ok(channel)) => return channel,
         Ok(Err(fault)) => tracing::warn!(%fault, "replies are lost"),
         Err(_) => tracing::warn!("replies are lost: the broker does not take them"),
     }
     None
+}
+
+/// Replies with confirms, which tell whether the broker refuses them. A refusal closes the channel, so
+/// a channel that is in use for longer has none. Gives the channel for the next replies.
+async fn first_replies(broker: &Broker, replies: Vec<Frame<'_>>) -> Result<Option<Channel>, Fault> {
+    // By itself: a connection that takes longer is there for the next replies.
+    let opening = tokio::spawn({
+        let broker = broker.clone();
+        async move { broker.confirming_replies_channel().await }
+    });
+    let channel = opening.await.map_err(|error| away(error.to_string()))??;
+    let sending = replies
+        .into_iter()
+        .map(|frame| async { frame.publish(&channel, false).await?.await.map(drop) });
+    let errors: Vec<_> = join_all(sending).await.into_iter().filter_map(Result::err).collect();
+    let refused = errors.iter().any(is_refused_access);
+    broker.refusals().tell(broker.user(), refused);
+    match errors.first() {
+        Some(_) if refused => Ok(None),
+        Some(error) => Err(classify("reply", error)),
+        None => Ok(broker.replying_channel().await.ok()),
+    }
 }
 
 /// Whether the broker refuses the replies of this process.
@@ -55,20 +68,12 @@ pub(super) async fn replied(
 pub(super) struct Refusals(AtomicBool);
 
 impl Refusals {
-    /// As it was when it was last looked at.
+    /// As the latest first replies of a channel were taken.
     pub(super) fn are_on(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Looks what has become of the first replies of a channel, and tells what has changed. A refusal
-    /// closes the channel, so a channel that is in use for longer has none.
-    async fn look(&self, user: &str, channel: &Channel) {
-        // Answered after the replies are handled. It means nothing on a channel without a consumer.
-        let refused = match channel.basic_qos(1, BasicQosOptions::default()).await {
-            Ok(()) => false,
-            Err(error) if is_refused_access(&error) => true,
-            Err(_) => return,
-        };
+    fn tell(&self, user: &str, refused: bool) {
         if self.0.swap(refused, Ordering::Relaxed) == refused {
             return;
         }

@@ -84,8 +84,12 @@ impl App {
         let heard = Arc::clone(&self.heard);
         tokio::spawn(async move {
             while let Some(Ok(delivery)) = consumer.next().await {
-                let body = serde_json::from_slice(&delivery.data).unwrap();
-                heard.lock().unwrap().push((delivery.routing_key.to_string(), body));
+                let body: Value = serde_json::from_slice(&delivery.data).unwrap();
+                let mut heard = heard.lock().unwrap();
+                // An event is published at least once, with the same id.
+                if heard.iter().all(|(_, known)| known["id"] != body["id"]) {
+                    heard.push((delivery.routing_key.to_string(), body));
+                }
             }
         });
     }
