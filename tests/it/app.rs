@@ -48,11 +48,17 @@ fn broker_url(user: &str) -> String {
     }
 }
 
+/// A channel of this broker user.
+pub async fn connect(user: &str) -> (Connection, Channel) {
+    let properties = ConnectionProperties::default();
+    let connection = Connection::connect(&broker_url(user), properties).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    (connection, channel)
+}
+
 impl App {
     pub async fn connect(world: &World, user: &'static str) -> Self {
-        let properties = ConnectionProperties::default();
-        let connection = Connection::connect(&broker_url(user), properties).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
+        let (connection, channel) = connect(user).await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let replies = consume(&channel, REPLY_TO).await;
         let waiting = Waiting::default();
@@ -104,7 +110,6 @@ impl App {
 
     /// Publishes to one of the product's exchanges; `false` when the broker does not let it.
     pub async fn publish(&self, exchange: &str, key: &str, id: &str, body: &Value) -> bool {
-        let exchange = self.exchange(exchange);
         let properties = BasicProperties::default()
             .with_user_id(self.user.into())
             .with_message_id(id.into())
@@ -112,11 +117,22 @@ impl App {
             .with_reply_to(REPLY_TO.into())
             .with_content_type("application/json".into())
             .with_delivery_mode(2);
-        let (options, body) = (BasicPublishOptions::default(), body.to_string());
+        self.publish_with(exchange, key, properties, body).await
+    }
+
+    /// The same with these properties.
+    pub async fn publish_with(
+        &self,
+        exchange: &str,
+        key: &str,
+        properties: BasicProperties,
+        body: &Value,
+    ) -> bool {
+        let (exchange, body) = (self.exchange(exchange), body.to_string());
         let sent = self.channel.basic_publish(
             exchange.as_str().into(),
             key.into(),
-            options,
+            BasicPublishOptions::default(),
             body.as_bytes(),
             properties,
         );
@@ -126,10 +142,16 @@ impl App {
         }
     }
 
-    /// One request under an id of its own choice, and its outcome.
-    pub async fn ask_as(&self, id: &str, key: &str, body: &Value) -> Value {
+    /// The outcome of the request that is called this, once it is published.
+    pub fn expect_reply(&self, id: &str) -> oneshot::Receiver<Value> {
         let (answer, answered) = oneshot::channel();
         self.waiting.lock().unwrap().insert(id.to_owned(), answer);
+        answered
+    }
+
+    /// One request under an id of its own choice, and its outcome.
+    pub async fn ask_as(&self, id: &str, key: &str, body: &Value) -> Value {
+        let answered = self.expect_reply(id);
         assert!(self.publish("requests", key, id, body).await, "{key} was not confirmed");
         let answered = timeout(PATIENCE, answered).await;
         answered.unwrap_or_else(|_| panic!("no reply to {key}")).unwrap()

@@ -1,5 +1,9 @@
 //! Keeps the floors: who may import whom, and where SQL, AMQP, metrics and the environment live.
 
+mod circles;
+mod functions;
+mod tokens;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

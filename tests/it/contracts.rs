@@ -28,7 +28,7 @@ fn document() -> String {
 
 /// The outcomes that the document lists for each request: the words in code style of the paragraph
 /// that begins with `Answers`.
-fn answers() -> BTreeMap<String, BTreeSet<String>> {
+pub fn answers() -> BTreeMap<String, BTreeSet<String>> {
     let mut answers = BTreeMap::new();
     for section in document().split("\n### `").skip(1) {
         let (key, text) = section.split_once('`').unwrap();

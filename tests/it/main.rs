@@ -22,6 +22,7 @@ mod factor;
 #[cfg(feature = "faults")]
 mod faults;
 mod flows;
+mod frozen;
 mod hostile;
 mod lifecycle;
 mod mail;

@@ -2,6 +2,7 @@
 //! RabbitMQ, a connection is blocked when it publishes, and others are not.
 
 use std::io;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedReadHalf;
@@ -16,6 +17,8 @@ const FRAME_HEAD: usize = 7;
 const FRAME_END: u8 = 0xCE;
 /// `basic.publish`.
 const PUBLISH: [u8; 4] = [0, 60, 0, 40];
+/// `exchange.declare`, `queue.declare`, `queue.bind`.
+const DECLARATIONS: [[u8; 4]; 3] = [[0, 40, 0, 10], [0, 50, 0, 10], [0, 50, 0, 20]];
 /// `connection.blocked`, with the reason "x", and `connection.unblocked`, on channel 0.
 const BLOCKED: [u8; 14] = [1, 0, 0, 0, 0, 0, 6, 0, 10, 0, 60, 1, b'x', FRAME_END];
 const UNBLOCKED: [u8; 12] = [1, 0, 0, 0, 0, 0, 4, 0, 10, 0, 61, FRAME_END];
@@ -26,7 +29,11 @@ pub struct Line {
     pub url: String,
     alarm: watch::Sender<bool>,
     cuts: watch::Sender<u32>,
+    declared: Declared,
 }
+
+/// The methods that declare something, without their frames.
+type Declared = Arc<Mutex<Vec<Vec<u8>>>>;
 
 impl Line {
     pub async fn lay() -> Self {
@@ -37,21 +44,28 @@ impl Line {
         let url = format!("{credentials}@{}/{vhost}", listener.local_addr().unwrap());
         let (alarm, alarmed) = watch::channel(false);
         let (cuts, cut) = watch::channel(0);
-        let address = address.to_owned();
+        let (address, declared) = (address.to_owned(), Declared::default());
+        let heard = Arc::clone(&declared);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let (mut cut, alarmed, address) = (cut.clone(), alarmed.clone(), address.clone());
+                let heard = Arc::clone(&heard);
                 cut.mark_unchanged();
                 tokio::spawn(async move {
                     let far = TcpStream::connect(address).await.unwrap();
                     tokio::select! {
-                        _ = carry(near, far, alarmed) => {}
+                        _ = carry(near, far, alarmed, heard) => {}
                         _ = cut.changed() => {}
                     }
                 });
             }
         });
-        Self { url, alarm, cuts }
+        Self { url, alarm, cuts, declared }
+    }
+
+    /// What was declared and bound by this way: class, method and arguments of each, in order.
+    pub fn declared(&self) -> Vec<Vec<u8>> {
+        self.declared.lock().unwrap().clone()
     }
 
     /// Ends every connection; new ones are let through.
@@ -69,6 +83,7 @@ async fn carry(
     near: TcpStream,
     far: TcpStream,
     mut alarm: watch::Receiver<bool>,
+    declared: Declared,
 ) -> io::Result<()> {
     let (mut from_near, mut to_near) = near.into_split();
     let (mut from_far, mut to_far) = far.into_split();
@@ -80,6 +95,10 @@ async fn carry(
         to_far.write_all(&hello).await?;
         loop {
             let frame = frame(&mut from_near).await?;
+            let method = &frame[FRAME_HEAD..frame.len() - 1];
+            if frame[0] == 1 && DECLARATIONS.iter().any(|start| method.starts_with(start)) {
+                declared.lock().unwrap().push(method.to_vec());
+            }
             if frame[0] == 1 && frame[FRAME_HEAD..].starts_with(&PUBLISH) && *alarm.borrow() {
                 let _ = aside.send(BLOCKED.to_vec()).await;
                 let _ = alarm.wait_for(|on| !on).await;

@@ -48,6 +48,16 @@ fn free_port() -> u16 {
 impl World {
     /// Starts the sim and one process with these roles each; `extra` goes into the environment.
     pub async fn start(roles: &[Vec<&'static str>], extra: &[(&str, &str)]) -> Self {
+        let mut world = Self::prepare(extra).await;
+        for arguments in roles {
+            world.launch(arguments.clone());
+        }
+        world.await_ready().await;
+        world
+    }
+
+    /// Everything but the processes of the product: only the sim runs.
+    pub async fn prepare(extra: &[(&str, &str)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tag = super::random_name();
         let own = Database::create(&tag).await;
@@ -88,10 +98,6 @@ impl World {
         ];
         world.environment.extend(extra.iter().map(|(name, value)| set(name, (*value).into())));
         assert!(world.command(&["keys", "create", &keys]).status().unwrap().success());
-        for arguments in roles {
-            world.launch(arguments.clone());
-        }
-        world.await_ready().await;
         world
     }
 
@@ -242,7 +248,8 @@ impl World {
         self.launch(roles);
     }
 
-    async fn await_ready(&mut self) {
+    /// Waits until the ingress answers.
+    pub async fn await_ready(&mut self) {
         let started = Instant::now();
         let nobody = format!("{}/v1/challenges/x", self.url);
         while self.http.get(&nobody).send().await.is_err() {
