@@ -1,4 +1,5 @@
-//! Replies go out without confirms, so the broker's "no" to them comes later, or never.
+//! Replies go out without confirms, but for the first ones of a channel: those confirms tell whether the
+//! broker refuses replies.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -54,13 +55,16 @@ async fn first_replies(broker: &Broker, replies: Vec<Frame<'_>>) -> Result<Optio
         .into_iter()
         .map(|frame| async { frame.publish(&channel, false).await?.await.map(drop) });
     let errors: Vec<_> = join_all(sending).await.into_iter().filter_map(Result::err).collect();
-    let refused = errors.iter().any(is_refused_access);
-    broker.refusals().tell(broker.user(), refused);
-    match errors.first() {
-        Some(_) if refused => Ok(None),
-        Some(error) => Err(classify("reply", error)),
-        None => Ok(broker.replying_channel().await.ok()),
+    if errors.iter().any(is_refused_access) {
+        broker.refusals().tell(broker.user(), true);
+        return Ok(None);
     }
+    // A connection that is lost says nothing of the right.
+    if let Some(error) = errors.first() {
+        return Err(classify("reply", error));
+    }
+    broker.refusals().tell(broker.user(), false);
+    Ok(broker.replying_channel().await.ok())
 }
 
 /// Whether the broker refuses the replies of this process.
@@ -68,7 +72,7 @@ async fn first_replies(broker: &Broker, replies: Vec<Frame<'_>>) -> Result<Optio
 pub(super) struct Refusals(AtomicBool);
 
 impl Refusals {
-    /// As the latest first replies of a channel were taken.
+    /// As the first replies of the latest channel were answered.
     pub(super) fn are_on(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
