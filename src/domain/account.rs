@@ -1,11 +1,11 @@
 //! The account: a company, and what it has decided about codes.
 
 use super::Timestamp;
-use super::challenge::words;
 use super::id::{AccountId, AppName, SettingName};
 use super::phone::Country;
+use super::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// What happens when the SMS has not led to a verification in time (D-1).
     EmailFallback {
         /// The email is sent by itself.

@@ -5,66 +5,10 @@ use super::account::EmailFallback;
 use super::code::{Binding, CodeDigest};
 use super::id::{AccountId, ChallengeId, LoginId, MemberId, SettingName};
 use super::keys::{Keyring, Place};
+use super::string_enum::string_enum;
 use zeroize::Zeroizing;
 
-/// Declares an enum with one fixed word per variant: the word in the database, in messages and on
-/// metrics.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$vdoc])* $variant,)+ }
-
-        impl $name {
-            /// Every variant.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The word for it.
-            pub const fn label(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-
-            /// The variant of a word.
-            pub fn parse(word: &str) -> Option<Self> {
-                match word { $($word => Some(Self::$variant),)+ _ => None }
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.serialize_str(self.label())
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let word = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(from)?;
-                Self::parse(&word).ok_or_else(|| {
-                    let unknown = serde::de::Unexpected::Other("another word");
-                    let expected = concat!("one of", $(" `", $word, "`",)+);
-                    serde::de::Error::invalid_value(unknown, &expected)
-                })
-            }
-        }
-
-        impl schemars::JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", "enum": [$($word,)+] })
-            }
-        }
-    };
-}
-pub(crate) use words;
-
-words! {
+string_enum! {
     /// What a challenge proves.
     Purpose {
         /// A login: the second step after the password.
@@ -110,7 +54,7 @@ impl Purpose {
     }
 }
 
-words! {
+string_enum! {
     /// By which way a code travels. SMS is always first; email is a fallback, never a factor.
     Channel {
         /// A text message.
@@ -120,7 +64,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// Where a challenge stands. All but `open` are final.
     State {
         /// Waiting for the code.
@@ -140,7 +84,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// Why a challenge was cancelled.
     CancelReason {
         /// The app asked for it.
@@ -160,7 +104,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// Where one delivery of a code stands.
     AttemptState {
         /// Granted, not yet picked up.

@@ -1,15 +1,15 @@
 //! The member: a person within an account.
 
-use super::challenge::words;
 use super::email::EmailAddress;
 use super::id::{AccountId, MemberId};
 use super::keys::{Keyring, Place};
 use super::phone::{Country, PhoneNumber};
+use super::string_enum::string_enum;
 use super::{Chance, Timestamp};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-words! {
+string_enum! {
     /// What a member may do in the account.
     Role {
         /// Owns the account.
@@ -21,7 +21,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What is found of a member's contacts.
     Contacts {
         /// Nothing stands in the way.

@@ -16,6 +16,7 @@ pub mod phone;
 pub mod policy;
 pub mod schema;
 pub mod shown;
+pub(crate) mod string_enum;
 pub mod typed;
 
 /// A moment. Decisions take it from the database's clock, never from a worker's.

@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::decode::{Message, Rejected, Subject};
 use super::envelope::{Exchange, Outgoing};
 use crate::domain::Timestamp;
-use crate::domain::challenge::words;
 use crate::domain::id::{AppName, ChallengeId};
 use crate::domain::schema::Moment;
+use crate::domain::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// Why a code goes by email.
     EmailCause {
         /// The SMS has not led to a verification in time.

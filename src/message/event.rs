@@ -8,11 +8,12 @@ use uuid::Uuid;
 use super::decode::{Message, Rejected, Subject};
 use super::envelope::{Exchange, Outgoing};
 use crate::domain::Timestamp;
-use crate::domain::challenge::{Channel, Purpose, words};
+use crate::domain::challenge::{Channel, Purpose};
 use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName};
 use crate::domain::schema::Moment;
+use crate::domain::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// The kinds of events: the routing key without the account.
     EventKind {
         /// A challenge was opened and its first SMS granted.

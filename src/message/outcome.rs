@@ -6,11 +6,12 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
-use crate::domain::challenge::{Channel, Purpose, State, words};
+use crate::domain::challenge::{Channel, Purpose, State};
 use crate::domain::id::ChallengeId;
 use crate::domain::schema::Moment;
+use crate::domain::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// What became of a request. Refusals say no more than they must.
     OutcomeKind {
         /// The challenge is open; a code is on its way or was sent.

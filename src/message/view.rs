@@ -8,12 +8,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
-use crate::domain::challenge::{AttemptState, CancelReason, Channel, Purpose, State, words};
+use crate::domain::challenge::{AttemptState, CancelReason, Channel, Purpose, State};
 use crate::domain::id::{AccountId, ChallengeId, LoginId, MemberId, SettingName};
 use crate::domain::member::Contacts;
 use crate::domain::schema::Moment;
+use crate::domain::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// Where a review of contacts stands.
     ReviewState {
         /// Members are being looked at.

@@ -7,15 +7,16 @@ use super::text::{Change, Texts};
 use super::{Decided, Verdict};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
-use crate::domain::challenge::{AttemptState, words};
+use crate::domain::challenge::AttemptState;
 use crate::domain::email_proof::EmailProof;
 use crate::domain::id::{MemberId, derived};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
+use crate::domain::string_enum::string_enum;
 use crate::message::{Command, Effect, Event, EventKind, EventRecord, Rung};
 use uuid::Uuid;
 
-words! {
+string_enum! {
     /// What a notice is about.
     NoticeKind {
         /// To an admin: a member's number was changed.

@@ -1,10 +1,10 @@
 //! Who may do what: by the actor's role in the very account it concerns. An actor of
 //! another account is nobody here.
 
-use crate::domain::challenge::words;
 use crate::domain::member::{Member, Role};
+use crate::domain::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// What takes an actor.
     Operation {
         /// A look at the contacts of all members.

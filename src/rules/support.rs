@@ -11,11 +11,12 @@ use super::{Decided, factor, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::activity::Client;
-use crate::domain::challenge::{Challenge, words};
+use crate::domain::challenge::Challenge;
 use crate::domain::id::{AccountId, AppName, MemberId};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::policy::Policy;
+use crate::domain::string_enum::string_enum;
 use crate::message::{
     ApproveReset, CancelReset, Command, Effect, Event, EventKind, Message, Outcome, OutcomeKind,
     Rejected, Request, RequestReset, Rung, Subject,
@@ -24,7 +25,7 @@ use crate::message::{
 /// The longest reason, in characters.
 pub const REASON_MAX: usize = 500;
 
-words! {
+string_enum! {
     /// Where a reset stands.
     ResetState {
         /// One person has asked.
