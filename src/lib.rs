@@ -15,13 +15,14 @@
 //! | 4     | [`runtime`] | all of the above but `gateway`                       |
 //! | 5     | [`ingress`] | `broker`, `domain`, `fault`, `message`, `observe`    |
 //!
-//! [`config`] reads the environment for all of them; [`sabotage`], empty but for the fault tests, is
+//! [`config`] reads the environment for all of them; [`failpoint`], empty but for the fault tests, is
 //! used where they crash a process. The workers live in a package of their own, `workers/`, which this
 //! one cannot import.
 
 pub mod broker;
 pub mod config;
 pub mod domain;
+pub mod failpoint;
 pub mod fault;
 pub mod gateway;
 pub mod ingress;
@@ -29,5 +30,4 @@ pub mod message;
 pub mod observe;
 pub mod rules;
 pub mod runtime;
-pub mod sabotage;
 pub mod store;

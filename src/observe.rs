@@ -190,9 +190,9 @@ pub fn dead_letter(worker: &'static str, reason: &'static str, message: &str, de
     tracing::warn!(worker, reason, message, detail, "dead letter");
 }
 
-/// A message failed and goes to a rung.
+/// A message failed and is tried again after a retry delay.
 pub fn retried(worker: &'static str, attempt: u32, fault: &Fault) {
-    counter!("stepup_messages_total", "worker" => worker, "outcome" => "rung").increment(1);
+    counter!("stepup_messages_total", "worker" => worker, "outcome" => "retry").increment(1);
     tracing::warn!(worker, attempt, %fault, "failed, to be tried again");
 }
 

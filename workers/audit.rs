@@ -13,7 +13,7 @@ use std::time::Duration;
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, EventRecord};
-use stepup::rules::{Ctx, Decided};
+use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::Worker;
 use stepup::store::{self, Tx};
 
@@ -37,7 +37,7 @@ impl Worker for Audit {
         &self,
         event: &Decoded<EventRecord>,
         (): (),
-        _: &mut Ctx<'_>,
+        _: &mut DecisionContext<'_>,
     ) -> Decided<EventRecord> {
         Decided { write: Some(event.message.clone()), ..Decided::nothing("recorded") }
     }

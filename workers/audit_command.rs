@@ -8,7 +8,7 @@ use clap::Subcommand;
 use stepup::config::Need;
 use stepup::domain::checkpoint::{Checkpoint, CheckpointKeys, Unverified};
 use stepup::fault::Fault;
-use stepup::rules::audit::{Attested, Finding, Walk, not_chained};
+use stepup::rules::audit::{Attested, ChainCheck, Finding, not_chained};
 use stepup::store::{self, Store, Tx};
 
 use crate::operate::keyring;
@@ -188,18 +188,18 @@ async fn verify_account(
             Err(why) => verified.found(&finding(true, &why.to_string())),
         }
     }
-    let mut walk = Walk::new(account, &attested);
+    let mut check = ChainCheck::new(account, &attested);
     let walked = loop {
-        let links = store::chain_links(tx, account, walk.reached()).await?;
+        let links = store::chain_links(tx, account, check.reached()).await?;
         if links.is_empty() {
             break Ok(());
         }
-        if let Err(finding) = links.iter().try_for_each(|link| walk.step(link)) {
+        if let Err(finding) = links.iter().try_for_each(|link| check.step(link)) {
             break Err(finding);
         }
     };
-    verified.rows += walk.reached().0;
-    match walked.and_then(|()| walk.end()) {
+    verified.rows += check.reached().0;
+    match walked.and_then(|()| check.end()) {
         Ok(rows) => verified.attested += rows,
         Err(finding) => verified.found(&finding),
     }

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use stepup::domain::activity::Head;
 use stepup::domain::checkpoint::Checkpoint;
 use stepup::domain::keys::Keyring;
+use stepup::failpoint::{self, Point, reach};
 use stepup::fault::Fault;
 use stepup::observe;
-use stepup::sabotage::{self, Point, reach};
 use stepup::store::{self, CHAIN_ROWS, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -38,8 +38,8 @@ pub struct Attesting {
 
 /// Extends and attests until `stop`, and then attests what is there.
 pub async fn run(store: Store, attesting: Attesting, stop: CancellationToken) {
-    sabotage::announce(CHAIN, sabotage::ROWS);
-    sabotage::announce(CHECKPOINTS, sabotage::ROWS);
+    failpoint::announce(CHAIN, failpoint::ROWS);
+    failpoint::announce(CHECKPOINTS, failpoint::ROWS);
     observe::checkpoints_signed(0);
     let mut last: Option<Instant> = None;
     let mut since = 0;

@@ -12,16 +12,16 @@ use stepup::domain::Timestamp;
 use stepup::domain::id::ChallengeId;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
-use stepup::rules::Rules;
+use stepup::rules::RuleInputs;
 use stepup::rules::code_generation::{self, Ask, Facts, Write};
-use stepup::rules::{Ctx, Decided};
+use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::Worker;
 use stepup::store::{self, ChallengeKey, IssueKey, Tx};
 
 /// The worker.
 pub struct CodeGeneration {
     /// Keys and numbers.
-    pub rules: Rules,
+    pub rules: RuleInputs,
 }
 
 impl Worker for CodeGeneration {
@@ -53,7 +53,12 @@ impl Worker for CodeGeneration {
         Ok(batch.iter().map(next).collect())
     }
 
-    fn decide(&self, ask: &Decoded<Ask>, facts: Facts, ctx: &mut Ctx<'_>) -> Decided<Write> {
+    fn decide(
+        &self,
+        ask: &Decoded<Ask>,
+        facts: Facts,
+        ctx: &mut DecisionContext<'_>,
+    ) -> Decided<Write> {
         code_generation::decide(&ask.message, facts, &self.rules, ctx)
     }
 

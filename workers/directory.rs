@@ -15,7 +15,7 @@ use stepup::domain::keys::Keyring;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, Request};
 use stepup::rules::directory::{self, Ask, Facts, Write};
-use stepup::rules::{Ctx, Decided};
+use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::Worker;
 use stepup::store::{self, Tx};
 
@@ -83,7 +83,12 @@ impl Worker for Directory {
         Ok(facts)
     }
 
-    fn decide(&self, ask: &Decoded<Ask>, facts: Facts, ctx: &mut Ctx<'_>) -> Decided<Write> {
+    fn decide(
+        &self,
+        ask: &Decoded<Ask>,
+        facts: Facts,
+        ctx: &mut DecisionContext<'_>,
+    ) -> Decided<Write> {
         directory::decide(&ask.message, facts, &self.keys, ctx)
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use stepup::failpoint::{self, Point, reach};
 use stepup::fault::Fault;
 use stepup::observe;
-use stepup::sabotage::{self, Point, reach};
 use stepup::store::{self, Retention, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ const NAME: &str = "janitor";
 
 /// Deletes until `stop`.
 pub async fn run(store: Store, retention: Retention, stop: CancellationToken) {
-    sabotage::announce(NAME, sabotage::ROWS);
+    failpoint::announce(NAME, failpoint::ROWS);
     let (mut rested, mut looked_at) = (Vec::new(), Instant::now());
     while !stop.is_cancelled() {
         if looked_at.elapsed() >= PAUSE {

@@ -17,7 +17,7 @@ use stepup::fault::Fault;
 use stepup::gateway::{Mail, MailGateway};
 use stepup::message::{Command, Decoded};
 use stepup::observe;
-use stepup::rules::Ctx;
+use stepup::rules::DecisionContext;
 use stepup::rules::notice::{self, Facts, Posting, Step};
 use stepup::rules::text::Texts;
 use stepup::runtime::Worker;
@@ -66,7 +66,7 @@ impl<G: MailGateway> Worker for NoticeDelivery<G> {
         &self,
         command: &Decoded<Command>,
         facts: Option<Facts>,
-        ctx: &mut Ctx<'_>,
+        ctx: &mut DecisionContext<'_>,
     ) -> Posting {
         let tries = asked(&command.message).map_or(0, |(_, tries)| tries);
         notice::decide(tries, facts, &self.keys, &self.texts, ctx.now)

@@ -13,7 +13,7 @@ use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, EventRecord};
 use stepup::rules::notice::{self, Notice, Recipients};
-use stepup::rules::{Ctx, Decided};
+use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::Worker;
 use stepup::store::{self, Tx};
 
@@ -48,7 +48,7 @@ impl Worker for Notification {
         &self,
         event: &Decoded<EventRecord>,
         recipients: Recipients,
-        _: &mut Ctx<'_>,
+        _: &mut DecisionContext<'_>,
     ) -> Decided<Vec<Notice>> {
         notice::fan_out(&event.message, recipients)
     }

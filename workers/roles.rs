@@ -16,9 +16,9 @@ use stepup::gateway::sms_webhook::{SmsWebhook, SmsWebhookSettings};
 use stepup::gateway::smtp::{Smtp, SmtpSettings};
 use stepup::ingress::{self, ApiKey, Views};
 use stepup::observe;
-use stepup::rules::Rules;
-use stepup::runtime::{self, Health, Settings, Shared, Worker};
-use stepup::store::{self, Claim, Retention, Store};
+use stepup::rules::RuleInputs;
+use stepup::runtime::{self, EngineSettings, Health, Shared, Worker};
+use stepup::store::{self, Claim, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -142,7 +142,7 @@ pub(crate) fn store(config: &Config, connections: usize) -> Result<Store, String
 }
 
 fn pool(config: &Config, connections_max: usize) -> Result<Store, String> {
-    Store::new(&store::Settings {
+    Store::new(&store::DatabaseSettings {
         url: config.database_url.clone(),
         connections_max,
         transaction_max: config.policy.transaction_max,
@@ -316,8 +316,11 @@ fn start(
     };
     let policy = Arc::clone(&config.policy);
     let texts = Arc::clone(&config.texts);
-    let rules =
-        Rules { keys: Arc::clone(&keys), policy: Arc::clone(&policy), texts: Arc::clone(&texts) };
+    let rules = RuleInputs {
+        keys: Arc::clone(&keys),
+        policy: Arc::clone(&policy),
+        texts: Arc::clone(&texts),
+    };
     let lease = policy.provider_timeout + policy.lease_margin;
     let claim = Claim { lease, fallback_after: policy.fallback_after };
     let mut run = Runner { shared, config, stop, tasks, queues };
@@ -329,7 +332,7 @@ fn start(
         }
         Role::Verification => run.worker(Arc::new(Verification { rules }), "verification.login"),
         Role::Settings => {
-            run.worker(Arc::new(crate::settings::Settings { rules }), "settings.settings");
+            run.worker(Arc::new(crate::settings::SettingsWorker { rules }), "settings.settings");
         }
         Role::Team => run.worker(Arc::new(Team { rules }), "team.settings"),
         Role::TeamBatch => run.worker(Arc::new(TeamBatch { keys }), "team_batch.bulk"),
@@ -368,12 +371,7 @@ fn start(
             tasks.spawn(sweeping);
         }
         Role::Janitor => {
-            let retention = Retention {
-                challenge: config.retention.challenge,
-                recipient: config.retention.recipient,
-                inbox: config.retention.inbox,
-            };
-            tasks.spawn(janitor::run(store.clone(), retention, stop.clone()));
+            tasks.spawn(janitor::run(store.clone(), config.retention, stop.clone()));
         }
     }
     Ok(())
@@ -390,7 +388,7 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     fn worker<W: Worker>(&mut self, worker: Arc<W>, queue: &'static str) {
-        let settings = Settings {
+        let settings = EngineSettings {
             queue,
             batch_max: self.config.batch_max,
             calls_max: self.config.send_concurrency,

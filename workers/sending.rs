@@ -7,7 +7,7 @@ use stepup::fault::Fault;
 use stepup::gateway::{self, Mail, MailGateway, Sms, SmsGateway};
 use stepup::message::{Command, Decoded};
 use stepup::observe;
-use stepup::rules::Rules;
+use stepup::rules::RuleInputs;
 use stepup::rules::delivery::{self, Answer, Ask, Dispatch, Facts};
 
 /// The challenges whose codes are to be sent.
@@ -21,7 +21,7 @@ pub(crate) fn challenges(batch: &[&Decoded<Command>]) -> Result<Vec<uuid::Uuid>,
 pub(crate) fn decided(
     command: &Decoded<Command>,
     facts: Option<Facts>,
-    rules: &Rules,
+    rules: &RuleInputs,
     now: Timestamp,
 ) -> Dispatch {
     let Some(ask) = Ask::of(&command.message) else {

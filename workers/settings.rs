@@ -12,19 +12,19 @@ use stepup::domain::Timestamp;
 use stepup::domain::id::ChallengeId;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
-use stepup::rules::Rules;
+use stepup::rules::RuleInputs;
 use stepup::rules::settings::{self, Ask, Facts, Found, MemberFacts, Write};
-use stepup::rules::{Ctx, Decided};
+use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::Worker;
 use stepup::store::{self, Pending, Tx};
 
 /// The worker.
-pub struct Settings {
+pub struct SettingsWorker {
     /// Keys and numbers.
-    pub rules: Rules,
+    pub rules: RuleInputs,
 }
 
-impl Worker for Settings {
+impl Worker for SettingsWorker {
     const NAME: &'static str = "settings";
     type Message = Ask;
     type Facts = Facts;
@@ -49,7 +49,12 @@ impl Worker for Settings {
         Ok(facts)
     }
 
-    fn decide(&self, ask: &Decoded<Ask>, facts: Facts, ctx: &mut Ctx<'_>) -> Decided<Write> {
+    fn decide(
+        &self,
+        ask: &Decoded<Ask>,
+        facts: Facts,
+        ctx: &mut DecisionContext<'_>,
+    ) -> Decided<Write> {
         settings::decide(&ask.message, facts, &self.rules, ctx)
     }
 
@@ -83,7 +88,7 @@ impl Worker for Settings {
 /// A message and its place in the batch.
 type Placed<'a> = (usize, &'a Decoded<Ask>);
 
-impl Settings {
+impl SettingsWorker {
     async fn of_members(
         &self,
         tx: &Tx<'_>,

@@ -15,8 +15,8 @@ use stepup::fault::Fault;
 use stepup::gateway::{Sms, SmsGateway};
 use stepup::message::{Command, Decoded};
 use stepup::observe;
-use stepup::rules::Ctx;
-use stepup::rules::Rules;
+use stepup::rules::DecisionContext;
+use stepup::rules::RuleInputs;
 use stepup::rules::delivery::{Dispatch, Facts, Step};
 use stepup::runtime::Worker;
 use stepup::store::{self, Claim, Tx};
@@ -28,7 +28,7 @@ pub struct SmsDelivery<G> {
     /// The provider.
     pub gateway: G,
     /// Keys and numbers.
-    pub rules: Rules,
+    pub rules: RuleInputs,
     /// What a claim sets.
     pub claim: Claim,
 }
@@ -52,7 +52,7 @@ impl<G: SmsGateway> Worker for SmsDelivery<G> {
         &self,
         command: &Decoded<Command>,
         facts: Option<Facts>,
-        ctx: &mut Ctx<'_>,
+        ctx: &mut DecisionContext<'_>,
     ) -> Dispatch {
         decided(command, facts, &self.rules, ctx.now)
     }

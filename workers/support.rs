@@ -11,16 +11,16 @@
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
-use stepup::rules::Rules;
+use stepup::rules::RuleInputs;
 use stepup::rules::support::{self, Ask, Facts, Write};
-use stepup::rules::{Ctx, Decided};
+use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::Worker;
 use stepup::store::{self, Tx};
 
 /// The worker.
 pub struct Support {
     /// Keys and numbers.
-    pub rules: Rules,
+    pub rules: RuleInputs,
 }
 
 impl Worker for Support {
@@ -45,7 +45,7 @@ impl Worker for Support {
         &self,
         ask: &Decoded<Ask>,
         facts: Option<Facts>,
-        ctx: &mut Ctx<'_>,
+        ctx: &mut DecisionContext<'_>,
     ) -> Decided<Write> {
         support::decide(&ask.message, facts, &self.rules.policy, &self.rules.keys, ctx.now)
     }

@@ -14,16 +14,16 @@ use uuid::Uuid;
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
-use stepup::rules::Rules;
+use stepup::rules::RuleInputs;
 use stepup::rules::team::{self, Ask, Facts, Write};
-use stepup::rules::{Ctx, Decided};
+use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::Worker;
 use stepup::store::{self, Tx};
 
 /// The worker.
 pub struct Team {
     /// Keys and numbers.
-    pub rules: Rules,
+    pub rules: RuleInputs,
 }
 
 impl Worker for Team {
@@ -46,7 +46,7 @@ impl Worker for Team {
         &self,
         ask: &Decoded<Ask>,
         facts: Option<Facts>,
-        ctx: &mut Ctx<'_>,
+        ctx: &mut DecisionContext<'_>,
     ) -> Decided<Write> {
         team::decide(&ask.message, facts, &self.rules, ctx)
     }

@@ -18,7 +18,7 @@ use stepup::fault::Fault;
 use stepup::message::{Command, Decoded};
 use stepup::rules::mandate::{self, Applied};
 use stepup::rules::review::{self, Checked};
-use stepup::rules::{Ctx, Decided};
+use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::Worker;
 use stepup::store::{self, Tx};
 
@@ -73,7 +73,7 @@ impl Worker for TeamBatch {
         &self,
         command: &Decoded<Command>,
         facts: Facts,
-        ctx: &mut Ctx<'_>,
+        ctx: &mut DecisionContext<'_>,
     ) -> Decided<Write> {
         match (&command.message, facts) {
             (Command::CheckContacts { review, batch }, Facts::Review(facts)) => {

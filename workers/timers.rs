@@ -10,11 +10,11 @@ use futures_util::try_join;
 use stepup::broker::{Broker, Publication, Publisher, supervise, topology};
 use stepup::domain::Timestamp;
 use stepup::domain::id::{ChallengeId, derived};
+use stepup::failpoint::{self, Bug, Point, reach, seeded};
 use stepup::fault::Fault;
 use stepup::message::{Command, EmailCause, Outgoing};
 use stepup::observe;
 use stepup::rules::delivery::FALLBACK_SEND;
-use stepup::sabotage::{self, Bug, Point, planted, reach};
 use stepup::store::{self, Client, Due, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +43,7 @@ pub struct LookBack {
 /// Sweeps until `stop`. Declares what the broker lacks, and brings back what the database knows to
 /// be pending when the broker was emptied or a queue was deleted.
 pub async fn run(store: Store, broker: Broker, look_back: LookBack, stop: CancellationToken) {
-    sabotage::announce(NAME, sabotage::TIMERS);
+    failpoint::announce(NAME, failpoint::TIMERS);
     observe::timers_started(&Due::ALL.map(Due::label));
     supervise(NAME, stop, async |stop: CancellationToken| {
         let end = session(&store, &broker, &look_back, &stop).await;
@@ -80,7 +80,7 @@ async fn session(
             asked = Some(Instant::now());
         }
         if declare {
-            let twice = !planted(Bug::WatermarkFirst);
+            let twice = !seeded(Bug::WatermarkFirst);
             while twice && swept(store, &mut publisher, Due::Overdue).await? {}
             declared = Some(Instant::now());
         }
@@ -166,7 +166,7 @@ async fn sweep(store: &Store, publisher: &mut Publisher, due: Due) -> Result<boo
     let mut client = store.client().await?;
     let tx = client.begin().await?;
     let Some(found) = store::sweep(&tx, due).await? else { return Ok(false) };
-    let tx = if planted(Bug::WatermarkFirst) {
+    let tx = if seeded(Bug::WatermarkFirst) {
         tx.commit().await?;
         client.begin().await?
     } else {
@@ -183,7 +183,7 @@ async fn sweep(store: &Store, publisher: &mut Publisher, due: Due) -> Result<boo
         let late = oldest.and_then(|late| late.try_into().ok()).unwrap_or_default();
         observe::timers_published(due.label(), messages.len(), late);
     }
-    if !planted(Bug::TimerIds) {
+    if !seeded(Bug::TimerIds) {
         tx.commit().await?;
     }
     if due_rows {
@@ -205,7 +205,7 @@ fn command(due: Due, due_row: uuid::Uuid) -> Outgoing {
         Due::Expiry | Due::Overdue => Command::Expire { challenge: id },
         Due::Reset => Command::CarryOutReset { reset: due_row },
     };
-    if planted(Bug::TimerIds) {
+    if seeded(Bug::TimerIds) {
         return command.outgoing(uuid::Uuid::from_u128(rand::random()));
     }
     // By its name the overdue one is another message: the first may have been judged by a clock that

@@ -15,7 +15,7 @@ use stepup::domain::Timestamp;
 use stepup::domain::id::AppName;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, Exchange, Message, Rejected, Subject};
-use stepup::rules::{Ctx, Decided};
+use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::Worker;
 use stepup::store::Tx;
 
@@ -52,7 +52,12 @@ impl Worker for Unroutable {
         Ok(vec![(); batch.len()])
     }
 
-    fn decide(&self, nothing: &Decoded<Nothing>, (): (), _: &mut Ctx<'_>) -> Decided<()> {
+    fn decide(
+        &self,
+        nothing: &Decoded<Nothing>,
+        (): (),
+        _: &mut DecisionContext<'_>,
+    ) -> Decided<()> {
         match nothing.message {}
     }
 

@@ -11,16 +11,16 @@
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, Request, VerifyChallenge};
-use stepup::rules::Rules;
+use stepup::rules::RuleInputs;
 use stepup::rules::verification::{self, Facts, Write};
-use stepup::rules::{Ctx, Decided};
+use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::Worker;
 use stepup::store::{self, ChallengeKey, Tx};
 
 /// The worker.
 pub struct Verification {
     /// Keys and numbers.
-    pub rules: Rules,
+    pub rules: RuleInputs,
 }
 
 impl Worker for Verification {
@@ -53,7 +53,7 @@ impl Worker for Verification {
         &self,
         guess: &Decoded<Self::Message>,
         facts: Option<Facts>,
-        ctx: &mut Ctx<'_>,
+        ctx: &mut DecisionContext<'_>,
     ) -> Decided<Write> {
         verification::decide(&guess.message, facts, &self.rules, ctx)
     }

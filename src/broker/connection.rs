@@ -40,7 +40,7 @@ const REPLY: &str = "reply";
 const OWN_FRAME_BYTES: u32 = 32 * 1024;
 
 /// How to reach the broker.
-pub struct Settings {
+pub struct BrokerSettings {
     /// `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Parts with special characters
     /// are percent-encoded; `heartbeat=` may be given, in seconds.
     pub url: String,
@@ -103,8 +103,8 @@ impl Broker {
     ///
     /// # Errors
     /// `Permanent` when the URL is none. The text does not repeat it, since it holds a password.
-    pub fn new(settings: Settings) -> Result<Self, Fault> {
-        let Settings { url, prefix, connection_name, ca_file } = settings;
+    pub fn new(settings: BrokerSettings) -> Result<Self, Fault> {
+        let BrokerSettings { url, prefix, connection_name, ca_file } = settings;
         let mut uri: AMQPUri = url.parse().map_err(|_| {
             Fault::Permanent(
                 "the broker's URL is not of the form amqp://user:password@host/".into(),
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     fn broker(url: &str) -> Result<Broker, Fault> {
-        Broker::new(Settings {
+        Broker::new(BrokerSettings {
             url: url.into(),
             prefix: "stepup".into(),
             connection_name: "test".into(),

@@ -250,7 +250,7 @@ fn id(message: &Incoming) -> String {
     digest[..ID_BYTES].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What the broker wrote when it last set the message aside. A message that waited on a rung has
+/// What the broker wrote when it last set the message aside. A message that waited in a retry queue has
 /// older entries too, which come later in the list.
 fn last_death(headers: &FieldTable) -> Option<&FieldTable> {
     headers.inner().get(DEATHS)?.as_array()?.as_slice().first().and_then(AMQPValue::as_field_table)

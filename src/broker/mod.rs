@@ -26,7 +26,7 @@ mod replying;
 mod request;
 mod supervise;
 
-pub use connection::{Broker, Settings};
+pub use connection::{Broker, BrokerSettings};
 pub use consume::{Consumer, Delivery};
 pub use names::Names;
 pub use publish::{Publication, Publisher, Reply};

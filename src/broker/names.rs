@@ -1,7 +1,7 @@
 //! The names of everything we declare, under one prefix, so that tests and tenants can share a
 //! broker.
 
-use crate::message::{Exchange, Rung};
+use crate::message::{Exchange, RetryDelay};
 
 /// Makes the full names from short ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +31,13 @@ impl Names {
     }
 
     /// The fanout exchange in front of a delay queue: `stepup.retry.5s`.
-    pub fn rung_exchange(&self, rung: Rung) -> String {
-        self.full(&format!("retry.{}s", rung.seconds()))
+    pub fn retry_exchange(&self, delay: RetryDelay) -> String {
+        self.full(&format!("retry.{}s", delay.seconds()))
     }
 
     /// The delay queue: `stepup.retry.5s`.
-    pub fn rung_queue(&self, rung: Rung) -> String {
-        self.rung_exchange(rung)
+    pub fn retry_queue(&self, delay: RetryDelay) -> String {
+        self.retry_exchange(delay)
     }
 
     /// The direct exchange through which what was delayed or replayed comes back to its queue. The
@@ -75,7 +75,7 @@ mod tests {
         let names = Names::new("stepup");
         assert_eq!(names.exchange(Exchange::Requests), "stepup.requests");
         assert_eq!(names.queue("sms_delivery.login"), "stepup.sms_delivery.login");
-        assert_eq!(names.rung_queue(Rung::Second120), "stepup.retry.120s");
+        assert_eq!(names.retry_queue(RetryDelay::Second120), "stepup.retry.120s");
         assert_eq!(names.home(), "stepup.home");
         assert_eq!(names.dead(), "stepup.dead");
     }

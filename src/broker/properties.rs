@@ -249,12 +249,12 @@ mod tests {
     use lapin::types::{ByteArray, DecimalValue, FieldArray};
 
     use super::*;
-    use crate::broker::Settings;
+    use crate::broker::BrokerSettings;
 
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     fn broker() -> Broker {
-        Broker::new(Settings {
+        Broker::new(BrokerSettings {
             url: "amqp://us:x@localhost/%2f".into(),
             prefix: "stepup".into(),
             connection_name: "test".into(),

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     fault::Fault,
-    message::{DeadLetter, Exchange, Incoming, Outgoing, Rung},
+    message::{DeadLetter, Exchange, Incoming, Outgoing, RetryDelay},
     observe,
 };
 
@@ -48,14 +48,14 @@ pub enum Publication<'a> {
     Message(&'a Outgoing),
     /// A reply.
     Reply(&'a Reply),
-    /// A message that failed: the same once more, by way of a rung.
+    /// A message that failed: the same once more, after a retry delay.
     Again {
         /// As it arrived.
         message: &'a Incoming,
         /// The queue it comes home to, without the prefix.
         queue: &'a str,
         /// How long it waits.
-        rung: Rung,
+        delay: RetryDelay,
         /// How often it has failed, this time included.
         attempt: u32,
     },
@@ -162,8 +162,8 @@ impl Publisher {
             match *publication {
                 Publication::Message(message) => messages.push(self.message(message)?),
                 Publication::Reply(reply) => replies.extend(self.reply(reply)?),
-                Publication::Again { message, queue, rung, attempt } => {
-                    messages.push(self.again(message, queue, rung, attempt)?);
+                Publication::Again { message, queue, delay, attempt } => {
+                    messages.push(self.again(message, queue, delay, attempt)?);
                 }
                 Publication::Home { message, queue } => messages.push(self.home(message, queue)?),
                 Publication::Dead(letter) => messages.push(self.dead_letter(letter)?),
@@ -185,13 +185,13 @@ impl Publisher {
         &self,
         message: &'a Incoming,
         queue: &str,
-        rung: Rung,
+        delay: RetryDelay,
         attempt: u32,
     ) -> Result<Frame<'a>, Fault> {
         let first_seen = message.first_seen.unwrap_or_else(now);
         let headers = Headers::default().number(ATTEMPT, attempt).time(FIRST_SEEN, first_seen);
         Ok(Frame {
-            exchange: short(&self.broker.names().rung_exchange(rung))?,
+            exchange: short(&self.broker.names().retry_exchange(delay))?,
             key: short(&self.broker.names().queue(queue))?,
             body: &message.body,
             properties: again(self.broker.user(), message, headers)?,
@@ -203,12 +203,12 @@ impl Publisher {
         let headers = Headers::default().trace(message.traceparent.as_deref());
         let (exchange, key, headers) = match message.delay {
             None => (names.exchange(message.exchange), short(&message.key)?, headers),
-            Some(rung) => {
+            Some(delay) => {
                 let queue = home_queue(message.exchange, &message.key).ok_or_else(|| {
                     Fault::Permanent(format!("no queue to come home to for {}", message.key))
                 })?;
                 let key = short(&names.queue(queue))?;
-                (names.rung_exchange(rung), key, headers.text(KEY, &message.key))
+                (names.retry_exchange(delay), key, headers.text(KEY, &message.key))
             }
         };
         let kind = match message.exchange {
@@ -369,10 +369,10 @@ fn id(id: Uuid) -> ShortString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{broker::Settings, message::DeadReason};
+    use crate::{broker::BrokerSettings, message::DeadReason};
 
     fn publisher() -> Publisher {
-        let broker = Broker::new(Settings {
+        let broker = Broker::new(BrokerSettings {
             url: "amqp://us:x@localhost/%2f".into(),
             prefix: "stepup".into(),
             connection_name: "test".into(),
@@ -381,21 +381,21 @@ mod tests {
         Publisher { broker: broker.unwrap(), channel: None, replying: None }
     }
 
-    fn outgoing(exchange: Exchange, key: &str, delay: Option<Rung>) -> Outgoing {
+    fn outgoing(exchange: Exchange, key: &str, delay: Option<RetryDelay>) -> Outgoing {
         let (key, body) = (key.to_owned(), "{}".to_owned());
         Outgoing { exchange, key, id: Uuid::nil(), body, delay, traceparent: None }
     }
 
     #[test]
-    fn a_delayed_command_goes_to_the_rung_and_says_where_it_belongs() {
-        let message = outgoing(Exchange::Commands, "sms.send", Some(Rung::Second30));
+    fn a_delayed_command_goes_to_the_retry_queue_and_says_where_it_belongs() {
+        let message = outgoing(Exchange::Commands, "sms.send", Some(RetryDelay::Second30));
         let publisher = publisher();
         let frame = publisher.message(&message).unwrap();
         assert_eq!(frame.exchange.as_str(), "stepup.retry.30s");
         assert_eq!(frame.key.as_str(), "stepup.sms_delivery.login");
         let headers = frame.properties.headers().as_ref().unwrap();
         assert!(headers.contains_key(KEY));
-        let unknown = outgoing(Exchange::Commands, "sms.unknown", Some(Rung::Second30));
+        let unknown = outgoing(Exchange::Commands, "sms.unknown", Some(RetryDelay::Second30));
         assert!(matches!(publisher.message(&unknown), Err(Fault::Permanent(_))));
     }
 

@@ -22,10 +22,10 @@ use super::{
     supervise, topology,
 };
 use crate::{
+    failpoint::{Bug, Point, reach, seeded},
     fault::Fault,
     message::Outgoing,
     observe,
-    sabotage::{Bug, Point, planted, reach},
 };
 
 /// Requests whose confirm or answer is awaited at once in this process. More wait for a place; it
@@ -38,7 +38,7 @@ const BURST_MAX: usize = 100;
 /// The broker puts the real address of our channel in its place.
 const REPLY_TO_ME: &str = "amq.rabbitmq.reply-to";
 
-/// Whose crash points the ones in here are: of ours, only the ingress asks.
+/// Whose failpoints the ones in here are: of ours, only the ingress asks.
 const INGRESS: &str = "ingress";
 
 /// What became of a request.
@@ -153,7 +153,7 @@ async fn answer(
     Ok(match body {
         Some(body) => Answer::Replied(body),
         // Too late, or the channel with its address is gone; it is stored all the same.
-        None if planted(Bug::LostReplyRefused) => {
+        None if seeded(Bug::LostReplyRefused) => {
             Answer::Replied(br#"{"outcome":"refused"}"#.to_vec())
         }
         None => Answer::Accepted,

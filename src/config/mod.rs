@@ -25,6 +25,7 @@ use crate::gateway::{Smtp, WebhookKey};
 use crate::ingress;
 use crate::message::Senders;
 use crate::rules::text::Texts;
+use crate::store::Retention;
 
 pub use settings::{SETTINGS, Setting, Shown};
 pub use source::ReadFile;
@@ -86,17 +87,6 @@ pub enum LogFormat {
     Json,
     /// For people.
     Text,
-}
-
-/// How long what is over is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Closed challenges.
-    pub challenge: Duration,
-    /// The state of a number or address.
-    pub recipient: Duration,
-    /// Ids of requests; at least 24 h longer than `challenge`.
-    pub inbox: Duration,
 }
 
 /// All settings. Texts that no role asked for ([`Need`]) may be empty, meaning not set.
@@ -165,7 +155,7 @@ impl Config {
     pub fn from_env(needs: &[Need]) -> Result<Self, Vec<String>> {
         let (vars, errors) = environment();
         #[cfg(feature = "faults")]
-        let errors = [errors, sabotaged(&vars)].concat();
+        let errors = [errors, failpoints_armed(&vars)].concat();
         let read = Self::read(&vars, &contents, needs, std::io::stdout().is_terminal());
         match read {
             Ok(config) if errors.is_empty() => Ok(config),
@@ -312,8 +302,8 @@ impl Config {
     }
 
     /// How to reach the broker, under this name in its list of connections.
-    pub fn broker_settings(&self, connection_name: impl Into<String>) -> broker::Settings {
-        broker::Settings {
+    pub fn broker_settings(&self, connection_name: impl Into<String>) -> broker::BrokerSettings {
+        broker::BrokerSettings {
             url: self.amqp_url.clone(),
             prefix: self.prefix.clone(),
             connection_name: connection_name.into(),
@@ -360,13 +350,13 @@ fn contents(path: &Path) -> Result<Vec<u8>, String> {
 
 /// Takes the orders of the fault tests.
 #[cfg(feature = "faults")]
-fn sabotaged(vars: &BTreeMap<String, String>) -> Vec<String> {
-    use crate::sabotage::{arm, plant};
+fn failpoints_armed(vars: &BTreeMap<String, String>) -> Vec<String> {
+    use crate::failpoint::{arm, seed};
     let order = |name: &str, take: fn(&str) -> Result<(), String>| {
         let text = vars.get(name).filter(|text| !text.is_empty())?;
         take(text).err().map(|why| format!("{name} {why}"))
     };
-    [order("STEPUP_FAULT", arm), order("STEPUP_BUG", plant)].into_iter().flatten().collect()
+    [order("STEPUP_FAULT", arm), order("STEPUP_BUG", seed)].into_iter().flatten().collect()
 }
 
 fn missing(name: &str) -> String {
@@ -375,7 +365,7 @@ fn missing(name: &str) -> String {
 }
 
 fn amqp_url(text: &str) -> Result<String, String> {
-    let settings = broker::Settings {
+    let settings = broker::BrokerSettings {
         url: text.to_owned(),
         prefix: String::new(),
         connection_name: String::new(),

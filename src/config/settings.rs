@@ -165,7 +165,7 @@ const FOREIGN: &[&str] = &[
     "STEPUP_OTHER_AMQP_URL",
     "STEPUP_RABBITMQ_BIN",
     "STEPUP_POSTGRES_BIN",
-    // For the fault tests: src/sabotage.
+    // For the fault tests: src/failpoint.
     #[cfg(feature = "faults")]
     "STEPUP_FAULT",
     #[cfg(feature = "faults")]

@@ -44,10 +44,10 @@ use crate::broker::{Answer, Requester};
 use crate::domain::activity::{Filter, Page};
 use crate::domain::id::{AccountId, AppName, MemberId};
 use crate::domain::keys::PublicKey;
+use crate::failpoint::{self, Point, reach};
 use crate::fault::Fault;
 use crate::message::Outgoing;
 use crate::observe;
-use crate::sabotage::{self, Point, reach};
 use endpoint::Endpoint;
 
 /// The name in the log.
@@ -267,7 +267,7 @@ pub async fn serve<A: Asks, V: Views>(
     limits: Limits,
     stop: CancellationToken,
 ) {
-    sabotage::announce(NAME, sabotage::INGRESS);
+    failpoint::announce(NAME, failpoint::INGRESS);
     observe::http_started(routes());
     let deadline = REQUEST_DEADLINE + state.0.answer_wait;
     connections::serve(listener, router(state), limits, deadline, stop).await;

@@ -16,7 +16,7 @@ pub enum Exchange {
 
 /// A delay queue: a message published there comes home to its queue when the time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Rung {
+pub enum RetryDelay {
     /// 1 s.
     Second1,
     /// 5 s.
@@ -27,7 +27,7 @@ pub enum Rung {
     Second120,
 }
 
-impl Rung {
+impl RetryDelay {
     /// The ladder, shortest first.
     pub const ALL: [Self; 4] = [Self::Second1, Self::Second5, Self::Second30, Self::Second120];
 
@@ -43,7 +43,7 @@ impl Rung {
 
     /// The longest delay that is not longer than `wait`, or else the shortest.
     pub fn within(wait: time::Duration) -> Self {
-        let fits = |rung: &Self| time::Duration::seconds(i64::from(rung.seconds())) <= wait;
+        let fits = |delay: &Self| time::Duration::seconds(i64::from(delay.seconds())) <= wait;
         Self::ALL.into_iter().rev().find(fits).unwrap_or(Self::Second1)
     }
 }
@@ -92,7 +92,7 @@ pub struct Outgoing {
     pub body: String,
     /// Come home only after this delay. For commands only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delay: Option<Rung>,
+    pub delay: Option<RetryDelay>,
     /// Header `traceparent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
@@ -125,19 +125,19 @@ impl Exchange {
     }
 }
 
-impl serde::Serialize for Rung {
+impl serde::Serialize for RetryDelay {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_u32(self.seconds())
     }
 }
 
-impl<'de> serde::Deserialize<'de> for Rung {
+impl<'de> serde::Deserialize<'de> for RetryDelay {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let seconds = u32::deserialize(from)?;
         Self::ALL
             .into_iter()
-            .find(|rung| rung.seconds() == seconds)
-            .ok_or_else(|| serde::de::Error::custom("unknown rung"))
+            .find(|delay| delay.seconds() == seconds)
+            .ok_or_else(|| serde::de::Error::custom("unknown retry delay"))
     }
 }
 
@@ -150,7 +150,7 @@ pub enum DeadReason {
     Unidentified,
     /// The message id was used before with another body.
     IdReused,
-    /// Every rung of the ladder was used.
+    /// Every delay of the retry schedule was used.
     Exhausted,
     /// A fault that trying again cannot mend.
     Permanent,

@@ -17,7 +17,7 @@ mod view;
 pub use body::{Fields, NoObject, showable};
 pub use command::{Command, EmailCause};
 pub use decode::{Decoded, Flaw, Message, Rejected, Senders, Subject, decode};
-pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, Rung};
+pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, RetryDelay};
 pub use event::{Event, EventKind, EventRecord, Stamped};
 pub use outcome::{Outcome, OutcomeKind};
 pub use request::{
@@ -39,7 +39,7 @@ pub enum Effect {
     /// It happened: tell everybody.
     Event(Box<Event>),
     /// Ask another worker, perhaps after a delay.
-    Command(Command, Option<Rung>),
+    Command(Command, Option<RetryDelay>),
     /// Ask for the next try of an SMS, not before so many seconds are over.
     RetrySms {
         /// Whose code.
@@ -81,7 +81,7 @@ impl Effect {
                 let wait = time::Duration::seconds(i64::from(seconds));
                 let not_before = Some(now + wait);
                 let command = Command::SendSms { challenge, send, tries, not_before };
-                Self::Command(command, Some(Rung::within(wait))).render(cause, place, now)
+                Self::Command(command, Some(RetryDelay::within(wait))).render(cause, place, now)
             }
         }
     }

@@ -1,9 +1,9 @@
 //! What a verification brings about, by purpose. Everything else about a challenge is the same for
 //! all of them.
 
-use super::Ctx;
-use super::Rules;
-use super::change::{self, By, Change};
+use super::DecisionContext;
+use super::RuleInputs;
+use super::change::{self, Change, ChangeAuthor};
 use super::verification::Facts;
 use crate::domain::approval::Approval;
 use crate::domain::challenge::{CancelReason, Purpose};
@@ -26,8 +26,8 @@ pub fn apply(
     request: &Request<VerifyChallenge>,
     facts: &Facts,
     amr: &[&'static str],
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Result<Applied, CancelReason> {
     let (app, challenge) = (&request.app, &facts.challenge);
     let mut after = facts.member.clone();
@@ -50,7 +50,7 @@ pub fn apply(
         }
         Purpose::Disable => after.two_factor = false,
     }
-    let by = By {
+    let by = ChangeAuthor {
         app,
         actor: None,
         origin: None,

@@ -1,10 +1,10 @@
 //! A change of a sensitive setting: a code for exactly this change, and the one
 //! go-ahead to carry it out.
 
-use super::Rules;
+use super::RuleInputs;
 use super::factor::invalid;
-use super::issue::{self, Demand, Issued};
-use super::{Ctx, Decided, seconds_until};
+use super::issue::{self, ChallengeSpec, Issued};
+use super::{Decided, DecisionContext, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::approval::Operation;
@@ -23,8 +23,8 @@ pub const SUMMARY_MAX: usize = 200;
 pub fn request(
     request: &Request<RequestSettingChange>,
     facts: &issue::Facts,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
     let ask = &request.ask;
     if !facts.account.sensitive_settings.contains(&ask.setting) {
@@ -39,7 +39,7 @@ pub fn request(
         return Decided::answer(invalid("summary", &format!("summary {why}")));
     }
     let values = [ask.before.expose(), ask.after.expose(), summary];
-    let demand = Demand {
+    let demand = ChallengeSpec {
         app: &request.app,
         account: &ask.account,
         member: &ask.member,

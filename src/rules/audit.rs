@@ -34,7 +34,7 @@ impl fmt::Display for Finding {
 pub type Attested = (Checkpoint, ChainHash);
 
 /// A walk along the chain of one account.
-pub struct Walk<'a> {
+pub struct ChainCheck<'a> {
     account: &'a str,
     /// In any order; several may attest one position.
     attested: &'a [Attested],
@@ -43,7 +43,7 @@ pub struct Walk<'a> {
     hash: ChainHash,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> ChainCheck<'a> {
     /// Before the first row. `attested` are the checkpoints of this account.
     pub fn new(account: &'a str, attested: &'a [Attested]) -> Self {
         Self { account, attested, position: 0, seq: None, hash: CHAIN_START }
@@ -172,9 +172,9 @@ mod tests {
     }
 
     fn walked(links: &[Link], attested: &[Attested]) -> Result<i64, Finding> {
-        let mut walk = Walk::new("acme", attested);
-        links.iter().try_for_each(|link| walk.step(link))?;
-        walk.end()
+        let mut check = ChainCheck::new("acme", attested);
+        links.iter().try_for_each(|link| check.step(link))?;
+        check.end()
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub struct Activity {
 
 /// Who makes a change, through which app, and by which proof.
 #[derive(Clone, Debug)]
-pub struct By<'a> {
+pub struct ChangeAuthor<'a> {
     /// The app that asked.
     pub app: &'a AppName,
     /// The person, if not the member.
@@ -72,7 +72,7 @@ pub fn change(
     before: Option<&Member>,
     mut after: Member,
     open: &[Challenge],
-    by: &By<'_>,
+    by: &ChangeAuthor<'_>,
     keys: &Keyring,
     now: Timestamp,
 ) -> (Change, Vec<Effect>) {
@@ -215,7 +215,7 @@ mod tests {
             phone_index: new,
             ..challenge()
         };
-        let by = By {
+        let by = ChangeAuthor {
             app: &account().app,
             actor: None,
             origin: None,

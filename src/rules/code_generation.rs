@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::limits::NumberFacts;
 use super::told::{end, ended, outcome};
-use super::{Ctx, Decided, Ending, Rules, issue, resend};
+use super::{Decided, DecisionContext, Ending, RuleInputs, issue, resend};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel, State};
@@ -56,7 +56,7 @@ impl Message for Ask {
     fn given_up(&self) -> Option<Event> {
         match self {
             Self::Issue(request) => {
-                Some(issue::refused(&issue::Demand::login(request), "given_up"))
+                Some(issue::refused(&issue::ChallengeSpec::login(request), "given_up"))
             }
             _ => None,
         }
@@ -106,13 +106,18 @@ pub enum Write {
 }
 
 /// The rule.
-pub fn decide(ask: &Ask, facts: Facts, rules: &Rules, ctx: &mut Ctx<'_>) -> Decided<Write> {
+pub fn decide(
+    ask: &Ask,
+    facts: Facts,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
+) -> Decided<Write> {
     match (ask, facts) {
         (Ask::Issue(request), Facts::Issue(facts)) => {
             issue::decide(request, &facts, rules, ctx).map(Write::Issue)
         }
         (Ask::Issue(request), Facts::Unknown { own_account }) => {
-            let demand = issue::Demand::login(request);
+            let demand = issue::ChallengeSpec::login(request);
             issue::refuse(&demand, own_account, Outcome::new(OutcomeKind::NotFound))
         }
         (Ask::Resend(request), Facts::Challenge(facts)) => {

@@ -1,11 +1,11 @@
 //! The proof of an email address: when a code is mailed, and whether a guess is right.
 
-use super::Rules;
-use super::change::{self, By, Change};
+use super::RuleInputs;
+use super::change::{self, Change, ChangeAuthor};
 use super::limits::full_until;
 use super::notice::{EventRecordRef, Notice, NoticeKind};
 use super::told::invalid_guess;
-use super::{Ctx, Decided, seconds_until};
+use super::{Decided, DecisionContext, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::activity::Client;
 use crate::domain::challenge::{AttemptState, Channel};
@@ -55,8 +55,8 @@ pub enum Write {
 pub fn prove(
     request: &Request<ProveEmail>,
     facts: &Facts<'_>,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Decided<Write> {
     let (member, policy, now) = (facts.member, &rules.policy, ctx.now);
     let Some(email) = &member.email else {
@@ -113,7 +113,7 @@ pub fn prove(
 pub fn confirm(
     request: &Request<ConfirmEmail>,
     facts: &Facts<'_>,
-    rules: &Rules,
+    rules: &RuleInputs,
     now: Timestamp,
 ) -> Decided<Write> {
     let (member, policy) = (facts.member, &rules.policy);
@@ -146,7 +146,7 @@ pub fn confirm(
         let write = Write::Wrong { proof: Box::new(proof.clone()), at: now };
         return Decided { write: Some(write), ..Decided::answer(reply) };
     }
-    let by = By {
+    let by = ChangeAuthor {
         app: &request.app,
         actor: None,
         origin: None,

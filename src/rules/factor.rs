@@ -2,12 +2,12 @@
 //! off, and email as a backup. Nothing changes before the code is verified; what
 //! changes then is decided in [`super::apply`].
 
-use super::Rules;
-use super::change::{self, By, Change};
-use super::issue::{self, Demand, Issued};
+use super::RuleInputs;
+use super::change::{self, Change, ChangeAuthor};
+use super::issue::{self, ChallengeSpec, Issued};
 use super::settings::{Ask, MemberFacts, demand, operation};
 use super::told::ended;
-use super::{Ctx, Decided};
+use super::{Decided, DecisionContext};
 use crate::domain::Timestamp;
 use crate::domain::challenge::{Challenge, Purpose, State};
 use crate::domain::keys::Keyring;
@@ -19,8 +19,8 @@ use crate::message::{Outcome, OutcomeKind, Request, SetEmailBackup};
 pub fn challenge(
     ask: &Ask,
     facts: &MemberFacts,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
     let member = &facts.issue.member;
     let number = match ask.number(&facts.issue.account) {
@@ -35,7 +35,7 @@ pub fn challenge(
     match demand.purpose {
         Purpose::Enrolment => {
             let operation = operation(member, number.as_ref(), &rules.keys);
-            let demand = Demand { operation, number: number.as_ref(), ..demand };
+            let demand = ChallengeSpec { operation, number: number.as_ref(), ..demand };
             enrolment(ask, &demand, facts, rules, ctx)
         }
         Purpose::NumberChangeCurrent | Purpose::NumberChangeNew => {
@@ -51,10 +51,10 @@ pub fn challenge(
 
 fn enrolment(
     ask: &Ask,
-    demand: &Demand<'_>,
+    demand: &ChallengeSpec<'_>,
     facts: &MemberFacts,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
     let member = &facts.issue.member;
     if member.must_enrol(facts.issue.account.mandatory) {
@@ -81,11 +81,11 @@ fn enrolment(
 }
 
 fn change_number(
-    demand: Demand<'_>,
+    demand: ChallengeSpec<'_>,
     number: Option<&PhoneNumber>,
     facts: &MemberFacts,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
     let member = &facts.issue.member;
     let Some(number) = number else {
@@ -100,11 +100,11 @@ fn change_number(
     // Nobody gets round the proof of the address: an enrolment takes it, a change of number does not.
     if member.must_enrol(mandatory) {
         let outcome = Outcome::new(issue::to_enrol(member));
-        let demand = Demand { number: Some(number), ..demand };
+        let demand = ChallengeSpec { number: Some(number), ..demand };
         return issue::refuse(&demand, true, outcome);
     }
     let operation = operation(member, Some(number), &rules.keys);
-    let to_new = Demand { operation, number: Some(number), ..demand };
+    let to_new = ChallengeSpec { operation, number: Some(number), ..demand };
     // The new number is looked at first, so that nobody proves the current one in vain.
     if let Some(kind) = issue::obstacle(&to_new, &facts.issue, &rules.keys) {
         return issue::refuse(&to_new, true, Outcome::new(kind));
@@ -114,7 +114,7 @@ fn change_number(
             let outcome = Outcome::new(OutcomeKind::CompanyOwnedNumber);
             return issue::refuse(&to_new, true, outcome);
         }
-        let to_current = Demand { number: None, ..to_new };
+        let to_current = ChallengeSpec { number: None, ..to_new };
         return issue::open(&to_current, &facts.issue, rules, ctx);
     }
     if (member.two_factor || mandatory)
@@ -147,10 +147,10 @@ pub(super) fn unproved(
 }
 
 fn disable(
-    demand: &Demand<'_>,
+    demand: &ChallengeSpec<'_>,
     facts: &MemberFacts,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
     if !facts.issue.member.two_factor {
         return Decided::answer(Outcome::new(OutcomeKind::NotEnabled));
@@ -179,7 +179,7 @@ pub fn set_email_backup(
     if member.email_backup == on {
         return Decided::answer(stored);
     }
-    let by = By {
+    let by = ChangeAuthor {
         app: &request.app,
         actor: None,
         origin: None,

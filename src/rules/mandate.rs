@@ -5,7 +5,7 @@
 use uuid::Uuid;
 
 use super::Decided;
-use super::change::{self, By, Change};
+use super::change::{self, Change, ChangeAuthor};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::activity::Client;
@@ -85,7 +85,7 @@ pub fn apply(
     let (mut changes, mut effects) = (Vec::new(), Vec::<Effect>::new());
     for (member, open) in &facts.next {
         let Some(after) = applied(member, facts.mandatory) else { continue };
-        let by = By {
+        let by = ChangeAuthor {
             app: &facts.account.app,
             actor: Some(&facts.actor),
             origin: Some("mandate"),

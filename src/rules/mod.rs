@@ -33,10 +33,10 @@ use text::Texts;
 use crate::domain::keys::Keyring;
 use crate::domain::policy::Policy;
 use crate::domain::{Chance, Timestamp};
-use crate::message::{Effect, Outcome, Rung};
+use crate::message::{Effect, Outcome, RetryDelay};
 
 /// What a rule may know of the outside: the time, and chance.
-pub struct Ctx<'a> {
+pub struct DecisionContext<'a> {
     /// The database's clock, read after the facts were locked.
     pub now: Timestamp,
     /// In production the operating system's generator.
@@ -45,7 +45,7 @@ pub struct Ctx<'a> {
 
 /// What the rules go by, besides the facts.
 #[derive(Clone)]
-pub struct Rules {
+pub struct RuleInputs {
     /// The keys.
     pub keys: Arc<Keyring>,
     /// The numbers.
@@ -65,7 +65,7 @@ pub trait Verdict: Send + Sync + 'static {
         None
     }
     /// Somebody else is at it: look again after this delay, which counts as no attempt.
-    fn wait(&self) -> Option<Rung> {
+    fn wait(&self) -> Option<RetryDelay> {
         None
     }
 }

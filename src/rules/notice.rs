@@ -2,7 +2,9 @@
 //! members about their own, and the proof of an address. Who gets one, and whether it still goes
 //! when it is its turn.
 
-use super::delivery::{Answer, Letter, TEXT_FAULTY, closed_rung, mailable, retry_rung};
+use super::delivery::{
+    Answer, RenderedMessage, TEXT_FAULTY, delay_while_closed, mailable, retry_delay,
+};
 use super::text::{Change, Texts};
 use super::{Decided, Verdict};
 use crate::domain::Timestamp;
@@ -13,7 +15,7 @@ use crate::domain::id::{MemberId, derived};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::string_enum::string_enum;
-use crate::message::{Command, Effect, Event, EventKind, EventRecord, Rung};
+use crate::message::{Command, Effect, Event, EventKind, EventRecord, RetryDelay};
 use uuid::Uuid;
 
 string_enum! {
@@ -184,7 +186,7 @@ pub struct Facts {
 /// What is to be done with a notice.
 pub enum Step {
     /// Claim it, then call the mail server.
-    Call(Box<Letter>),
+    Call(Box<RenderedMessage>),
     /// The mail server has answered.
     Answered(Answer),
     /// Claimed by one who never came back: not sent again, since one mail per change is promised.
@@ -242,7 +244,7 @@ fn mail(
     keys: &Keyring,
     texts: &Texts,
     now: Timestamp,
-) -> Result<Letter, &'static str> {
+) -> Result<RenderedMessage, &'static str> {
     let Facts { notice, account, recipient, proof } = facts;
     let event = &notice.event;
     let at = event.at.replace_nanosecond(0).unwrap_or(event.at);
@@ -279,14 +281,14 @@ fn mail(
         recipient.email_in_clear(keys).ok_or("key_lost")?
     };
     let to = mailable(&to)?;
-    Ok(Letter { attempt: notice.id, to, subject: mail.subject, text: mail.text })
+    Ok(RenderedMessage { attempt: notice.id, to, subject: mail.subject, text: mail.text })
 }
 
 impl Posting {
     /// The same notice with the mail server's answer.
     pub fn answered(self, answer: Answer) -> Self {
         let answer = match answer {
-            Answer::NotNow { code, .. } if retry_rung(self.tries).is_none() => {
+            Answer::NotNow { code, .. } if retry_delay(self.tries).is_none() => {
                 Answer::Refused { code: format!("gave_up_{code}") }
             }
             other => other,
@@ -295,10 +297,10 @@ impl Posting {
     }
 
     /// The next try, after this delay.
-    fn again(&self, rung: Option<Rung>) -> Vec<Effect> {
+    fn again(&self, delay: Option<RetryDelay>) -> Vec<Effect> {
         let tries = self.tries.saturating_add(1);
         let again = |notice: &Notice| {
-            Effect::Command(Command::SendNotice { notice: notice.id, tries }, rung)
+            Effect::Command(Command::SendNotice { notice: notice.id, tries }, delay)
         };
         self.notice.as_ref().map(again).into_iter().collect()
     }
@@ -333,10 +335,10 @@ impl Verdict for Posting {
             Step::Answered(Answer::Accepted { .. }) => {
                 self.event(EventKind::NoticeSent, None).into_iter().collect()
             }
-            Step::Answered(Answer::NotNow { .. }) => self.again(retry_rung(self.tries)),
+            Step::Answered(Answer::NotNow { .. }) => self.again(retry_delay(self.tries)),
             // It keeps: as long as the notice itself is kept.
             Step::Answered(Answer::Closed { .. }) => {
-                self.again(Some(closed_rung(self.tries, Rung::Second120)))
+                self.again(Some(delay_while_closed(self.tries, RetryDelay::Second120)))
             }
             Step::Answered(Answer::Refused { code } | Answer::Unknown { code }) => {
                 self.event(EventKind::NoticeDropped, Some(code)).into_iter().collect()
@@ -351,8 +353,8 @@ impl Verdict for Posting {
         }
     }
 
-    fn wait(&self) -> Option<Rung> {
-        matches!(self.step, Step::Leased).then_some(Rung::Second5)
+    fn wait(&self) -> Option<RetryDelay> {
+        matches!(self.step, Step::Leased).then_some(RetryDelay::Second5)
     }
 }
 
@@ -486,12 +488,12 @@ mod tests {
             let posting = decide(tries, Some(facts), &Keyring::for_tests(), &TEXTS, NOW);
             let posting = posting.answered(Answer::Closed { code: "account_smtp_504".into() });
             assert_eq!(posting.label(), "retried");
-            let [Effect::Command(Command::SendNotice { tries: next, .. }, Some(rung))] =
+            let [Effect::Command(Command::SendNotice { tries: next, .. }, Some(delay))] =
                 &posting.effects()[..]
             else {
                 panic!()
             };
-            assert_eq!((*next, rung.seconds()), (tries.saturating_add(1), seconds));
+            assert_eq!((*next, delay.seconds()), (tries.saturating_add(1), seconds));
         }
     }
 

@@ -3,11 +3,11 @@
 
 use serde_json::Value;
 
-use super::Rules;
+use super::RuleInputs;
 use super::change::{Change, number_operation};
-use super::issue::{Demand, Issued};
+use super::issue::{ChallengeSpec, Issued};
 use super::limits::NumberFacts;
-use super::{Ctx, Decided, approval, email_proof, factor, issue};
+use super::{Decided, DecisionContext, approval, email_proof, factor, issue};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::challenge::{Challenge, Purpose};
@@ -159,7 +159,7 @@ impl Ask {
     }
 
     /// The challenge that is asked for, as far as can be said without knowing the member.
-    fn blind_demand(&self) -> Option<Demand<'_>> {
+    fn blind_demand(&self) -> Option<ChallengeSpec<'_>> {
         if matches!(self, Self::StartEnrolment(_)) {
             return None;
         }
@@ -289,7 +289,12 @@ pub enum Write {
 }
 
 /// The rule.
-pub fn decide(ask: &Ask, facts: Facts, rules: &Rules, ctx: &mut Ctx<'_>) -> Decided<Write> {
+pub fn decide(
+    ask: &Ask,
+    facts: Facts,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
+) -> Decided<Write> {
     match (ask, facts) {
         (Ask::Redeem(request), Facts::Approval(facts)) => {
             approval::redeem(request, &facts, &rules.keys, ctx.now).map(Write::Spend)
@@ -327,8 +332,8 @@ fn unknown(ask: &Ask, own_account: bool) -> Decided<Write> {
 }
 
 /// The bare demand of an [`Ask`] that takes a challenge.
-pub(super) fn demand(ask: &Ask, purpose: Purpose) -> Option<Demand<'_>> {
-    Some(Demand {
+pub(super) fn demand(ask: &Ask, purpose: Purpose) -> Option<ChallengeSpec<'_>> {
+    Some(ChallengeSpec {
         app: ask.app(),
         account: ask.account(),
         member: ask.member()?,

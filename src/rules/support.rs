@@ -5,7 +5,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::change::{self, Activity, By, Change};
+use super::change::{self, Activity, Change, ChangeAuthor};
 use super::role::{Operation, may};
 use super::{Decided, factor, seconds_until};
 use crate::domain::Timestamp;
@@ -19,7 +19,7 @@ use crate::domain::policy::Policy;
 use crate::domain::string_enum::string_enum;
 use crate::message::{
     ApproveReset, CancelReset, Command, Effect, Event, EventKind, Message, Outcome, OutcomeKind,
-    Rejected, Request, RequestReset, Rung, Subject,
+    Rejected, Request, RequestReset, RetryDelay, Subject,
 };
 
 /// The longest reason, in characters.
@@ -290,9 +290,9 @@ fn carried_out(reset: &Reset, facts: &Facts, keys: &Keyring, now: Timestamp) -> 
     if now < due {
         // By a clock that was set back since: the timer does not send it twice, so it comes again.
         let left = seconds_until(due, now);
-        let long_enough = |rung: &Rung| i64::from(rung.seconds()) >= left;
-        let rung = Rung::ALL.into_iter().find(long_enough).unwrap_or(Rung::Second120);
-        let again = Effect::Command(Command::CarryOutReset { reset: reset.id }, Some(rung));
+        let long_enough = |delay: &RetryDelay| i64::from(delay.seconds()) >= left;
+        let delay = RetryDelay::ALL.into_iter().find(long_enough).unwrap_or(RetryDelay::Second120);
+        let again = Effect::Command(Command::CarryOutReset { reset: reset.id }, Some(delay));
         return Decided { effects: vec![again], ..Decided::nothing("not_due") };
     }
     let approver = reset.approved_by.as_ref().unwrap_or(&reset.requested_by);
@@ -310,7 +310,7 @@ fn carried_out(reset: &Reset, facts: &Facts, keys: &Keyring, now: Timestamp) -> 
         guess_after: None,
         ..facts.member.clone()
     };
-    let by = By {
+    let by = ChangeAuthor {
         app: &facts.account.app,
         actor: Some(approver),
         origin: Some("support"),
@@ -413,7 +413,7 @@ mod tests {
         let early = decided(&carry, known.clone(), due - time::Duration::SECOND);
         assert!(early.write.is_none());
         let command = Command::CarryOutReset { reset: Uuid::from_u128(1) };
-        assert_eq!(early.effects, [Effect::Command(command, Some(Rung::Second1))]);
+        assert_eq!(early.effects, [Effect::Command(command, Some(RetryDelay::Second1))]);
         let Some(Write::Done(done)) = decided(&carry, known, due).write else { panic!() };
         let after = &done.change.member;
         assert!(after.phone.is_none() && after.suspended_at.is_none() && after.two_factor);

@@ -5,13 +5,13 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Rules;
-use super::change::{self, Activity, By, Change};
-use super::issue::{self, Demand, Issued};
+use super::RuleInputs;
+use super::change::{self, Activity, Change, ChangeAuthor};
+use super::issue::{self, ChallengeSpec, Issued};
 use super::review::{NewReview, Review};
 use super::role::{Operation, may};
 use super::settings::{Found, Wanted};
-use super::{Ctx, Decided, factor};
+use super::{Decided, DecisionContext, factor};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::activity::Client;
@@ -244,7 +244,12 @@ fn answer(kind: OutcomeKind) -> Decided<Write> {
 }
 
 /// The rule. Without facts the account is not the app's.
-pub fn decide(ask: &Ask, facts: Option<Facts>, rules: &Rules, ctx: &mut Ctx<'_>) -> Decided<Write> {
+pub fn decide(
+    ask: &Ask,
+    facts: Option<Facts>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
+) -> Decided<Write> {
     let Some(facts) = facts else { return answer(OutcomeKind::NotFound) };
     let subject = facts.subject.as_ref();
     let allowed = facts.actor.clone().filter(|a| may(ask.operation(), Some(a), subject));
@@ -288,7 +293,7 @@ pub fn decide(ask: &Ask, facts: Option<Facts>, rules: &Rules, ctx: &mut Ctx<'_>)
     }
 }
 
-fn review(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Decided<Write> {
+fn review(ask: &Ask, facts: &Facts, rules: &RuleInputs, now: Timestamp) -> Decided<Write> {
     let review = NewReview {
         id: facts.id,
         account: facts.account.id.clone(),
@@ -342,8 +347,8 @@ fn proved(
     ask: &Ask,
     facts: &Facts,
     actor: Member,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
     then: impl FnOnce(&Facts, Timestamp) -> Decided<Write>,
 ) -> Decided<Write> {
     let operation = ask.digest(facts.mandate, &rules.keys);
@@ -362,7 +367,7 @@ fn proved(
     let (id, account) = (ChallengeId(facts.id), facts.account.clone());
     let owned = actor.phone_owned_at.is_some();
     let of_actor = issue::Facts { id, account, member: actor, current, wrong, number, owned };
-    let demand = Demand {
+    let demand = ChallengeSpec {
         app: ask.app(),
         account: ask.account(),
         member: ask.actor(),
@@ -423,7 +428,7 @@ fn enable_member(
     ask: &Ask,
     wanted: &EnableMember,
     facts: &Facts,
-    rules: &Rules,
+    rules: &RuleInputs,
     now: Timestamp,
 ) -> Decided<Write> {
     let Some(subject) = &facts.subject else { return answer(OutcomeKind::NotFound) };
@@ -450,11 +455,11 @@ fn switch(
     facts: &Facts,
     turn: impl FnOnce(&Member) -> Member,
     spent: Option<ChallengeId>,
-    rules: &Rules,
+    rules: &RuleInputs,
     now: Timestamp,
 ) -> Decided<Write> {
     let Some(subject) = &facts.subject else { return answer(OutcomeKind::NotFound) };
-    let by = By {
+    let by = ChangeAuthor {
         app: ask.app(),
         actor: Some(ask.actor()),
         origin: None,

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use time::Duration;
 use uuid::Uuid;
 
-use super::Rules;
+use super::RuleInputs;
 use super::code_generation::{self, Ask, ChallengeFacts, Facts, Write};
 use super::delivery::{self, Answer, Attempt, FALLBACK_SEND, Step};
 use super::limits::NumberFacts;
@@ -93,7 +93,7 @@ struct Row {
 /// The tables.
 struct Tables {
     now: Timestamp,
-    rules: Rules,
+    rules: RuleInputs,
     member: Member,
     rows: Vec<Row>,
     /// The challenge that each pending login points to.

@@ -6,8 +6,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use time::macros::datetime;
 
-use super::Ctx;
-use super::Rules;
+use super::DecisionContext;
+use super::RuleInputs;
 use super::code_generation::ChallengeFacts;
 use super::limits::NumberFacts;
 use super::text::Texts;
@@ -27,12 +27,12 @@ pub const CODE: &str = "012345";
 /// Once for all tests: loading checks every text.
 pub static TEXTS: LazyLock<Arc<Texts>> = LazyLock::new(|| Arc::new(Texts::embedded().unwrap()));
 
-pub fn ctx(now: Timestamp) -> Ctx<'static> {
-    Ctx { now, rng: Box::leak(Box::new(StdRng::seed_from_u64(7))) }
+pub fn ctx(now: Timestamp) -> DecisionContext<'static> {
+    DecisionContext { now, rng: Box::leak(Box::new(StdRng::seed_from_u64(7))) }
 }
 
-pub fn rules() -> Rules {
-    Rules {
+pub fn rules() -> RuleInputs {
+    RuleInputs {
         keys: Arc::new(Keyring::for_tests()),
         policy: Arc::new(Policy::default()),
         texts: Arc::clone(&TEXTS),

@@ -5,12 +5,12 @@
 //! digits, is neither compared nor counted. That is decided last: a challenge that has ended, or a
 //! member who has to wait, gets the same answer whatever was typed.
 
-use super::Rules;
+use super::RuleInputs;
 use super::apply::{self, Applied};
 use super::change::{Change, voided};
 use super::limits::inside;
 use super::told::{about, cancelled_as, ended, ending_event, invalid_guess, outcome};
-use super::{Ctx, Decided, Ending, seconds_until};
+use super::{Decided, DecisionContext, Ending, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::approval::Approval;
@@ -76,8 +76,8 @@ impl Write {
 pub fn decide(
     request: &Request<VerifyChallenge>,
     facts: Option<Facts>,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Decided<Write> {
     let now = ctx.now;
     let Some(facts) = facts else {
@@ -153,8 +153,8 @@ fn cancelled(facts: Facts, reason: CancelReason, now: Timestamp) -> Decided<Writ
 fn right(
     request: &Request<VerifyChallenge>,
     facts: Facts,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Decided<Write> {
     let now = ctx.now;
     let amr = amr(&facts.claimed);
@@ -200,7 +200,7 @@ fn right(
     Decided { label: "verified", write: Some(write), effects, reply: Some(reply) }
 }
 
-fn wrong(facts: Facts, rules: &Rules, now: Timestamp) -> Decided<Write> {
+fn wrong(facts: Facts, rules: &RuleInputs, now: Timestamp) -> Decided<Write> {
     let (challenge, member, policy) = (facts.challenge, facts.member, &rules.policy);
     let left = (policy.wrong_per_challenge - challenge.wrong - 1).max(0);
     let in_a_row = member.wrong_in_a_row + 1;

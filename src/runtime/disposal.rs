@@ -6,13 +6,13 @@ use crate::broker::{Publication, Reply};
 use crate::domain::keys::PublicKey;
 use crate::fault::Fault;
 use crate::message::{
-    DeadLetter, DeadReason, Flaw, Incoming, Outcome, OutcomeKind, Outgoing, Rejected, Rung,
+    DeadLetter, DeadReason, Flaw, Incoming, Outcome, OutcomeKind, Outgoing, Rejected, RetryDelay,
 };
 
 /// A message to come again later.
 pub(super) struct Again {
     message: Incoming,
-    rung: Rung,
+    delay: RetryDelay,
     attempt: u32,
 }
 
@@ -33,23 +33,23 @@ const KEPT_MAX: usize = 1024 * 1024;
 
 /// Who gives up on a message, and how its letter is sealed.
 #[derive(Clone)]
-pub(super) struct Origin {
+pub(super) struct DeadLetterSource {
     pub(super) worker: &'static str,
     pub(super) queue: &'static str,
     pub(super) seal_to: PublicKey,
 }
 
-/// The rung for a message that has failed `attempt` times before; `None` when all were used.
-pub(super) fn rung_after(attempt: u32) -> Option<Rung> {
-    Rung::ALL.get(usize::try_from(attempt).ok()?).copied()
+/// The retry delay for a message that has failed `attempt` times before; `None` when all were used.
+pub(super) fn delay_after(attempt: u32) -> Option<RetryDelay> {
+    RetryDelay::ALL.get(usize::try_from(attempt).ok()?).copied()
 }
 
 /// The delay for a message that waits for what another session holds and has waited so long: longer,
 /// the longer it has waited, so that what waits for hours costs little, and what waits for a moment
 /// loses a moment.
-fn rung_while_held(waited: Duration) -> Rung {
-    let fits = |rung: &Rung| u64::from(rung.seconds()) * 4 <= waited.as_secs();
-    Rung::ALL.into_iter().rev().find(fits).unwrap_or(Rung::Second1)
+fn delay_while_held(waited: Duration) -> RetryDelay {
+    let fits = |delay: &RetryDelay| u64::from(delay.seconds()) * 4 <= waited.as_secs();
+    RetryDelay::ALL.into_iter().rev().find(fits).unwrap_or(RetryDelay::Second1)
 }
 
 impl Output {
@@ -61,8 +61,8 @@ impl Output {
     }
 
     /// The message comes again; it has not failed.
-    pub(super) fn postpone(&mut self, message: &Incoming, rung: Rung) {
-        self.again.push(Again { message: message.clone(), rung, attempt: message.attempt });
+    pub(super) fn postpone(&mut self, message: &Incoming, delay: RetryDelay) {
+        self.again.push(Again { message: message.clone(), delay, attempt: message.attempt });
     }
 
     /// The message came by a detour: it goes to its own queue, and has not failed.
@@ -74,28 +74,33 @@ impl Output {
     /// attempt is counted.
     pub(super) fn held(&mut self, message: &Incoming, fault: &Fault, worker: &'static str) {
         let waited = message.first_seen.map(super::age_of).unwrap_or_default();
-        let rung = rung_while_held(waited);
+        let delay = delay_while_held(waited);
         crate::observe::held(worker, waited, fault);
-        self.postpone(message, rung);
+        self.postpone(message, delay);
     }
 
-    /// The message failed: to the next rung, or aside.
-    pub(super) fn failed(&mut self, message: &Incoming, fault: &Fault, origin: &Origin) {
-        match (fault, rung_after(message.attempt)) {
+    /// The message failed: to the next retry delay, or to the dead letters.
+    pub(super) fn failed(&mut self, message: &Incoming, fault: &Fault, origin: &DeadLetterSource) {
+        match (fault, delay_after(message.attempt)) {
             (Fault::Permanent(why), _) => {
                 self.aside(message, DeadReason::Permanent, why.clone(), origin);
             }
-            (_, Some(rung)) => {
+            (_, Some(delay)) => {
                 let attempt = message.attempt + 1;
                 crate::observe::retried(origin.worker, attempt, fault);
-                self.again.push(Again { message: message.clone(), rung, attempt });
+                self.again.push(Again { message: message.clone(), delay, attempt });
             }
             (_, None) => self.aside(message, DeadReason::Exhausted, fault.to_string(), origin),
         }
     }
 
     /// The message was not read.
-    pub(super) fn rejected(&mut self, message: &Incoming, why: Rejected, origin: &Origin) {
+    pub(super) fn rejected(
+        &mut self,
+        message: &Incoming,
+        why: Rejected,
+        origin: &DeadLetterSource,
+    ) {
         self.aside_for(message, &why.flaw, why.reason, why.detail, origin);
     }
 
@@ -105,7 +110,7 @@ impl Output {
         message: &Incoming,
         reason: DeadReason,
         detail: String,
-        origin: &Origin,
+        origin: &DeadLetterSource,
     ) {
         self.aside_for(message, &Flaw::Message, reason, detail, origin);
     }
@@ -116,7 +121,7 @@ impl Output {
         flaw: &Flaw,
         reason: DeadReason,
         mut detail: String,
-        origin: &Origin,
+        origin: &DeadLetterSource,
     ) {
         let kept = &message.body[..message.body.len().min(KEPT_MAX)];
         if kept.len() < message.body.len() {
@@ -165,7 +170,7 @@ impl Output {
         let again = self.again.iter().map(|again| Publication::Again {
             message: &again.message,
             queue,
-            rung: again.rung,
+            delay: again.delay,
             attempt: again.attempt,
         });
         let home = self.home.iter().map(|(message, queue)| Publication::Home { message, queue });
@@ -188,7 +193,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_ladder_climbs_and_ends(attempt in 0_u32..100) {
-            let (this, next) = (rung_after(attempt), rung_after(attempt + 1));
+            let (this, next) = (delay_after(attempt), delay_after(attempt + 1));
             prop_assert_eq!(this.is_some(), attempt < 4);
             if let (Some(this), Some(next)) = (this, next) {
                 prop_assert!(next > this);
@@ -199,7 +204,7 @@ mod tests {
     #[test]
     fn whose_field_cannot_be_used_is_told_which() {
         let keys = crate::domain::keys::Keyring::for_tests();
-        let origin = Origin { worker: "w", queue: "w.login", seal_to: keys.public() };
+        let origin = DeadLetterSource { worker: "w", queue: "w.login", seal_to: keys.public() };
         let message = Incoming { reply_to: Some("to".into()), ..Incoming::default() };
         let told = |flaw| {
             let mut output = Output::default();
@@ -218,16 +223,16 @@ mod tests {
 
     #[test]
     fn a_message_that_is_held_waits_a_quarter_longer_at_most_and_two_minutes_in_the_end() {
-        for (waited, rung) in [
-            (0, Rung::Second1),
-            (19, Rung::Second1),
-            (20, Rung::Second5),
-            (119, Rung::Second5),
-            (120, Rung::Second30),
-            (480, Rung::Second120),
-            (100_000, Rung::Second120),
+        for (waited, delay) in [
+            (0, RetryDelay::Second1),
+            (19, RetryDelay::Second1),
+            (20, RetryDelay::Second5),
+            (119, RetryDelay::Second5),
+            (120, RetryDelay::Second30),
+            (480, RetryDelay::Second120),
+            (100_000, RetryDelay::Second120),
         ] {
-            assert_eq!(rung_while_held(Duration::from_secs(waited)), rung, "{waited}");
+            assert_eq!(delay_while_held(Duration::from_secs(waited)), delay, "{waited}");
         }
     }
 
@@ -240,16 +245,16 @@ mod tests {
         };
         let mut output = Output::default();
         output.held(&message, &Fault::Held("locked".into()), "w");
-        let [Publication::Again { rung, attempt, .. }] = output.publications("w.login")[..] else {
+        let [Publication::Again { delay, attempt, .. }] = output.publications("w.login")[..] else {
             panic!()
         };
-        assert_eq!((rung, attempt), (Rung::Second120, 4));
+        assert_eq!((delay, attempt), (RetryDelay::Second120, 4));
     }
 
     #[test]
     fn a_message_set_aside_is_sealed_and_its_sender_is_told() {
         let keys = crate::domain::keys::Keyring::for_tests();
-        let origin = Origin { worker: "w", queue: "w.login", seal_to: keys.public() };
+        let origin = DeadLetterSource { worker: "w", queue: "w.login", seal_to: keys.public() };
         let message = Incoming {
             reply_to: Some("amq.rabbitmq.reply-to.x".into()),
             body: b"+12025550123".to_vec(),

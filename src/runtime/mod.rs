@@ -8,7 +8,7 @@ mod lifecycle;
 mod pass;
 mod worker;
 
-pub use engine::{Settings, Shared, run};
+pub use engine::{EngineSettings, Shared, run};
 pub use lifecycle::{Health, await_dependencies, serve_health, stop_on_signal};
 pub use worker::Worker;
 

@@ -11,17 +11,17 @@ use rand::rngs::SysRng;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::disposal::{Origin, Output};
+use super::disposal::{DeadLetterSource, Output};
 use super::faulty;
 use super::worker::Worker;
 use crate::broker::Delivery;
 use crate::domain::Timestamp;
 use crate::domain::id::AppName;
+use crate::failpoint::{Bug, Point, reach, seeded};
 use crate::fault::{Dependency, Fault};
 use crate::message::{DeadReason, Decoded, Message, Outcome, Outgoing, Subject};
 use crate::observe;
-use crate::rules::{Ctx, Verdict};
-use crate::sabotage::{Bug, Point, planted, reach};
+use crate::rules::{DecisionContext, Verdict};
 use crate::store::{self, Entry, Known, Store, Tx};
 
 /// After so many returns a message is handled alone: it may be the one that kills us.
@@ -47,26 +47,26 @@ impl From<Fault> for Failure {
 }
 
 /// What a pass works with.
-pub(super) struct Desk<W> {
+pub(super) struct BatchContext<W> {
     pub(super) worker: Arc<W>,
     pub(super) store: Store,
-    pub(super) origin: Origin,
+    pub(super) origin: DeadLetterSource,
 }
 
 /// How long messages may wait for a lock.
 #[derive(Clone, Copy)]
-pub(super) enum Turn {
+pub(super) enum LockWait {
     /// As long as any.
     Usual,
     /// Shortly: others wait behind what may be held up.
     Short,
 }
 
-impl Turn {
+impl LockWait {
     /// What has come back before may be held up again.
-    pub(super) fn of<M>(wave: &[Item<M>]) -> Self {
+    pub(super) fn of<M>(sub_batch: &[Item<M>]) -> Self {
         let back = |item: &Item<M>| item.delivery.incoming.first_seen.is_some();
-        if wave.iter().any(back) { Self::Short } else { Self::Usual }
+        if sub_batch.iter().any(back) { Self::Short } else { Self::Usual }
     }
 }
 
@@ -76,52 +76,53 @@ pub(super) type Unsure<V> = Mutex<Vec<(Uuid, V)>>;
 /// What was claimed.
 pub(super) struct Claims<V> {
     pub(super) output: Output,
-    /// The verdicts to act on, by their place in the wave.
+    /// The verdicts to act on, by their place in the sub-batch.
     pub(super) to_act: BTreeMap<usize, V>,
     /// Since when, at the earliest.
     pub(super) at: Instant,
 }
 
-/// What a wave may hold once: a subject, or a message id.
+/// What a sub-batch may hold once: a subject, or a message id.
 type Mark = (Option<Subject>, Uuid);
 
-/// Splits a batch so that no two messages of one wave are about the same, keeping their order.
-pub(super) fn waves<M: Message>(items: Vec<Item<M>>) -> Vec<Vec<Item<M>>> {
-    let mut waves: Vec<(HashSet<Mark>, Vec<Item<M>>)> = Vec::new();
+/// Splits a batch so that no two messages of one sub-batch are about the same, keeping their order.
+pub(super) fn sub_batches<M: Message>(items: Vec<Item<M>>) -> Vec<Vec<Item<M>>> {
+    let mut sub_batches: Vec<(HashSet<Mark>, Vec<Item<M>>)> = Vec::new();
     let mut floor = 0;
     for item in items {
         let subject = (Some(item.decoded.message.subject()), Uuid::nil());
         let same_id = (None, item.decoded.id);
         let alone = item.delivery.returns >= RETURNS_ALONE;
         let clashes = |seen: &HashSet<_>| seen.contains(&subject) || seen.contains(&same_id);
-        // Behind the last wave that holds something about the same.
-        let last = waves.iter().rposition(|(seen, _)| clashes(seen)).map_or(floor, |at| at + 1);
-        let at = if alone { waves.len() } else { last.max(floor) };
-        if at >= waves.len() {
-            waves.push((HashSet::new(), Vec::new()));
+        // Behind the last sub-batch that holds something about the same.
+        let last =
+            sub_batches.iter().rposition(|(seen, _)| clashes(seen)).map_or(floor, |at| at + 1);
+        let at = if alone { sub_batches.len() } else { last.max(floor) };
+        if at >= sub_batches.len() {
+            sub_batches.push((HashSet::new(), Vec::new()));
         }
-        let at = at.min(waves.len() - 1);
-        waves[at].0.extend([subject, same_id]);
-        waves[at].1.push(item);
+        let at = at.min(sub_batches.len() - 1);
+        sub_batches[at].0.extend([subject, same_id]);
+        sub_batches[at].1.push(item);
         if alone {
-            floor = waves.len();
+            floor = sub_batches.len();
         }
     }
-    waves.into_iter().map(|(_, items)| items).collect()
+    sub_batches.into_iter().map(|(_, items)| items).collect()
 }
 
-impl<W: Worker> Desk<W> {
-    /// Inward: decides and writes a wave in one transaction. Nothing is published yet.
-    pub(super) async fn settle_wave(
+impl<W: Worker> BatchContext<W> {
+    /// Inward: decides and writes a sub-batch in one transaction. Nothing is published yet.
+    pub(super) async fn settle_sub_batch(
         &self,
-        wave: &[Item<W::Message>],
-        turn: Turn,
+        sub_batch: &[Item<W::Message>],
+        wait: LockWait,
     ) -> Result<Output, Failure> {
         guarded(&self.store, async {
             let mut output = Output::default();
             let mut client = self.store.client().await?;
-            let tx = begin(&mut client, turn).await?;
-            let (fresh, now) = self.sort(&tx, wave, &mut output).await?;
+            let tx = begin(&mut client, wait).await?;
+            let (fresh, now) = self.sort(&tx, sub_batch, &mut output).await?;
             if fresh.is_empty() {
                 return Ok(output);
             }
@@ -129,7 +130,7 @@ impl<W: Worker> Desk<W> {
             let judged: Vec<(&Item<W::Message>, &W::Verdict)> =
                 verdicts.iter().map(|(item, verdict)| (*item, verdict)).collect();
             let new = self.write(&tx, &judged, now, &mut output).await?;
-            if W::INBOX && new.len() < judged.len() && !planted(Bug::NoInbox) {
+            if W::INBOX && new.len() < judged.len() && !seeded(Bug::NoInbox) {
                 // Another process was faster with one of them; next time it is known.
                 return Err(Fault::Transient("handled elsewhere meanwhile".into()).into());
             }
@@ -142,12 +143,12 @@ impl<W: Worker> Desk<W> {
         .await
     }
 
-    /// Outward: claims a wave in one transaction. A claim that is older than `fresh` when it is
+    /// Outward: claims a sub-batch in one transaction. A claim that is older than `fresh` when it is
     /// committed is no claim: it is released, and made anew.
-    pub(super) async fn claim_wave(
+    pub(super) async fn claim_sub_batch(
         &self,
-        wave: &[Item<W::Message>],
-        turn: Turn,
+        sub_batch: &[Item<W::Message>],
+        wait: LockWait,
         fresh: Duration,
         unsure: &Unsure<W::Verdict>,
     ) -> Result<Claims<W::Verdict>, Failure> {
@@ -156,9 +157,9 @@ impl<W: Worker> Desk<W> {
             // Of this attempt: how long others have waited for the database says nothing of a lease.
             let at = Instant::now();
             let mut client = self.store.client().await?;
-            let tx = begin(&mut client, turn).await?;
-            self.release(&tx, wave, unsure).await?;
-            let (unknown, now) = self.sort(&tx, wave, &mut output).await?;
+            let tx = begin(&mut client, wait).await?;
+            self.release(&tx, sub_batch, unsure).await?;
+            let (unknown, now) = self.sort(&tx, sub_batch, &mut output).await?;
             if unknown.is_empty() {
                 return Ok(Claims { output, to_act: BTreeMap::new(), at });
             }
@@ -171,8 +172,8 @@ impl<W: Worker> Desk<W> {
             self.worker.claim(&tx, &claimed).await?;
             let mut in_doubt = Vec::with_capacity(verdicts.len());
             for (item, verdict) in verdicts {
-                if let Some(rung) = verdict.wait() {
-                    output.postpone(&item.delivery.incoming, rung);
+                if let Some(delay) = verdict.wait() {
+                    output.postpone(&item.delivery.incoming, delay);
                     observe::handled(W::NAME, verdict.label(), None);
                 } else {
                     in_doubt.push((item.decoded.id, verdict));
@@ -180,7 +181,7 @@ impl<W: Worker> Desk<W> {
             }
             // Until the commit is answered it may or may not hold, also for who drops this half-way.
             unsure.lock().await.extend(in_doubt);
-            if !planted(Bug::CallBeforeClaim) {
+            if !seeded(Bug::CallBeforeClaim) {
                 tx.commit().await?;
             }
             reach(W::NAME, Point::Claimed).await?;
@@ -188,7 +189,7 @@ impl<W: Worker> Desk<W> {
                 let why = "a claim took so long to commit that it is not carried out".to_owned();
                 return Err(Fault::Down(Dependency::Database, why).into());
             }
-            let to_act = take(&mut *unsure.lock().await, wave);
+            let to_act = take(&mut *unsure.lock().await, sub_batch);
             Ok(Claims { output, to_act, at })
         })
         .await
@@ -198,17 +199,18 @@ impl<W: Worker> Desk<W> {
     async fn release(
         &self,
         tx: &Tx<'_>,
-        wave: &[Item<W::Message>],
+        sub_batch: &[Item<W::Message>],
         unsure: &Unsure<W::Verdict>,
     ) -> Result<(), Fault> {
         let unsure = unsure.lock().await;
-        let in_wave = |id: &Uuid| wave.iter().any(|item| item.decoded.id == *id);
+        let in_sub_batch = |id: &Uuid| sub_batch.iter().any(|item| item.decoded.id == *id);
         let claimed: Vec<&W::Verdict> =
-            unsure.iter().filter(|(id, _)| in_wave(id)).map(|(_, verdict)| verdict).collect();
+            unsure.iter().filter(|(id, _)| in_sub_batch(id)).map(|(_, verdict)| verdict).collect();
         if claimed.is_empty() {
             return Ok(());
         }
-        let messages: Vec<&Decoded<W::Message>> = wave.iter().map(|item| &item.decoded).collect();
+        let messages: Vec<&Decoded<W::Message>> =
+            sub_batch.iter().map(|item| &item.decoded).collect();
         // Locks what the claims rest on, in the order of all locks.
         self.worker.load(tx, &messages).await?;
         self.worker.release(tx, &claimed).await
@@ -221,7 +223,7 @@ impl<W: Worker> Desk<W> {
     ) -> Result<(), Failure> {
         guarded(&self.store, async {
             let mut client = self.store.client().await?;
-            let tx = begin(&mut client, Turn::Short).await?;
+            let tx = begin(&mut client, LockWait::Short).await?;
             let messages: Vec<&Decoded<W::Message>> =
                 stale.iter().map(|(item, _)| &item.decoded).collect();
             let claimed: Vec<&W::Verdict> = stale.iter().map(|(_, verdict)| verdict).collect();
@@ -244,7 +246,7 @@ impl<W: Worker> Desk<W> {
             let mut output = Output::default();
             let mut client = self.store.client().await?;
             // What is held up is tried again soon, and the calls to come wait behind it.
-            let tx = begin(&mut client, Turn::Short).await?;
+            let tx = begin(&mut client, LockWait::Short).await?;
             let now = tx.now().await?;
             let judged: Vec<(&Item<W::Message>, &W::Verdict)> =
                 called.iter().map(|(item, verdict)| (item, verdict)).collect();
@@ -257,7 +259,7 @@ impl<W: Worker> Desk<W> {
                 let mut known = store::known_messages(&tx, W::NAME, &ids).await?;
                 for (item, _) in &judged {
                     if let Some(known) = known.remove(&item.decoded.id) {
-                        self.hand_out(item, known, &mut output);
+                        self.replay(item, known, &mut output);
                     }
                 }
             }
@@ -270,22 +272,23 @@ impl<W: Worker> Desk<W> {
         .await
     }
 
-    /// Asks for the facts and, in the same breath, which of a wave are known. What was kept of those
+    /// Asks for the facts and, in the same breath, which of a sub-batch are known. What was kept of those
     /// goes into `output`; the others come back with their facts, and with the time to judge them by.
     async fn sort<'a>(
         &self,
         tx: &Tx<'_>,
-        wave: &'a [Item<W::Message>],
+        sub_batch: &'a [Item<W::Message>],
         output: &mut Output,
     ) -> Result<(Vec<(&'a Item<W::Message>, W::Facts)>, Timestamp), Fault> {
-        let ids: Vec<Uuid> = wave.iter().map(|item| item.decoded.id).collect();
-        let messages: Vec<&Decoded<W::Message>> = wave.iter().map(|item| &item.decoded).collect();
+        let ids: Vec<Uuid> = sub_batch.iter().map(|item| item.decoded.id).collect();
+        let messages: Vec<&Decoded<W::Message>> =
+            sub_batch.iter().map(|item| &item.decoded).collect();
         let read = async { try_join!(self.known(tx, &ids), self.worker.load(tx, &messages)) };
         let ((mut known, facts), now) = tx.then_now(read).await?;
-        let mut fresh = Vec::with_capacity(wave.len());
-        for (item, facts) in wave.iter().zip(facts) {
+        let mut fresh = Vec::with_capacity(sub_batch.len());
+        for (item, facts) in sub_batch.iter().zip(facts) {
             match known.remove(&item.decoded.id) {
-                Some(known) => self.hand_out(item, known, output),
+                Some(known) => self.replay(item, known, output),
                 None => fresh.push((item, facts)),
             }
         }
@@ -293,7 +296,7 @@ impl<W: Worker> Desk<W> {
     }
 
     async fn known(&self, tx: &Tx<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Known>, Fault> {
-        if W::INBOX && !planted(Bug::NoInbox) {
+        if W::INBOX && !seeded(Bug::NoInbox) {
             store::known_messages(tx, W::NAME, ids).await
         } else {
             Ok(HashMap::new())
@@ -306,7 +309,7 @@ impl<W: Worker> Desk<W> {
         now: Timestamp,
     ) -> Vec<(&'a Item<W::Message>, W::Verdict)> {
         let mut rng = UnwrapErr(SysRng);
-        let mut ctx = Ctx { now, rng: &mut rng };
+        let mut ctx = DecisionContext { now, rng: &mut rng };
         let mut verdict = |(item, facts): (&'a Item<W::Message>, W::Facts)| {
             (item, self.worker.decide(&item.decoded, facts, &mut ctx))
         };
@@ -362,7 +365,7 @@ impl<W: Worker> Desk<W> {
     }
 
     /// A repeat: the same messages and the same answer again, unless it asks something else.
-    fn hand_out(&self, item: &Item<W::Message>, known: Known, output: &mut Output) {
+    fn replay(&self, item: &Item<W::Message>, known: Known, output: &mut Output) {
         let asks_the_same = match (&item.decoded.digest, &known.digest) {
             (Some(asked), Some(known)) => asked.as_slice() == known.as_slice(),
             _ => true,
@@ -388,18 +391,18 @@ impl<W: Worker> Desk<W> {
     }
 }
 
-async fn begin(client: &mut store::Client, turn: Turn) -> Result<Tx<'_>, Fault> {
-    match turn {
-        Turn::Usual => client.begin().await,
-        Turn::Short => client.begin_short().await,
+async fn begin(client: &mut store::Client, wait: LockWait) -> Result<Tx<'_>, Fault> {
+    match wait {
+        LockWait::Usual => client.begin().await,
+        LockWait::Short => client.begin_short().await,
     }
 }
 
-/// Takes the verdicts on a wave out, by the places of their messages: the latest of each.
-fn take<M, V>(unsure: &mut Vec<(Uuid, V)>, wave: &[Item<M>]) -> BTreeMap<usize, V> {
+/// Takes the verdicts on a sub-batch out, by the places of their messages: the latest of each.
+fn take<M, V>(unsure: &mut Vec<(Uuid, V)>, sub_batch: &[Item<M>]) -> BTreeMap<usize, V> {
     let mut taken = BTreeMap::new();
     for (id, verdict) in std::mem::take(unsure) {
-        match wave.iter().position(|item| item.decoded.id == id) {
+        match sub_batch.iter().position(|item| item.decoded.id == id) {
             Some(at) => drop(taken.insert(at, verdict)),
             None => unsure.push((id, verdict)),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::domain::Timestamp;
 use crate::fault::Fault;
 use crate::message::{Decoded, Message};
-use crate::rules::{Ctx, Verdict};
+use crate::rules::{DecisionContext, Verdict};
 use crate::store::Tx;
 
 /// One dedicated worker: what it reads, what it decides, what it writes.
@@ -49,7 +49,7 @@ pub trait Worker: Send + Sync + 'static {
         &self,
         message: &Decoded<Self::Message>,
         facts: Self::Facts,
-        ctx: &mut Ctx<'_>,
+        ctx: &mut DecisionContext<'_>,
     ) -> Self::Verdict;
 
     /// Outward: writes that these are about to be called. Committed before the first call.

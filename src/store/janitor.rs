@@ -13,7 +13,7 @@ pub struct Retention {
     pub challenge: Duration,
     /// Timers of numbers, after their last use; wrong codes.
     pub recipient: Duration,
-    /// Inbox rows: longer than any message can come again.
+    /// Inbox rows: longer than any message can come again, and at least 24 h longer than `challenge`.
     pub inbox: Duration,
 }
 

@@ -62,7 +62,7 @@ pub use notices::{
 pub use numbers::{members_with_number, owned_number_counts};
 pub use owned::{among as owned_among, owned_numbers_facts, put as put_owned_numbers};
 pub use pending::{Pending, found as pending_facts, parties};
-pub use pool::{Client, Settings, Store};
+pub use pool::{Client, DatabaseSettings, Store};
 pub use resets::{support_facts, write_resets};
 pub use team::{
     begin_reviews, mandate_facts, review_facts, spend_proofs, team_facts, write_applied,

@@ -30,7 +30,7 @@ const PLANS: &str =
 const WORK_MAX: Duration = Duration::from_secs(20);
 
 /// How to reach PostgreSQL.
-pub struct Settings {
+pub struct DatabaseSettings {
     /// `postgres://user:password@host/database`.
     pub url: String,
     /// Connections at most.
@@ -64,7 +64,7 @@ impl Store {
     ///
     /// # Errors
     /// A sentence, when the URL or the CA file cannot be read.
-    pub fn new(settings: &Settings) -> Result<Self, String> {
+    pub fn new(settings: &DatabaseSettings) -> Result<Self, String> {
         let mut config: tokio_postgres::Config = settings
             .url
             .parse()

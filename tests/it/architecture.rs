@@ -11,21 +11,28 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, &[&str])] = &[
     ("fault.rs", &[]),
     ("observe.rs", &["fault"]),
-    ("sabotage", &["fault", "sabotage"]),
+    ("failpoint", &["fault", "failpoint"]),
     ("domain", &["domain"]),
     ("message", &["domain", "message"]),
     ("rules", &["domain", "message", "rules"]),
     ("store", &["domain", "fault", "message", "observe", "rules", "store"]),
-    ("broker", &["broker", "fault", "message", "observe", "sabotage"]),
+    ("broker", &["broker", "fault", "message", "observe", "failpoint"]),
     ("gateway", &["gateway"]),
     (
         "runtime",
         &[
-            "broker", "domain", "fault", "message", "observe", "rules", "runtime", "sabotage",
+            "broker",
+            "domain",
+            "fault",
+            "message",
+            "observe",
+            "rules",
+            "runtime",
+            "failpoint",
             "store",
         ],
     ),
-    ("ingress", &["broker", "domain", "fault", "ingress", "message", "observe", "sabotage"]),
+    ("ingress", &["broker", "domain", "fault", "ingress", "message", "observe", "failpoint"]),
 ];
 const PURE: &[&str] = &["fault.rs", "domain", "message", "rules"];
 const IMPURE: &[&str] = &[

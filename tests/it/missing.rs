@@ -12,7 +12,7 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use reqwest::Method;
 use serde_json::{Value, json};
 use stepup::broker::{dead, topology};
-use stepup::message::{Exchange, Rung};
+use stepup::message::{Exchange, RetryDelay};
 
 use crate::support::{API_KEY, PATIENCE, World, setting};
 
@@ -109,7 +109,9 @@ async fn r107_a_queue_or_a_binding_that_is_removed_under_load_costs_no_request_i
         took.insert(format!("{} unbound", queue.name), probe(&world).await);
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    for queue in Rung::ALL.map(|rung| names.rung_queue(rung)).into_iter().chain([names.dead()]) {
+    for queue in
+        RetryDelay::ALL.map(|delay| names.retry_queue(delay)).into_iter().chain([names.dead()])
+    {
         let none = QueueDeleteOptions::default();
         channel.queue_delete(queue.as_str().into(), none).await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -117,7 +119,7 @@ async fn r107_a_queue_or_a_binding_that_is_removed_under_load_costs_no_request_i
     let kinds = [Exchange::Requests, Exchange::Commands, Exchange::Events];
     let exchanges = kinds.map(|kind| names.exchange(kind)).into_iter();
     let exchanges = exchanges.chain([names.home(), names.unroutable(), names.dead()]);
-    for exchange in exchanges.chain(Rung::ALL.map(|rung| names.rung_exchange(rung))) {
+    for exchange in exchanges.chain(RetryDelay::ALL.map(|delay| names.retry_exchange(delay))) {
         let options = ExchangeDeleteOptions::default();
         channel.exchange_delete(exchange.as_str().into(), options).await.unwrap();
         took.insert(format!("{} deleted", names.short(&exchange)), probe(&world).await);

@@ -69,7 +69,7 @@ async fn the_broker_by_tls_is_trusted_by_the_authority_we_name_and_by_no_other()
     let url = by_tls(&setting("STEPUP_AMQP_URL").replace("amqp://", "amqps://"), None).await;
     let broker = |ca_file| {
         let (url, prefix, connection_name) = (url.clone(), "tls".to_owned(), "tls test".to_owned());
-        Broker::new(broker::Settings { url, prefix, connection_name, ca_file }).unwrap()
+        Broker::new(broker::BrokerSettings { url, prefix, connection_name, ca_file }).unwrap()
     };
     let trusting = broker(Some(authority()));
     // What is not there is said by a broker that was reached.
@@ -84,7 +84,7 @@ async fn the_broker_by_tls_is_trusted_by_the_authority_we_name_and_by_no_other()
 async fn the_database_by_tls_is_trusted_by_the_authority_we_name_and_by_no_other() {
     let url = by_tls(&setting("STEPUP_DATABASE_URL"), Some(SSL_REQUEST)).await;
     let store = |ca_file| {
-        let settings = store::Settings {
+        let settings = store::DatabaseSettings {
             url: format!("{}?sslmode=require", url.split('?').next().unwrap()),
             connections_max: 1,
             transaction_max: Duration::from_secs(5),

@@ -5,7 +5,7 @@
 //! | `requests` | direct | what apps ask; an unknown key goes on to `unroutable` |
 //! | `commands` | direct | what workers ask of each other |
 //! | `events` | topic | what happened, `<account>.<noun>.<verb>` |
-//! | `home` | direct | what comes back to its queue from a rung or from an operator |
+//! | `home` | direct | what returns to its queue after a retry delay, or by an operator |
 //! | `retry.<delay>` | fanout | what waits, one exchange and one queue per delay |
 //! | `unroutable` | fanout | requests no queue is bound for |
 //! | `dead` | fanout | what was set aside |
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     fault::Fault,
-    message::{Exchange, Rung},
+    message::{Exchange, RetryDelay},
 };
 use plan::{Binding, Item, Plan, delay, marker};
 
@@ -71,14 +71,14 @@ pub async fn declare(broker: &Broker) -> Result<(), Fault> {
     declare_with_delays(broker, delay).await
 }
 
-/// [`declare`], with other delays of the rungs than their names say. For tests, which cannot wait
+/// [`declare`], with other retry delays than the names of their queues say. For tests, which cannot wait
 /// for minutes; to [`check`] it is a deviation.
 ///
 /// # Errors
 /// As [`declare`].
 pub async fn declare_with_delays(
     broker: &Broker,
-    delay: fn(Rung) -> Duration,
+    delay: fn(RetryDelay) -> Duration,
 ) -> Result<(), Fault> {
     let channel = broker.publishing_channel().await?;
     let plan = Plan::new(broker.names(), delay);

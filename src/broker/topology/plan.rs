@@ -12,7 +12,7 @@ use lapin::{
 
 use super::work_queues::{UNROUTABLE, WORK_QUEUES, WorkQueue};
 use crate::broker::Names;
-use crate::message::{Exchange, Rung};
+use crate::message::{Exchange, RetryDelay};
 
 /// After so many returns the broker dead-letters a message. Every process that dies with a message
 /// in its hands counts as one, so this catches what kills us, and has room for restarts.
@@ -24,9 +24,9 @@ const DELIVERY_LIMIT: i32 = 20;
 /// drop at the first return to 3.10; leaving it out means none to 3.10 and 20 to 4.x.
 const DEAD_DELIVERY_LIMIT: i32 = 1_000_000;
 
-/// How long a message stays on a rung.
-pub(super) fn delay(rung: Rung) -> Duration {
-    Duration::from_secs(rung.seconds().into())
+/// How long a message stays in a retry queue.
+pub(super) fn delay(delay: RetryDelay) -> Duration {
+    Duration::from_secs(delay.seconds().into())
 }
 
 pub(super) fn marker(names: &Names) -> Item {
@@ -52,14 +52,14 @@ pub(super) struct Binding {
 }
 
 impl Plan {
-    pub(super) fn new(names: &Names, delay: fn(Rung) -> Duration) -> Self {
+    pub(super) fn new(names: &Names, delay: fn(RetryDelay) -> Duration) -> Self {
         let mut plan = Self { items: Vec::new(), bindings: Vec::new() };
         plan.exchanges(names);
         for queue in &WORK_QUEUES {
             plan.work_queue(names, queue);
         }
-        for rung in Rung::ALL {
-            plan.rung(names, rung, delay(rung));
+        for retry in RetryDelay::ALL {
+            plan.retry_queue(names, retry, delay(retry));
         }
         plan.queue(names.dead(), quorum().number("x-delivery-limit", DEAD_DELIVERY_LIMIT));
         plan.bind(names.dead(), names.dead(), "");
@@ -78,8 +78,8 @@ impl Plan {
         self.exchange(names.exchange(Exchange::Events), ExchangeKind::Topic, none());
         self.exchange(names.home(), ExchangeKind::Direct, none());
         self.exchange(names.dead(), ExchangeKind::Fanout, none());
-        for rung in Rung::ALL {
-            self.exchange(names.rung_exchange(rung), ExchangeKind::Fanout, none());
+        for delay in RetryDelay::ALL {
+            self.exchange(names.retry_exchange(delay), ExchangeKind::Fanout, none());
         }
     }
 
@@ -99,9 +99,9 @@ impl Plan {
     }
 
     /// The delay is the queue's, not the message's: a message behind one with a longer delay would
-    /// wait for that. No `x-dead-letter-routing-key`: the key stays the home queue's name.
-    fn rung(&mut self, names: &Names, rung: Rung, delay: Duration) {
-        let milliseconds = i32::try_from(delay.as_millis()).unwrap_or(i32::MAX);
+    /// wait for that. No `x-dead-letter-routing-key`: the key stays the name of the queue it came from.
+    fn retry_queue(&mut self, names: &Names, delay: RetryDelay, life: Duration) {
+        let milliseconds = i32::try_from(life.as_millis()).unwrap_or(i32::MAX);
         let arguments = quorum()
             .number("x-message-ttl", milliseconds)
             .text("x-dead-letter-exchange", &names.home())
@@ -109,8 +109,8 @@ impl Plan {
             // default differs between versions.
             .number("x-delivery-limit", DELIVERY_LIMIT)
             .without_loss();
-        self.queue(names.rung_queue(rung), arguments);
-        self.bind(names.rung_queue(rung), names.rung_exchange(rung), "");
+        self.queue(names.retry_queue(delay), arguments);
+        self.bind(names.retry_queue(delay), names.retry_exchange(delay), "");
     }
 
     fn exchange(&mut self, name: String, kind: ExchangeKind, arguments: Arguments) {

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{Answer, Ask, FALLBACK_SEND, Facts, Letter, Step, TEXT_FAULTY, mailable};
+use super::{Answer, Ask, FALLBACK_SEND, Facts, RenderedMessage, Step, TEXT_FAULTY, mailable};
 use crate::domain::Timestamp;
 use crate::domain::account::EmailFallback;
 use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel};
@@ -10,8 +10,8 @@ use crate::domain::code::Code;
 use crate::domain::keys::Place;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::policy::Policy;
-use crate::message::{EmailCause, Rung};
-use crate::rules::Rules;
+use crate::message::{EmailCause, RetryDelay};
+use crate::rules::RuleInputs;
 use crate::rules::change::voided;
 
 /// Why nothing is sent: what was sealed does not open any more.
@@ -20,7 +20,7 @@ const KEY_LOST: &str = "key_lost";
 const NUMBER_UNREADABLE: &str = "number_unreadable";
 
 /// What is to be done with a send, by today's facts.
-pub(super) fn step(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Step {
+pub(super) fn step(ask: &Ask, facts: &Facts, rules: &RuleInputs, now: Timestamp) -> Step {
     let fallback = ask.channel == Channel::Email && ask.send == FALLBACK_SEND;
     match facts.attempt(ask) {
         Some(attempt) => match attempt.state {
@@ -50,7 +50,7 @@ pub(super) fn step(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> S
     }
     // Delay queues have a few lengths only, so a wait is made of several.
     if let Some(left) = ask.not_before.map(|then| then - now).filter(|left| left.is_positive()) {
-        return Step::Early(Rung::within(left));
+        return Step::Early(RetryDelay::within(left));
     }
     if fallback && facts.challenge.email_fallback == EmailFallback::OnRequest {
         return Step::Offer;
@@ -113,7 +113,12 @@ fn obstacle(ask: &Ask, facts: &Facts, policy: &Policy, now: Timestamp) -> Option
 }
 
 /// The message in the member's language, or why there can be none.
-fn letter(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Result<Letter, &'static str> {
+fn letter(
+    ask: &Ask,
+    facts: &Facts,
+    rules: &RuleInputs,
+    now: Timestamp,
+) -> Result<RenderedMessage, &'static str> {
     let (challenge, keys) = (&facts.challenge, &rules.keys);
     let place = Place::Code(challenge.id.0.as_bytes(), challenge.expires_at.unix_timestamp());
     let sealed = challenge.code_sealed.as_deref().ok_or(KEY_LOST)?;
@@ -128,7 +133,7 @@ fn letter(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Result<Let
     let summary = if to_bind { "" } else { detail.as_str() };
     let (texts, locale) = (&rules.texts, facts.member.locale.as_str());
     Ok(match ask.channel {
-        Channel::Sms => Letter {
+        Channel::Sms => RenderedMessage {
             attempt,
             subject: String::new(),
             text: texts.sms(locale, account, purpose, summary, &code).ok_or(TEXT_FAULTY)?,
@@ -139,7 +144,7 @@ fn letter(ask: &Ask, facts: &Facts, rules: &Rules, now: Timestamp) -> Result<Let
             let mail = texts.code_mail(locale, account, purpose, summary, &code, minutes);
             let mail = mail.ok_or(TEXT_FAULTY)?;
             let to = mailable(&facts.member.email_in_clear(keys).ok_or(KEY_LOST)?)?;
-            Letter { attempt, to, subject: mail.subject, text: mail.text }
+            RenderedMessage { attempt, to, subject: mail.subject, text: mail.text }
         }
     })
 }

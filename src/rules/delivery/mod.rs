@@ -9,17 +9,17 @@ mod settlement;
 
 use zeroize::Zeroizing;
 
-use super::Rules;
+use super::RuleInputs;
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::challenge::{AttemptState, Challenge, Channel};
 use crate::domain::email::EmailAddress;
 use crate::domain::id::{ChallengeId, derived};
 use crate::domain::member::Member;
-use crate::message::{Command, EmailCause, Rung};
+use crate::message::{Command, EmailCause, RetryDelay};
 
 pub(super) use self::claim::too_late;
-pub use self::settlement::{ASKED_CALLS_MAX, closed_rung, retry_rung};
+pub use self::settlement::{ASKED_CALLS_MAX, delay_while_closed, retry_delay};
 
 /// The send number of the automatic email: there is one at most.
 pub const FALLBACK_SEND: i16 = 0;
@@ -101,7 +101,7 @@ impl Facts {
 }
 
 /// A message ready for its provider. In clear, so it lives only from the claim to the call.
-pub struct Letter {
+pub struct RenderedMessage {
     /// The provider's idempotency key.
     pub attempt: uuid::Uuid,
     /// The number or address.
@@ -153,7 +153,7 @@ pub enum Answer {
 /// What is to be done with a send.
 pub enum Step {
     /// Claim it, then call the provider.
-    Call(Box<Letter>),
+    Call(Box<RenderedMessage>),
     /// The provider has answered.
     Answered(Answer),
     /// Claimed by one who never came back.
@@ -167,7 +167,7 @@ pub enum Step {
     /// Another process has claimed it; its lease still runs.
     Leased,
     /// The provider asked for a longer wait, of which this delay is the next part.
-    Early(Rung),
+    Early(RetryDelay),
 }
 
 /// The verdict of a sender.
@@ -187,7 +187,7 @@ pub struct Dispatch {
 }
 
 /// The rule of the claim.
-pub fn decide(ask: &Ask, facts: Option<Facts>, rules: &Rules, now: Timestamp) -> Dispatch {
+pub fn decide(ask: &Ask, facts: Option<Facts>, rules: &RuleInputs, now: Timestamp) -> Dispatch {
     let Some(facts) = facts else {
         return Dispatch {
             ask: *ask,

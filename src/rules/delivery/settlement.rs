@@ -3,7 +3,7 @@
 use super::{Answer, Ask, Dispatch, FALLBACK_SEND, Step};
 use crate::domain::challenge::Channel;
 use crate::domain::policy::Policy;
-use crate::message::{Command, Effect, EmailCause, Event, EventKind, Rung};
+use crate::message::{Command, Effect, EmailCause, Event, EventKind, RetryDelay};
 use crate::rules::Verdict;
 use crate::rules::told::about;
 
@@ -55,14 +55,15 @@ pub const ASKED_CALLS_MAX: i16 = 30;
 
 /// The delay before the try after `tries` calls, where the provider does not ask for one: 1, 5, 30 s,
 /// and no more.
-pub fn retry_rung(tries: i16) -> Option<Rung> {
-    const SCHEDULE: [Rung; 3] = [Rung::Second1, Rung::Second5, Rung::Second30];
+pub fn retry_delay(tries: i16) -> Option<RetryDelay> {
+    const SCHEDULE: [RetryDelay; 3] =
+        [RetryDelay::Second1, RetryDelay::Second5, RetryDelay::Second30];
     SCHEDULE.get(usize::try_from(tries).ok()?).copied()
 }
 
 /// When a send is tried again.
 enum Retry {
-    After(Rung),
+    After(RetryDelay),
     /// As the provider asks, in seconds.
     Asked(u32),
 }
@@ -70,7 +71,7 @@ enum Retry {
 impl Retry {
     fn wait(&self) -> time::Duration {
         time::Duration::seconds(i64::from(match self {
-            Self::After(rung) => rung.seconds(),
+            Self::After(delay) => delay.seconds(),
             Self::Asked(seconds) => *seconds,
         }))
     }
@@ -78,8 +79,8 @@ impl Retry {
 
 /// The delay before the try after `tries` calls to a provider that takes nothing at present, for as
 /// long as the message is of use; `longest` is the delay from the fourth on.
-pub fn closed_rung(tries: i16, longest: Rung) -> Rung {
-    retry_rung(tries).unwrap_or(longest)
+pub fn delay_while_closed(tries: i16, longest: RetryDelay) -> RetryDelay {
+    retry_delay(tries).unwrap_or(longest)
 }
 
 impl Verdict for Dispatch {
@@ -133,10 +134,10 @@ impl Verdict for Dispatch {
         effects
     }
 
-    fn wait(&self) -> Option<Rung> {
+    fn wait(&self) -> Option<RetryDelay> {
         match self.step {
-            Step::Leased => Some(Rung::Second5),
-            Step::Early(rung) => Some(rung),
+            Step::Leased => Some(RetryDelay::Second5),
+            Step::Early(delay) => Some(delay),
             _ => None,
         }
     }
@@ -157,12 +158,12 @@ impl Ask {
         let asked_seconds = match answer {
             Answer::NotNow { retry_after_seconds, .. } => *retry_after_seconds,
             Answer::Closed { .. } => {
-                return Some(Retry::After(closed_rung(self.tries, Rung::Second30)));
+                return Some(Retry::After(delay_while_closed(self.tries, RetryDelay::Second30)));
             }
             _ => return None,
         };
         match asked_seconds.filter(|_| self.channel == Channel::Sms) {
-            None => retry_rung(self.tries).map(Retry::After),
+            None => retry_delay(self.tries).map(Retry::After),
             Some(seconds) if self.tries + 1 < ASKED_CALLS_MAX => {
                 Some(Retry::Asked(u32::try_from(seconds).unwrap_or(u32::MAX).max(1)))
             }
@@ -178,14 +179,14 @@ impl Ask {
             (Channel::Sms, Retry::Asked(seconds)) => {
                 Effect::RetrySms { challenge, send, tries, seconds: *seconds }
             }
-            (Channel::Sms, Retry::After(rung)) => Effect::Command(
+            (Channel::Sms, Retry::After(delay)) => Effect::Command(
                 Command::SendSms { challenge, send, tries, not_before: None },
-                Some(*rung),
+                Some(*delay),
             ),
             (Channel::Email, retry) => {
                 let cause = self.cause.unwrap_or(EmailCause::Fallback);
                 let command = Command::SendEmail { challenge, send, tries, cause };
-                Effect::Command(command, Some(Rung::within(retry.wait())))
+                Effect::Command(command, Some(RetryDelay::within(retry.wait())))
             }
         }
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::account::EmailFallback;
 use crate::domain::challenge::State;
 use crate::domain::policy::Policy;
-use crate::message::{Effect, EventKind, Rung};
+use crate::message::{Effect, EventKind, RetryDelay};
 use crate::rules::Verdict;
 
 const SMS: Ask = Ask {
@@ -46,9 +46,9 @@ fn skipped(dispatch: &Dispatch) -> Option<&'static str> {
     if let Step::Skip(why) = dispatch.step { Some(why) } else { None }
 }
 
-fn commands(dispatch: &Dispatch) -> Vec<(Command, Option<Rung>)> {
+fn commands(dispatch: &Dispatch) -> Vec<(Command, Option<RetryDelay>)> {
     let command = |effect| match effect {
-        Effect::Command(command, rung) => Some((command, rung)),
+        Effect::Command(command, delay) => Some((command, delay)),
         Effect::RetrySms { .. } | Effect::Event(_) => None,
     };
     dispatch.effects().into_iter().filter_map(command).collect()
@@ -209,8 +209,8 @@ fn a_provider_that_is_away_is_tried_again_after_1_5_and_30_s_and_then_given_up()
         let mut facts = queued();
         facts.attempts[0].tries = tries;
         let dispatch = at(&Ask { tries, ..SMS }, facts, 1).answered(not_now(), &policy);
-        let [(command, Some(rung))] = &commands(&dispatch)[..] else { panic!() };
-        assert_eq!((rung.seconds(), Ask::of(command).unwrap().tries), (seconds, tries + 1));
+        let [(command, Some(delay))] = &commands(&dispatch)[..] else { panic!() };
+        assert_eq!((delay.seconds(), Ask::of(command).unwrap().tries), (seconds, tries + 1));
     }
     let mut facts = queued();
     facts.attempts[0].tries = 3;
@@ -227,8 +227,8 @@ fn a_mail_server_that_takes_nothing_is_tried_again_as_long_as_the_code_is_of_use
     for (tries, seconds) in [(0, 1), (1, 5), (2, 30), (3, 30), (15, 30)] {
         let dispatch = at(&Ask { tries, ..EMAIL }, queued(), 61).answered(closed(), &policy);
         assert_eq!(dispatch.label(), "retried");
-        let [(command, Some(rung))] = &commands(&dispatch)[..] else { panic!() };
-        assert_eq!((rung.seconds(), Ask::of(command).unwrap().tries), (seconds, tries + 1));
+        let [(command, Some(delay))] = &commands(&dispatch)[..] else { panic!() };
+        assert_eq!((delay.seconds(), Ask::of(command).unwrap().tries), (seconds, tries + 1));
     }
     let late = at(&Ask { tries: 15, ..EMAIL }, queued(), 511).answered(closed(), &policy);
     assert_eq!(late.label(), "failed");
@@ -295,17 +295,17 @@ fn a_wait_that_leaves_too_little_life_is_given_up_at_once() {
 #[test]
 fn a_send_that_comes_earlier_than_its_provider_asked_waits_for_the_rest() {
     let ask = Ask { not_before: Some(NOW + Duration::seconds(31)), ..SMS };
-    for (at_seconds, rung) in [
-        (0, Some(Rung::Second30)),
-        (1, Some(Rung::Second30)),
-        (2, Some(Rung::Second5)),
-        (29, Some(Rung::Second1)),
-        (30, Some(Rung::Second1)),
+    for (at_seconds, delay) in [
+        (0, Some(RetryDelay::Second30)),
+        (1, Some(RetryDelay::Second30)),
+        (2, Some(RetryDelay::Second5)),
+        (29, Some(RetryDelay::Second1)),
+        (30, Some(RetryDelay::Second1)),
         (31, None),
     ] {
         let dispatch = at(&ask, queued(), at_seconds);
-        assert_eq!(dispatch.wait(), rung, "{at_seconds}");
-        assert_eq!(matches!(dispatch.step, Step::Call(_)), rung.is_none(), "{at_seconds}");
+        assert_eq!(dispatch.wait(), delay, "{at_seconds}");
+        assert_eq!(matches!(dispatch.step, Step::Call(_)), delay.is_none(), "{at_seconds}");
         assert!(dispatch.effects().is_empty(), "{at_seconds}");
     }
     let mut ended = queued();
@@ -324,8 +324,8 @@ proptest! {
         let late = Duration::milliseconds(late_milliseconds);
         let (mut waited, mut hops) = (Duration::ZERO, 0);
         while waited < asked {
-            let rung = Rung::within(asked - waited);
-            waited += Duration::seconds(i64::from(rung.seconds())) + late;
+            let delay = RetryDelay::within(asked - waited);
+            waited += Duration::seconds(i64::from(delay.seconds())) + late;
             hops += 1;
         }
         prop_assert!(waited < asked + Duration::seconds(1) + late);

@@ -8,16 +8,16 @@ use crate::domain::member::{Member, Role};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::{Chance, Timestamp};
 use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, PutMember, Request};
-use crate::rules::change::{self, By};
+use crate::rules::change::{self, ChangeAuthor};
 use crate::rules::role::{Operation, may};
-use crate::rules::{Ctx, Decided};
+use crate::rules::{Decided, DecisionContext};
 
 /// The rule of a member.
 pub(super) fn put_member(
     request: &Request<PutMember>,
     facts: Facts,
     keys: &Keyring,
-    ctx: &mut Ctx<'_>,
+    ctx: &mut DecisionContext<'_>,
 ) -> Decided<Write> {
     let ask = &request.ask;
     let Some((account, _)) =
@@ -140,8 +140,13 @@ fn put(
 ) -> Decided<Write> {
     let ask = &request.ask;
     let client = ask.client.clone();
-    let by =
-        By { app: &request.app, actor: ask.actor.as_ref(), origin: None, challenge: None, client };
+    let by = ChangeAuthor {
+        app: &request.app,
+        actor: ask.actor.as_ref(),
+        origin: None,
+        challenge: None,
+        client,
+    };
     let (change, followed) =
         change::change(facts.member.as_ref(), member, &facts.open, &by, keys, now);
     let mut effects = vec![Effect::from(Event {

@@ -13,7 +13,7 @@ use self::account::put_account;
 use self::member::put_member;
 use self::owned_numbers::put_owned_numbers;
 use super::change::Change;
-use super::{Ctx, Decided, Ending};
+use super::{Decided, DecisionContext, Ending};
 use crate::domain::account::Account;
 use crate::domain::challenge::Challenge;
 use crate::domain::id::{AccountId, AppName};
@@ -125,7 +125,12 @@ pub enum Write {
 }
 
 /// The rule.
-pub fn decide(ask: &Ask, facts: Facts, keys: &Arc<Keyring>, ctx: &mut Ctx<'_>) -> Decided<Write> {
+pub fn decide(
+    ask: &Ask,
+    facts: Facts,
+    keys: &Arc<Keyring>,
+    ctx: &mut DecisionContext<'_>,
+) -> Decided<Write> {
     match ask {
         Ask::Account(request) => put_account(request, facts),
         Ask::OwnedNumbers(request) => put_owned_numbers(ask, request, facts, keys, ctx.now),

@@ -8,7 +8,7 @@ use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::phone::PhoneNumber;
 use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, PutOwnedNumbers, Request};
-use crate::rules::change::{self, By};
+use crate::rules::change::{self, ChangeAuthor};
 use crate::rules::told::ending_event;
 use crate::rules::{Decided, Ending};
 
@@ -66,7 +66,13 @@ pub(super) fn put_owned_numbers(
             continue;
         }
         let after = Member { phone_owned_at: owned.then_some(now), ..member.clone() };
-        let by = By { app, actor: None, origin: None, challenge: None, client: Client::default() };
+        let by = ChangeAuthor {
+            app,
+            actor: None,
+            origin: None,
+            challenge: None,
+            client: Client::default(),
+        };
         let others: Vec<Challenge> =
             open.iter().filter(|c| !c.purpose.binds_number()).cloned().collect();
         let (change, told) = change::change(Some(member), after, &others, &by, keys, now);

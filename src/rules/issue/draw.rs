@@ -2,22 +2,22 @@
 
 use zeroize::Zeroizing;
 
-use super::{Demand, Facts, Target};
+use super::{ChallengeSpec, Facts, Target};
 use crate::domain::account::EmailFallback;
 use crate::domain::challenge::{Challenge, State};
 use crate::domain::code::{Binding, Code};
 use crate::domain::keys::{Keyring, Place};
 use crate::domain::member::Member;
-use crate::rules::Ctx;
-use crate::rules::Rules;
+use crate::rules::DecisionContext;
+use crate::rules::RuleInputs;
 
 /// Draws the code and makes the challenge's row: digest, deliverable copy, and the facts of the day.
 pub(super) fn draw(
-    demand: &Demand<'_>,
+    demand: &ChallengeSpec<'_>,
     target: Target,
     facts: &Facts,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Challenge {
     let (policy, keys, purpose) = (&rules.policy, &rules.keys, demand.purpose);
     let expires_at = ctx.now + policy.life(purpose);
@@ -76,7 +76,7 @@ pub(super) fn draw(
 }
 
 fn number_to_bind(
-    demand: &Demand<'_>,
+    demand: &ChallengeSpec<'_>,
     member: &Member,
     keys: &Keyring,
 ) -> Option<Zeroizing<String>> {

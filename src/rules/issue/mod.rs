@@ -6,12 +6,12 @@ mod draw;
 use time::Duration;
 
 use self::draw::draw;
-use super::Rules;
+use super::RuleInputs;
 use super::delivery::too_late;
 use super::limits::NumberFacts;
 use super::limits::{all_full_until, full_until};
 use super::told::{about, ending_event, outcome};
-use super::{Ctx, Decided, Ending, seconds_until};
+use super::{Decided, DecisionContext, Ending, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::approval::Operation;
@@ -44,7 +44,7 @@ pub struct Facts {
 }
 
 /// Who wants a challenge, for what, and what exactly it approves.
-pub struct Demand<'a> {
+pub struct ChallengeSpec<'a> {
     /// The app.
     pub app: &'a AppName,
     /// The account.
@@ -85,7 +85,7 @@ pub struct Issued {
     pub ended: Option<Ending>,
 }
 
-impl<'a> Demand<'a> {
+impl<'a> ChallengeSpec<'a> {
     /// The demand of a login.
     pub fn login(request: &'a Request<IssueChallenge>) -> Self {
         let IssueChallenge { account, member, login, .. } = &request.ask;
@@ -107,10 +107,10 @@ impl<'a> Demand<'a> {
 pub fn decide(
     request: &Request<IssueChallenge>,
     facts: &Facts,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
-    let demand = Demand::login(request);
+    let demand = ChallengeSpec::login(request);
     if !facts.member.active {
         return refuse(&demand, true, Outcome::new(OutcomeKind::NotFound));
     }
@@ -147,7 +147,7 @@ struct Target {
     masked: Option<String>,
 }
 
-fn target(demand: &Demand<'_>, member: &Member, keys: &Keyring) -> Option<Target> {
+fn target(demand: &ChallengeSpec<'_>, member: &Member, keys: &Keyring) -> Option<Target> {
     if let Some(number) = demand.number {
         return Some(Target {
             index: keys.blind("phone", number.e164()).to_vec(),
@@ -166,10 +166,10 @@ fn target(demand: &Demand<'_>, member: &Member, keys: &Keyring) -> Option<Target
 
 /// The rule of every purpose: the open challenge for the same, a refusal, or a new challenge.
 pub fn open(
-    demand: &Demand<'_>,
+    demand: &ChallengeSpec<'_>,
     facts: &Facts,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
     let (policy, now) = (&rules.policy, ctx.now);
     let refused = |kind| refuse(demand, true, Outcome::new(kind));
@@ -204,7 +204,7 @@ pub fn open(
 }
 
 /// Why no code can go to a member's number, or to the one that is wanted.
-pub fn obstacle(demand: &Demand<'_>, facts: &Facts, keys: &Keyring) -> Option<OutcomeKind> {
+pub fn obstacle(demand: &ChallengeSpec<'_>, facts: &Facts, keys: &Keyring) -> Option<OutcomeKind> {
     usable(target(demand, &facts.member, keys), facts).err()
 }
 
@@ -223,11 +223,11 @@ fn usable(target: Option<Target>, facts: &Facts) -> Result<Target, OutcomeKind> 
 }
 
 fn issue(
-    demand: &Demand<'_>,
+    demand: &ChallengeSpec<'_>,
     target: Target,
     facts: &Facts,
-    rules: &Rules,
-    ctx: &mut Ctx<'_>,
+    rules: &RuleInputs,
+    ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
     let now = ctx.now;
     let masked = target.masked.clone();
@@ -263,7 +263,7 @@ fn issue(
 }
 
 /// The refusal of a challenge. Where not even the account is the app's, the event names none.
-pub fn refuse<W>(demand: &Demand<'_>, own_account: bool, outcome: Outcome) -> Decided<W> {
+pub fn refuse<W>(demand: &ChallengeSpec<'_>, own_account: bool, outcome: Outcome) -> Decided<W> {
     let told = refused(demand, outcome.outcome.label());
     let event = if own_account {
         told
@@ -274,7 +274,7 @@ pub fn refuse<W>(demand: &Demand<'_>, own_account: bool, outcome: Outcome) -> De
 }
 
 /// The event of a demand that got no challenge.
-pub(super) fn refused(demand: &Demand<'_>, reason: &str) -> Event {
+pub(super) fn refused(demand: &ChallengeSpec<'_>, reason: &str) -> Event {
     let operation = demand.setting.and_then(|_| Operation::parse(&demand.operation));
     Event {
         app: Some(demand.app.clone()),

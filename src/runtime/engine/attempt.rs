@@ -20,7 +20,7 @@ const WITNESS_AFTER: Duration = Duration::from_secs(1);
 
 /// Why messages are left for now, and whose fault that is: never that of a dependency that is away.
 #[derive(Clone)]
-pub(super) struct Left {
+pub(super) struct Undone {
     pub(super) blame: Blame,
     pub(super) failure: Failure,
 }
@@ -42,7 +42,7 @@ impl<W: Worker> Engine<W> {
         neighbours: &Mutex<Neighbours>,
         ids: &[Uuid],
         work: impl Fn() -> F,
-    ) -> Result<T, Left>
+    ) -> Result<T, Undone>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -60,7 +60,7 @@ impl<W: Worker> Engine<W> {
                 Err(failure) => failure,
             };
             let Failure::Fault(Fault::Held(_) | Fault::Slow(_) | Fault::Down(..)) = failure else {
-                return Err(Left { blame: blame(&failure, messages, true, true, 0), failure });
+                return Err(Undone { blame: blame(&failure, messages, true, true, 0), failure });
             };
             let others = match witness.others {
                 Ok(()) => store.takes_work().await,
@@ -77,7 +77,7 @@ impl<W: Worker> Engine<W> {
             let blame = blame(&failure, messages, others.is_ok(), beside, in_a_row);
             let why = reason(&failure, &others, witness.holder.as_deref());
             if blame != Blame::Dependency {
-                return Err(Left { blame, failure: explained(failure, why) });
+                return Err(Undone { blame, failure: explained(failure, why) });
             }
             let dependency = match failure {
                 Failure::Fault(Fault::Down(dependency, _)) => dependency,

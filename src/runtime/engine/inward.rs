@@ -6,12 +6,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::super::disposal::Output;
-use super::super::pass::waves;
+use super::super::pass::sub_batches;
 use super::super::worker::Worker;
-use super::{Engine, RENEW_AFTER, rest};
+use super::{Engine, RENEW_AFTER, pause_under_load};
+use crate::failpoint::{Bug, Point, reach, seeded};
 use crate::fault::Fault;
 use crate::observe;
-use crate::sabotage::{Bug, Point, planted, reach};
 
 impl<W: Worker> Engine<W> {
     /// Settles what comes until `stop`, a pass at a time.
@@ -40,7 +40,7 @@ impl<W: Worker> Engine<W> {
             let mut tags: Vec<u64> = batch.iter().map(|delivery| delivery.tag).collect();
             let Some(last) = tags.last().copied() else { continue };
             reach(W::NAME, Point::Received).await?;
-            if planted(Bug::AckBeforeCommit) {
+            if seeded(Bug::AckBeforeCommit) {
                 consumer.ack_through(last).await?;
             }
             let (started, size) = (Instant::now(), batch.len());
@@ -52,21 +52,21 @@ impl<W: Worker> Engine<W> {
                 // for the last, and what is done is acked at once. Else a process that is killed
                 // again and again before it comes to the end brings all of it nearer to the
                 // delivery limit each time.
-                let waves = waves(items);
-                let one = waves.len() <= 1;
-                for wave in waves {
-                    let done: Vec<u64> = wave.iter().map(|item| item.delivery.tag).collect();
-                    outputs.extend(self.settle(wave).await);
+                let sub_batches = sub_batches(items);
+                let one = sub_batches.len() <= 1;
+                for sub_batch in sub_batches {
+                    let done: Vec<u64> = sub_batch.iter().map(|item| item.delivery.tag).collect();
+                    outputs.extend(self.settle(sub_batch).await);
                     self.publish(&mut publisher, &consumer, &outputs).await?;
                     outputs.clear();
-                    if !one && !planted(Bug::AckBeforeCommit) {
+                    if !one && !seeded(Bug::AckBeforeCommit) {
                         consumer.ack(&done).await?;
                         tags.retain(|tag| !done.contains(tag));
                     }
                 }
                 self.publish(&mut publisher, &consumer, &outputs).await?;
                 reach(W::NAME, Point::Confirmed).await?;
-                match (planted(Bug::AckBeforeCommit), one) {
+                match (seeded(Bug::AckBeforeCommit), one) {
                     (true, _) => {}
                     (false, true) => consumer.ack_through(last).await?,
                     (false, false) => consumer.ack(&tags).await?,
@@ -76,9 +76,9 @@ impl<W: Worker> Engine<W> {
             .instrument(span)
             .await?;
             observe::pass(W::NAME, size, started.elapsed());
-            let rest = rest(size, batch_max, started.elapsed());
-            if !rest.is_zero() {
-                tokio::time::sleep(rest).await;
+            let pause = pause_under_load(size, batch_max, started.elapsed());
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
             }
         }
         consumer.close().await

@@ -11,17 +11,17 @@ use futures_util::try_join;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::attempt::Left;
+use self::attempt::Undone;
 use super::blame::{Blame, Neighbours};
-use super::disposal::{Origin, Output};
-use super::pass::{Desk, Failure, Item, Turn};
+use super::disposal::{DeadLetterSource, Output};
+use super::pass::{BatchContext, Failure, Item, LockWait};
 use super::worker::Worker;
 use crate::broker::{Broker, Consumer, Delivery, Publication, Publisher, pauses, supervise};
 use crate::domain::keys::Keyring;
+use crate::failpoint::{self, Bug, Point, reach, seeded};
 use crate::fault::{Dependency, Fault};
 use crate::message::{DeadReason, Effect, Message, Senders, decode};
 use crate::observe;
-use crate::sabotage::{self, Bug, Point, planted, reach};
 use crate::store::Store;
 
 /// What all engines of a process share.
@@ -39,7 +39,7 @@ pub struct Shared {
 
 /// The settings of one engine.
 #[derive(Clone, Copy)]
-pub struct Settings {
+pub struct EngineSettings {
     /// The queue, without the prefix.
     pub queue: &'static str,
     /// Messages in one pass at most.
@@ -58,46 +58,47 @@ const PAUSE: Duration = Duration::from_millis(500);
 const RENEW_AFTER: Duration = Duration::from_secs(10);
 
 /// So many messages in one pass do not come by chance: the machine is busy.
-const CROWD: usize = 4;
+const BUSY_BATCH: usize = 4;
 /// The longest rest.
-const REST_MAX: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// On a busy machine a worker rests after a pass for as long as that took, so that more messages share
 /// the next one, its round trips and its commit. What comes alone never waits, and neither does a
 /// backlog that fills every pass, of `most` messages.
-fn rest(messages: usize, most: usize, worked: Duration) -> Duration {
-    if (CROWD..most).contains(&messages) { worked.min(REST_MAX) } else { Duration::ZERO }
+fn pause_under_load(messages: usize, most: usize, worked: Duration) -> Duration {
+    if (BUSY_BATCH..most).contains(&messages) { worked.min(PAUSE_MAX) } else { Duration::ZERO }
 }
 
 struct Engine<W: Worker> {
-    desk: Arc<Desk<W>>,
+    context: Arc<BatchContext<W>>,
     shared: Shared,
-    settings: Settings,
+    settings: EngineSettings,
     /// What became of settlements.
     settled: Mutex<Neighbours>,
     /// What became of claims.
     claimed: Mutex<Neighbours>,
 }
 
-/// The messages of a wave.
-fn ids<M>(wave: &[Item<M>]) -> Vec<Uuid> {
-    wave.iter().map(|item| item.decoded.id).collect()
+/// The messages of a sub-batch.
+fn ids<M>(sub_batch: &[Item<M>]) -> Vec<Uuid> {
+    sub_batch.iter().map(|item| item.decoded.id).collect()
 }
 
 /// Runs a worker on one queue until `stop`, whatever happens to the broker or the database.
 pub async fn run<W: Worker>(
     worker: Arc<W>,
     shared: Shared,
-    settings: Settings,
+    settings: EngineSettings,
     stop: CancellationToken,
 ) {
     let reasons: Vec<&'static str> = DeadReason::ALL.iter().map(|reason| reason.label()).collect();
     observe::worker_started(W::NAME, &reasons);
-    sabotage::announce(W::NAME, if W::OUTWARD { sabotage::OUTWARD } else { sabotage::INWARD });
-    let origin = Origin { worker: W::NAME, queue: settings.queue, seal_to: shared.keys.public() };
-    let desk = Arc::new(Desk { worker, store: shared.store.clone(), origin });
+    failpoint::announce(W::NAME, if W::OUTWARD { failpoint::OUTWARD } else { failpoint::INWARD });
+    let origin =
+        DeadLetterSource { worker: W::NAME, queue: settings.queue, seal_to: shared.keys.public() };
+    let context = Arc::new(BatchContext { worker, store: shared.store.clone(), origin });
     let engine =
-        Engine { desk, shared, settings, settled: Mutex::default(), claimed: Mutex::default() };
+        Engine { context, shared, settings, settled: Mutex::default(), claimed: Mutex::default() };
     supervise(settings.queue, stop, async |stop: CancellationToken| {
         // On the heap: a debug build copies a future that it moves, and threads have 2 MiB of stack.
         let end = if W::OUTWARD {
@@ -132,23 +133,23 @@ impl<W: Worker> Engine<W> {
             }
             match decode(&delivery.incoming, &self.shared.senders, &self.shared.keys) {
                 Ok(decoded) => items.push(Item { delivery, decoded }),
-                Err(why) => output.rejected(&delivery.incoming, why, &self.desk.origin),
+                Err(why) => output.rejected(&delivery.incoming, why, &self.context.origin),
             }
         }
         items
     }
 
-    /// Settles a wave; if that fails, its messages one by one, so that a bad one spoils only itself.
-    async fn settle(&self, wave: Vec<Item<W::Message>>) -> Vec<Output> {
-        let together = || self.desk.settle_wave(&wave, Turn::of(&wave));
-        match self.attempt(&self.settled, &ids(&wave), together).await {
+    /// Settles a sub-batch; if that fails, its messages one by one, so that a bad one spoils only itself.
+    async fn settle(&self, sub_batch: Vec<Item<W::Message>>) -> Vec<Output> {
+        let together = || self.context.settle_sub_batch(&sub_batch, LockWait::of(&sub_batch));
+        match self.attempt(&self.settled, &ids(&sub_batch), together).await {
             Ok(output) => vec![output],
             Err(left) if left.blame == Blame::OneOfSeveral => {
-                self.walked(wave.len(), &left.failure);
-                let mut outputs = Vec::with_capacity(wave.len());
-                for item in wave {
+                self.walked(sub_batch.len(), &left.failure);
+                let mut outputs = Vec::with_capacity(sub_batch.len());
+                for item in sub_batch {
                     let alone = [item];
-                    let apart = || self.desk.settle_wave(&alone, Turn::Short);
+                    let apart = || self.context.settle_sub_batch(&alone, LockWait::Short);
                     outputs.push(match self.attempt(&self.settled, &ids(&alone), apart).await {
                         Ok(output) => output,
                         Err(left) => self.leave(&alone[0], &left),
@@ -156,12 +157,12 @@ impl<W: Worker> Engine<W> {
                 }
                 outputs
             }
-            Err(left) => wave.iter().map(|item| self.leave(item, &left)).collect(),
+            Err(left) => sub_batch.iter().map(|item| self.leave(item, &left)).collect(),
         }
     }
 
     /// What becomes of a message that was not handled.
-    fn leave(&self, item: &Item<W::Message>, left: &Left) -> Output {
+    fn leave(&self, item: &Item<W::Message>, left: &Undone) -> Output {
         match (left.blame, &left.failure) {
             (Blame::Surroundings, Failure::Fault(fault)) => {
                 let mut output = Output::default();
@@ -180,13 +181,13 @@ impl<W: Worker> Engine<W> {
         observe::walked(W::NAME, messages, &fault);
     }
 
-    /// To the next rung, or aside; then whoever follows the events learns of it too.
+    /// to the next retry delay, or to the dead letters; then whoever follows the events learns of it too.
     fn give_up(&self, item: &Item<W::Message>, failure: &Failure) -> Output {
         let mut output = Output::default();
-        if planted(Bug::FailedDropped) {
+        if seeded(Bug::FailedDropped) {
             return output;
         }
-        let (incoming, origin) = (&item.delivery.incoming, &self.desk.origin);
+        let (incoming, origin) = (&item.delivery.incoming, &self.context.origin);
         match failure {
             Failure::Fault(fault) => output.failed(incoming, fault, origin),
             Failure::Panicked => {
@@ -274,13 +275,13 @@ mod tests {
     #[test]
     fn a_rest_follows_a_crowd_that_does_not_fill_the_pass() {
         let (short, long) = (Duration::from_millis(7), Duration::from_secs(3));
-        for alone in 0..CROWD {
-            assert_eq!(rest(alone, 100, short), Duration::ZERO);
+        for alone in 0..BUSY_BATCH {
+            assert_eq!(pause_under_load(alone, 100, short), Duration::ZERO);
         }
-        assert_eq!(rest(CROWD, 100, short), short);
-        assert_eq!(rest(99, 100, short), short);
-        assert_eq!(rest(100, 100, short), Duration::ZERO);
-        assert_eq!(rest(CROWD, 100, long), REST_MAX);
-        assert_eq!(rest(1, 1, long), Duration::ZERO);
+        assert_eq!(pause_under_load(BUSY_BATCH, 100, short), short);
+        assert_eq!(pause_under_load(99, 100, short), short);
+        assert_eq!(pause_under_load(100, 100, short), Duration::ZERO);
+        assert_eq!(pause_under_load(BUSY_BATCH, 100, long), PAUSE_MAX);
+        assert_eq!(pause_under_load(1, 1, long), Duration::ZERO);
     }
 }

@@ -11,13 +11,13 @@ use tracing::{Instrument, Span};
 
 use super::super::blame::Blame;
 use super::super::disposal::Output;
-use super::super::pass::{Claims, Failure, Item, Turn, Unsure, waves};
+use super::super::pass::{Claims, Failure, Item, LockWait, Unsure, sub_batches};
 use super::super::worker::Worker;
-use super::{Engine, RENEW_AFTER, ids, rest};
+use super::{Engine, RENEW_AFTER, ids, pause_under_load};
 use crate::broker::{Consumer, Delivery, Publisher};
+use crate::failpoint::{Point, reach};
 use crate::fault::Fault;
 use crate::observe;
-use crate::sabotage::{Point, reach};
 
 /// Pause before an answer that another session holds up is written again.
 const SETTLED_AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -94,7 +94,7 @@ impl<W: Worker> Engine<W> {
                     let span = span::<W>("claim", size);
                     self.start(publisher, consumer, calls, batch).instrument(span).await?;
                     observe::pass(W::NAME, size, started.elapsed());
-                    rested_at = Instant::now() + rest(size, most, started.elapsed());
+                    rested_at = Instant::now() + pause_under_load(size, most, started.elapsed());
                 }
                 () = tokio::time::sleep(RENEW_AFTER), if calls.is_empty() && !draining && !ended => {
                     consumer.renew().await?;
@@ -123,24 +123,27 @@ impl<W: Worker> Engine<W> {
         let mut outputs = vec![Output::default()];
         let items = self.read(batch, &mut outputs[0]);
         let fresh = self.settings.claim_fresh;
-        for wave in waves(items) {
+        for sub_batch in sub_batches(items) {
             let unsure = Unsure::default();
-            let claim = || self.desk.claim_wave(&wave, Turn::of(&wave), fresh, &unsure);
-            let failure = match self.attempt(&self.claimed, &ids(&wave), claim).await {
+            let claim = || {
+                self.context.claim_sub_batch(&sub_batch, LockWait::of(&sub_batch), fresh, &unsure)
+            };
+            let failure = match self.attempt(&self.claimed, &ids(&sub_batch), claim).await {
                 Ok(claims) => {
-                    outputs.push(self.call(calls, wave, claims, &mut tags));
+                    outputs.push(self.call(calls, sub_batch, claims, &mut tags));
                     continue;
                 }
                 Err(left) if left.blame == Blame::OneOfSeveral => left.failure,
                 Err(left) => {
-                    outputs.extend(wave.iter().map(|item| self.leave(item, &left)));
+                    outputs.extend(sub_batch.iter().map(|item| self.leave(item, &left)));
                     continue;
                 }
             };
-            self.walked(wave.len(), &failure);
-            for item in wave {
+            self.walked(sub_batch.len(), &failure);
+            for item in sub_batch {
                 let alone = vec![item];
-                let claim = || self.desk.claim_wave(&alone, Turn::Short, fresh, &unsure);
+                let claim =
+                    || self.context.claim_sub_batch(&alone, LockWait::Short, fresh, &unsure);
                 match self.attempt(&self.claimed, &ids(&alone), claim).await {
                     Ok(claims) => outputs.push(self.call(calls, alone, claims, &mut tags)),
                     Err(left) => outputs.push(self.leave(&alone[0], &left)),
@@ -152,21 +155,22 @@ impl<W: Worker> Engine<W> {
         Ok(())
     }
 
-    /// Starts the calls of a claimed wave; returns what else is to be published. Their tags are acked
+    /// Starts the calls of a claimed sub-batch; returns what else is to be published. Their tags are acked
     /// when they are settled.
     fn call(
         &self,
         calls: &mut Calls<W>,
-        wave: Vec<Item<W::Message>>,
+        sub_batch: Vec<Item<W::Message>>,
         claims: Claims<W::Verdict>,
         tags: &mut Vec<u64>,
     ) -> Output {
-        let mut wave: Vec<Option<Item<W::Message>>> = wave.into_iter().map(Some).collect();
+        let mut sub_batch: Vec<Option<Item<W::Message>>> =
+            sub_batch.into_iter().map(Some).collect();
         let claimed = claims.at;
         for (at, verdict) in claims.to_act {
-            let Some(item) = wave.get_mut(at).and_then(Option::take) else { continue };
+            let Some(item) = sub_batch.get_mut(at).and_then(Option::take) else { continue };
             tags.retain(|tag| *tag != item.delivery.tag);
-            let (worker, fresh) = (Arc::clone(&self.desk.worker), self.settings.claim_fresh);
+            let (worker, fresh) = (Arc::clone(&self.context.worker), self.settings.claim_fresh);
             calls.spawn(async move {
                 if claimed.elapsed() > fresh {
                     return (item, Called::Stale(verdict));
@@ -204,7 +208,8 @@ impl<W: Worker> Engine<W> {
                 Called::Stale(verdict) => stale.push((item, verdict)),
                 // Once its lease is over the attempt is `unknown`.
                 Called::Unsure => {
-                    outputs[0].postpone(&item.delivery.incoming, crate::message::Rung::Second5);
+                    outputs[0]
+                        .postpone(&item.delivery.incoming, crate::message::RetryDelay::Second5);
                 }
                 Called::Panicked => outputs.push(self.give_up(&item, &Failure::Panicked)),
             }
@@ -224,14 +229,14 @@ impl<W: Worker> Engine<W> {
     /// fails, the attempts are `unknown` once their lease is over.
     async fn give_back(&self, stale: &[(Item<W::Message>, W::Verdict)], output: &mut Output) {
         let ids: Vec<_> = stale.iter().map(|(item, _)| item.decoded.id).collect();
-        let work = || self.desk.give_back(stale);
-        let rung = match self.attempt(&self.claimed, &ids, work).await {
-            Ok(()) => crate::message::Rung::Second1,
-            Err(_) => crate::message::Rung::Second5,
+        let work = || self.context.give_back(stale);
+        let delay = match self.attempt(&self.claimed, &ids, work).await {
+            Ok(()) => crate::message::RetryDelay::Second1,
+            Err(_) => crate::message::RetryDelay::Second5,
         };
         observe::claims_given_back(W::NAME, stale.len());
         for (item, _) in stale {
-            output.postpone(&item.delivery.incoming, rung);
+            output.postpone(&item.delivery.incoming, delay);
         }
     }
 
@@ -243,7 +248,7 @@ impl<W: Worker> Engine<W> {
         calls: &mut Calls<W>,
         outputs: &mut Vec<Output>,
     ) -> Vec<u64> {
-        let together = || self.desk.settle_calls(&settled);
+        let together = || self.context.settle_calls(&settled);
         let all: Vec<_> = settled.iter().map(|(item, _)| item.decoded.id).collect();
         let failed = match self.attempt(&self.settled, &all, together).await {
             Ok(output) => {
@@ -256,7 +261,7 @@ impl<W: Worker> Engine<W> {
                 for one in settled {
                     let alone = [one];
                     let id = [alone[0].0.decoded.id];
-                    let apart = || self.desk.settle_calls(&alone);
+                    let apart = || self.context.settle_calls(&alone);
                     match self.attempt(&self.settled, &id, apart).await {
                         Ok(output) => outputs.push(output),
                         Err(left) => failed.extend(alone.map(|one| (one, left.clone()))),

@@ -20,7 +20,7 @@ async fn a_retry_comes_home_after_its_delay_with_all_it_had() {
         let mut publisher = Publisher::open(&broker).await.unwrap();
         let started = Instant::now();
         let again = |message, attempt| {
-            [Publication::Again { message, queue: LOGIN, rung: Rung::Second1, attempt }]
+            [Publication::Again { message, queue: LOGIN, delay: RetryDelay::Second1, attempt }]
         };
         publisher.publish(&again(&first, 1)).await.unwrap();
         let second = take(&broker, LOGIN).await.incoming;
@@ -42,7 +42,7 @@ async fn a_retry_comes_home_after_its_delay_with_all_it_had() {
             assert_eq!(later.body, first.body);
         }
         let later = Outgoing {
-            delay: Some(Rung::Second1),
+            delay: Some(RetryDelay::Second1),
             ..outgoing(Exchange::Commands, "sms.send", "{}")
         };
         publisher.publish_all(&[later], &[]).await.unwrap();
@@ -129,11 +129,12 @@ async fn a_message_that_kills_its_worker_ends_as_a_dead_letter_of_the_broker() {
         let properties =
             BasicProperties::default().with_user_id("demo".into()).with_message_id("killer".into());
         publish_raw(&app, &requests, ISSUE, properties).await;
-        // By way of a rung first, since then the broker has two things to tell.
+        // After a retry delay first, since then the broker has two things to tell.
         let delivery = take(&broker, LOGIN).await;
         let mut publisher = Publisher::open(&broker).await.unwrap();
         let message = &delivery.incoming;
-        let again = Publication::Again { message, queue: LOGIN, rung: Rung::Second1, attempt: 1 };
+        let again =
+            Publication::Again { message, queue: LOGIN, delay: RetryDelay::Second1, attempt: 1 };
         publisher.publish(&[again]).await.unwrap();
         let mut returns = Vec::new();
         for _ in 0..=20 {

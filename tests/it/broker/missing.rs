@@ -68,13 +68,13 @@ async fn r107_a_retry_a_return_and_a_dead_letter_find_their_queues_again() {
             (Operator::come().await, Publisher::open(&broker).await.unwrap());
         let (names, message) =
             (broker.names(), Incoming { key: ISSUE.into(), ..Incoming::default() });
-        for rung in Rung::ALL {
-            let again = [Publication::Again { message: &message, queue: LOGIN, rung, attempt: 1 }];
-            operator.unbind(&names.rung_queue(rung), &names.rung_exchange(rung), "").await;
+        for delay in RetryDelay::ALL {
+            let again = [Publication::Again { message: &message, queue: LOGIN, delay, attempt: 1 }];
+            operator.unbind(&names.retry_queue(delay), &names.retry_exchange(delay), "").await;
             publisher.publish(&again).await.unwrap();
-            operator.delete(&names.rung_queue(rung)).await;
+            operator.delete(&names.retry_queue(delay)).await;
             publisher.publish(&again).await.unwrap();
-            operator.delete_exchange(&names.rung_exchange(rung)).await;
+            operator.delete_exchange(&names.retry_exchange(delay)).await;
             publisher.publish(&again).await.unwrap();
         }
         let letter = DeadLetter {
@@ -91,7 +91,7 @@ async fn r107_a_retry_a_return_and_a_dead_letter_find_their_queues_again() {
             publisher.publish(&[Publication::Dead(&letter)]).await.unwrap();
             assert_eq!(dead::list(&broker, 10).await.unwrap().len(), 2);
         }
-        // Not to the queue that those of the rungs come home to meanwhile.
+        // Not to the queue that messages return to after their retry delay meanwhile.
         const QUIET: &str = "audit.bulk";
         let home = [Publication::Home { message: &message, queue: QUIET }];
         operator.delete(&names.queue(QUIET)).await;

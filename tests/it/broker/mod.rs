@@ -21,11 +21,11 @@ use lapin::{
 };
 use stepup::{
     broker::{
-        Answer, Broker, Consumer, Delivery, Publication, Publisher, Reply, Requester, Settings,
-        dead, supervise, topology,
+        Answer, Broker, BrokerSettings, Consumer, Delivery, Publication, Publisher, Reply,
+        Requester, dead, supervise, topology,
     },
     fault::{Dependency, Fault},
-    message::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, Rung},
+    message::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, RetryDelay},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -50,7 +50,7 @@ pub fn url(name: &str) -> String {
 
 fn connect(url: String, prefix: &str) -> Broker {
     let (prefix, connection_name) = (prefix.to_owned(), "stepup test".to_owned());
-    Broker::new(Settings { url, prefix, connection_name, ca_file: None }).unwrap()
+    Broker::new(BrokerSettings { url, prefix, connection_name, ca_file: None }).unwrap()
 }
 
 pub fn random_prefix() -> String {

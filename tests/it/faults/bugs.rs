@@ -1,4 +1,4 @@
-//! Proves the checker: each planted bug must be found, by what it does.
+//! Proves the checker: each seeded bug must be found, by what it does.
 
 use std::sync::Arc;
 use std::time::Duration;

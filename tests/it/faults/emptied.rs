@@ -7,7 +7,7 @@ use std::time::Duration;
 use lapin::options::QueuePurgeOptions;
 use serde_json::{Value, json};
 use stepup::broker::{Names, topology};
-use stepup::message::Rung;
+use stepup::message::RetryDelay;
 use tokio::time::sleep;
 
 use super::checker::check;
@@ -63,7 +63,7 @@ async fn purge(world: &World) -> lapin::Result<u32> {
     let (names, mut purged) = (Names::new("stepup"), 0);
     let channel = channel(&world.servers.direct().amqp).await?;
     let work = topology::WORK_QUEUES.iter().map(|queue| names.queue(queue.name));
-    for queue in work.chain(Rung::ALL.map(|rung| names.rung_queue(rung))) {
+    for queue in work.chain(RetryDelay::ALL.map(|delay| names.retry_queue(delay))) {
         purged += channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default()).await?;
     }
     Ok(purged)

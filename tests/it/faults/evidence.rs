@@ -7,7 +7,7 @@ use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use serde_json::Value;
 use stepup::broker::{Names, topology};
-use stepup::message::Rung;
+use stepup::message::RetryDelay;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ use super::history::{self, Call, Seen};
 use super::world::{self, World};
 
 /// The longest wait for everything to come to rest: a challenge's life, what a pause of a worker
-/// leaves for the longest rungs, and room for a busy machine.
+/// leaves for the longest retry delays, and room for a busy machine.
 pub const REST_MAX: Duration = Duration::from_secs(240);
 
 #[derive(Debug)]
@@ -85,9 +85,9 @@ async fn look(world: &World) -> Result<Vec<String>, String> {
     let channel = history::channel(&direct.amqp).await.map_err(|error| error.to_string())?;
     let mut unrest = Vec::new();
     let work = topology::WORK_QUEUES.iter().map(|queue| names.queue(queue.name));
-    let rungs = Rung::ALL.map(|rung| names.rung_queue(rung));
+    let retries = RetryDelay::ALL.map(|delay| names.retry_queue(delay));
     let taps = ["faults.events", "faults.commands"].map(str::to_owned);
-    for queue in work.chain(rungs).chain(taps) {
+    for queue in work.chain(retries).chain(taps) {
         let messages =
             depth(&channel, queue.clone()).await.map_err(|error| format!("{queue}: {error}"))?;
         if messages > 0 {

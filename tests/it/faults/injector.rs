@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
-use stepup::sabotage::{INGRESS, INWARD, OUTWARD, Point, ROWS, TIMERS};
+use stepup::failpoint::{INGRESS, INWARD, OUTWARD, Point, ROWS, TIMERS};
 use time::OffsetDateTime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -96,7 +96,7 @@ pub struct Injector {
 }
 
 impl Injector {
-    /// Every crash point in turn, kills, stops and ends at random, until `stop`.
+    /// Every failpoint in turn, kills, stops and ends at random, until `stop`.
     pub async fn workers(&self, pace: Duration, stop: &CancellationToken) {
         let mut rng = StdRng::seed_from_u64(self.seed ^ 0x5757);
         let mut points = Vec::new();

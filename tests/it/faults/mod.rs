@@ -168,7 +168,7 @@ async fn full_throughput(load: &Load, before: f64) -> Option<Duration> {
     None
 }
 
-/// Crash points that exist and were never reached, or that nobody told of.
+/// Failpoints that exist and were never reached, or that no process announced.
 fn unreached(logs: &str) -> Vec<String> {
     let told = |what: &str| -> BTreeSet<(String, String)> {
         let lines = logs.lines().filter(|line| line.contains(what));
@@ -179,7 +179,7 @@ fn unreached(logs: &str) -> Vec<String> {
         };
         fields.filter_map(pair).collect()
     };
-    let (exist, reached) = (told("crash point exists"), told("crash point reached"));
+    let (exist, reached) = (told("failpoint exists"), told("failpoint reached"));
     let known: BTreeSet<(String, String)> = WORKERS
         .iter()
         .flat_map(|(worker, _, points)| {
@@ -189,13 +189,13 @@ fn unreached(logs: &str) -> Vec<String> {
     let mut wrong: Vec<String> = exist
         .symmetric_difference(&known)
         .map(|(worker, point)| {
-            format!("the list of crash points is not up to date: {worker}.{point}")
+            format!("the list of failpoints is not up to date: {worker}.{point}")
         })
         .collect();
     for (worker, _, point) in pairs() {
         let pair = (worker.to_owned(), point.label().to_owned());
         if !reached.contains(&pair) {
-            wrong.push(format!("the crash point {worker}.{} was never reached", point.label()));
+            wrong.push(format!("the failpoint {worker}.{} was never reached", point.label()));
         }
     }
     wrong

@@ -82,7 +82,7 @@ impl Report {
             ("latest_end_seconds", "latest end of a login after its expiry, outages left out, s"),
             ("recovery_seconds_max", "longest wait for a login to work after a fault, s"),
             ("full_throughput_seconds", "full throughput after the last fault, s"),
-            ("bugs_planted", "bugs planted"),
+            ("bugs_seeded", "bugs seeded"),
             ("bugs_caught", "bugs caught"),
         ] {
             println!("  {label:50} {}", json[name]);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use stepup::broker::{Broker, Requester, Settings, topology};
+use stepup::broker::{Broker, BrokerSettings, Requester, topology};
 use stepup::domain::keys::PublicKey;
 use tokio_util::sync::CancellationToken;
 
@@ -67,7 +67,7 @@ fn free_port() -> u16 {
 
 /// The broker as `user`, without a proxy.
 pub fn broker(url: &str) -> Broker {
-    let settings = Settings {
+    let settings = BrokerSettings {
         url: url.to_owned(),
         prefix: "stepup".into(),
         connection_name: "fault tests".into(),
@@ -83,7 +83,7 @@ pub async fn sql(url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Er
 }
 
 impl World {
-    /// Empty servers and every process; `bug` is planted in all of them. What the processes say is
+    /// Empty servers and every process; `bug` is seeded in all of them. What the processes say is
     /// kept in a folder called `name`.
     pub async fn start(
         servers: &Arc<Servers>,
@@ -189,7 +189,7 @@ impl World {
         let mut command = Command::new(self.folder.join("stepup"));
         command.args(["audit", "verify", "--checkpoints", &checkpoints(&self.folder)]);
         command.env_clear().envs(self.environment.iter().cloned());
-        // It reads the settings twice, and a bug is planted once.
+        // It reads the settings twice, and a bug is seeded once.
         command.env_remove("STEPUP_BUG");
         let output = command.output().unwrap();
         let told = [output.stdout, output.stderr].concat();

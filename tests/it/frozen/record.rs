@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use stepup::broker::{Publication, Publisher, topology};
 use stepup::domain::id::ChallengeId;
-use stepup::message::{Command, Incoming, Rung};
+use stepup::message::{Command, Incoming, RetryDelay};
 use uuid::Uuid;
 
 use super::messages::{prepared, upgrade};
@@ -360,8 +360,8 @@ async fn fails_once(
         body: failed["body"].to_string().into_bytes(),
         ..Incoming::default()
     };
-    let (queue, rung) = ("sms_delivery.login", Rung::Second5);
-    let again = Publication::Again { message: &message, queue, rung, attempt: 1 };
+    let (queue, delay) = ("sms_delivery.login", RetryDelay::Second5);
+    let again = Publication::Again { message: &message, queue, delay, attempt: 1 };
     publisher.publish(&[again]).await.unwrap();
     broker.close().await;
     let waits = format!("{}.retry.5s", world.topology.prefix);

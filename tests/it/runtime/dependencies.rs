@@ -1,5 +1,5 @@
-//! A dependency that is away is no fault of the messages: no attempt is counted, no rung is used.
-//! The rungs of these tests give nothing back, so a message that took one would never be written.
+//! A dependency that is away is no fault of the messages: no attempt is counted, no retry delay is used.
+//! The retry queues of these tests return nothing, so a message that enters one is never written.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,49 +10,49 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::fake::{Act, Fake, Inward, Outward};
-use super::house::{House, QUEUE, endless, note, raw};
+use super::fixture::{QUEUE, RuntimeFixture, endless, note, raw};
 use crate::support::{Line, PATIENCE, setting};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_a_database_that_goes_away_in_a_pass_pauses_it_and_the_pass_is_done_again() {
-    let house = House::open(endless).await;
+    let fixture = RuntimeFixture::open(endless).await;
     let worker = Inward::new();
-    let process = house.start(&worker).await;
-    house.publish(&[note("ada", Act::Hold)]).await;
+    let process = fixture.start(&worker).await;
+    fixture.publish(&[note("ada", Act::Hold)]).await;
     worker.looked("ada", 1).await;
-    house.database.shut().await;
+    fixture.database.shut().await;
     // In the middle of its transaction; and once more before the first look after it.
     worker.gate.add_permits(2);
-    house.publish(&[note("bob", Act::Write)]).await;
-    house.depth(QUEUE, |depth| depth.messages == 0).await;
-    house.database.reopen().await;
-    house.written(2).await;
-    assert_eq!(house.events(2).await.len(), 2);
+    fixture.publish(&[note("bob", Act::Write)]).await;
+    fixture.depth(QUEUE, |depth| depth.messages == 0).await;
+    fixture.database.reopen().await;
+    fixture.written(2).await;
+    assert_eq!(fixture.events(2).await.len(), 2);
     assert!(worker.looks_at("ada").len() >= 2);
     process.drain().await;
-    assert_eq!(house.rows().await, 2);
-    house.no_dead().await;
+    assert_eq!(fixture.rows().await, 2);
+    fixture.no_dead().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_a_table_that_somebody_locks_is_waited_for_and_counts_against_no_message() {
-    let house = House::open(endless).await;
+    let fixture = RuntimeFixture::open(endless).await;
     let worker = Inward::new();
-    let process = house.start(&worker).await;
-    let console = house.database.client().await;
+    let process = fixture.start(&worker).await;
+    let console = fixture.database.client().await;
     console.batch_execute("BEGIN; LOCK TABLE activity IN SHARE MODE").await.unwrap();
     let notes = ["ada", "bob", "eve"].map(|name| note(name, Act::Write));
-    house.publish(&notes).await;
+    fixture.publish(&notes).await;
     // What waits too long is cancelled; here it is at once. Then nothing is tried until the table is free.
-    cancel_until_nothing_waits(&house.database.client().await).await;
+    cancel_until_nothing_waits(&fixture.database.client().await).await;
     let looks = worker.looks_at("ada").len();
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(worker.looks_at("ada").len(), looks, "it goes on trying");
     console.batch_execute("COMMIT").await.unwrap();
-    house.written(3).await;
-    assert_eq!(house.events(3).await.len(), 3);
+    fixture.written(3).await;
+    assert_eq!(fixture.events(3).await.len(), 3);
     process.drain().await;
-    house.no_dead().await;
+    fixture.no_dead().await;
 }
 
 /// Cancels what waits for a lock, until nothing has waited for a while.
@@ -72,150 +72,150 @@ async fn cancel_until_nothing_waits(console: &Client) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_an_answer_that_finds_no_database_is_kept_until_it_is_back() {
-    let house = House::open(endless).await;
+    let fixture = RuntimeFixture::open(endless).await;
     let worker = Outward::new();
-    let process = house.start(&worker).await;
-    house.publish(&[note("ada", Act::Hold)]).await;
+    let process = fixture.start(&worker).await;
+    fixture.publish(&[note("ada", Act::Hold)]).await;
     worker.looked("ada", 1).await;
-    house.database.shut().await;
+    fixture.database.shut().await;
     worker.gate.add_permits(1);
-    house.database.reopen().await;
-    house.written(1).await;
-    assert_eq!(house.events(1).await.len(), 1);
+    fixture.database.reopen().await;
+    fixture.written(1).await;
+    assert_eq!(fixture.events(1).await.len(), 1);
     assert_eq!(worker.looks_at("ada").len(), 1, "it was called once");
     process.drain().await;
-    assert_eq!(house.rows().await, 1);
+    assert_eq!(fixture.rows().await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_what_waited_for_the_database_is_called_as_soon_as_it_is_claimed() {
-    let house = House::open(endless).await;
+    let fixture = RuntimeFixture::open(endless).await;
     let worker = Outward::new();
-    let process = house.start(&worker).await;
-    house.database.shut().await;
-    house.publish(&[note("ada", Act::Write)]).await;
+    let process = fixture.start(&worker).await;
+    fixture.database.shut().await;
+    fixture.publish(&[note("ada", Act::Write)]).await;
     // Longer than a claim stays fresh.
     tokio::time::sleep(Duration::from_secs(6)).await;
-    house.database.reopen().await;
-    house.written(1).await;
-    assert_eq!(house.events(1).await.len(), 1);
+    fixture.database.reopen().await;
+    fixture.written(1).await;
+    assert_eq!(fixture.events(1).await.len(), 1);
     process.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alarm_of_the_broker_pauses_what_publishes_and_costs_no_message_a_return() {
-    let house = House::open(endless).await;
+    let fixture = RuntimeFixture::open(endless).await;
     let line = Line::lay().await;
-    let process = house.start_by(&line.url, &Inward::new()).await;
+    let process = fixture.start_by(&line.url, &Inward::new()).await;
     line.alarm(true);
-    house.publish(&[note("ada", Act::Write), note("bob", Act::Write)]).await;
+    fixture.publish(&[note("ada", Act::Write), note("bob", Act::Write)]).await;
     // Committed by then, and not published: it waits.
-    house.written(1).await;
-    house.depth("audit.bulk", |depth| depth.messages == 0).await;
+    fixture.written(1).await;
+    fixture.depth("audit.bulk", |depth| depth.messages == 0).await;
     line.alarm(false);
-    house.written(2).await;
-    let events = house.events(2).await;
+    fixture.written(2).await;
+    let events = fixture.events(2).await;
     assert!(events.iter().all(|event| event.returns == 0));
     process.drain().await;
-    house.depth(QUEUE, |depth| depth.messages == 0).await;
-    assert_eq!(house.rows().await, 2);
+    fixture.depth(QUEUE, |depth| depth.messages == 0).await;
+    assert_eq!(fixture.rows().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r107_what_finds_no_queue_waits_at_its_worker_and_costs_its_message_no_return() {
-    let house = House::open(endless).await;
-    waits_for_a_queue(&house, Inward::new(), "ada", 1).await;
-    waits_for_a_queue(&house, Outward::new(), "bob", 2).await;
-    house.depth(QUEUE, |depth| depth.messages == 0).await;
-    house.no_dead().await;
+    let fixture = RuntimeFixture::open(endless).await;
+    waits_for_a_queue(&fixture, Inward::new(), "ada", 1).await;
+    waits_for_a_queue(&fixture, Outward::new(), "bob", 2).await;
+    fixture.depth(QUEUE, |depth| depth.messages == 0).await;
+    fixture.no_dead().await;
 }
 
 async fn waits_for_a_queue<const OUTWARD: bool>(
-    house: &House,
+    fixture: &RuntimeFixture,
     worker: Arc<Fake<OUTWARD>>,
     name: &str,
     rows: i64,
 ) {
-    let process = house.start(&worker).await;
-    house.route_events(false).await;
-    house.publish(&[note(name, Act::Write)]).await;
-    house.written(rows).await;
+    let process = fixture.start(&worker).await;
+    fixture.route_events(false).await;
+    fixture.publish(&[note(name, Act::Write)]).await;
+    fixture.written(rows).await;
     // Long enough for several attempts, and for the next session if this one had ended.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    house.route_events(true).await;
-    assert_eq!(house.events(1).await.len(), 1);
+    fixture.route_events(true).await;
+    assert_eq!(fixture.events(1).await.len(), 1);
     process.drain().await;
     assert_eq!(worker.looks_at(name).len(), 1, "it came back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r107_what_the_broker_takes_does_not_go_out_again_and_again_with_what_it_refuses() {
-    let house = House::open(endless).await;
+    let fixture = RuntimeFixture::open(endless).await;
     let worker = Inward::new();
-    let process = house.start(&worker).await;
-    house.publish(&[note("eve", Act::Hold)]).await;
+    let process = fixture.start(&worker).await;
+    fixture.publish(&[note("eve", Act::Hold)]).await;
     worker.looked("eve", 1).await;
     // These come meanwhile, so they share the next pass.
-    house.publish(&[raw("{ not json"), note("ada", Act::Hold)]).await;
+    fixture.publish(&[raw("{ not json"), note("ada", Act::Hold)]).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     worker.gate.add_permits(1);
     worker.looked("ada", 1).await;
-    assert_eq!(house.events(1).await.len(), 1);
-    house.route_events(false).await;
+    assert_eq!(fixture.events(1).await.len(), 1);
+    fixture.route_events(false).await;
     worker.gate.add_permits(1);
-    house.written(2).await;
+    fixture.written(2).await;
     // Long enough for several attempts to publish the event.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    house.route_events(true).await;
-    assert_eq!(house.events(1).await.len(), 1);
+    fixture.route_events(true).await;
+    assert_eq!(fixture.events(1).await.len(), 1);
     process.drain().await;
     // Once in the first attempt, of which nothing is known, and once by itself.
-    assert_eq!(house.dead(2).await.len(), 2);
+    assert_eq!(fixture.dead(2).await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_a_broker_that_is_cut_off_again_and_again_loses_and_doubles_nothing() {
     const MESSAGES: usize = 200;
-    let house = House::open(endless).await;
+    let fixture = RuntimeFixture::open(endless).await;
     let line = Line::lay().await;
     let worker = Inward::new();
-    let process = house.start_by(&line.url, &worker).await;
+    let process = fixture.start_by(&line.url, &worker).await;
     for round in 0..4 {
         let names = (0..MESSAGES / 4).map(|n| note(&format!("r{round}m{n}"), Act::Write));
-        house.publish(&names.collect::<Vec<_>>()).await;
+        fixture.publish(&names.collect::<Vec<_>>()).await;
         worker.looked(&format!("r{round}m0"), 1).await;
         line.cut();
     }
-    house.written(MESSAGES as i64).await;
+    fixture.written(MESSAGES as i64).await;
     // Copies under the same id are allowed: they die in the next inbox.
     let ids = |events: &[Delivery]| -> HashSet<_> {
         events.iter().map(|event| event.incoming.message_id.clone()).collect()
     };
-    house.events_until(|events| ids(events).len() == MESSAGES).await;
+    fixture.events_until(|events| ids(events).len() == MESSAGES).await;
     process.drain().await;
     // What a cut has left unacked comes again, and is known.
-    let second = house.start(&worker).await;
-    house.depth(QUEUE, |depth| depth.messages == 0).await;
+    let second = fixture.start(&worker).await;
+    fixture.depth(QUEUE, |depth| depth.messages == 0).await;
     second.drain().await;
-    house.depth(QUEUE, |depth| depth.messages == 0).await;
-    assert_eq!(house.rows().await, MESSAGES as i64);
-    house.no_dead().await;
+    fixture.depth(QUEUE, |depth| depth.messages == 0).await;
+    assert_eq!(fixture.rows().await, MESSAGES as i64);
+    fixture.no_dead().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r107_a_worker_whose_queue_is_deleted_and_declared_at_once_goes_on() {
-    let house = House::open(endless).await;
+    let fixture = RuntimeFixture::open(endless).await;
     let worker = Inward::new();
-    let process = house.start(&worker).await;
+    let process = fixture.start(&worker).await;
     let url = setting("STEPUP_AMQP_URL");
     let properties = lapin::ConnectionProperties::default();
     let connection = lapin::Connection::connect(&url, properties).await.unwrap();
     let operator = connection.create_channel().await.unwrap();
-    let (queue, options) = (house.broker.names().queue(QUEUE), Default::default());
+    let (queue, options) = (fixture.broker.names().queue(QUEUE), Default::default());
     operator.queue_delete(queue.into(), options).await.unwrap();
-    topology::declare_with_delays(&house.broker, endless).await.unwrap();
-    house.publish(&[note("ada", Act::Write)]).await;
-    house.written(1).await;
+    topology::declare_with_delays(&fixture.broker, endless).await.unwrap();
+    fixture.publish(&[note("ada", Act::Write)]).await;
+    fixture.written(1).await;
     process.drain().await;
-    house.no_dead().await;
+    fixture.no_dead().await;
 }

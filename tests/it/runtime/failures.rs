@@ -1,15 +1,15 @@
 //! What became of a message that cannot be handled.
 
 use serde_json::json;
-use stepup::message::{Exchange, Rung};
+use stepup::message::{Exchange, RetryDelay};
 
 use super::fake::{Act, Inward, Outward};
-use super::house::{House, KEY, QUEUE, endless, note, raw, short};
+use super::fixture::{KEY, QUEUE, RuntimeFixture, endless, note, raw, short};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r110_what_does_not_decode_is_a_dead_letter_with_its_reason_and_its_sender_is_told() {
-    let house = House::open(endless).await;
-    let process = house.start(&Inward::new()).await;
+    let fixture = RuntimeFixture::open(endless).await;
+    let process = fixture.start(&Inward::new()).await;
     let broken = [
         (raw("{"), "the body is not JSON"),
         (raw("[]"), "the body is not a JSON object"),
@@ -18,13 +18,13 @@ async fn r110_what_does_not_decode_is_a_dead_letter_with_its_reason_and_its_send
         (raw("{\"name\":\"ada\"}"), "missing field `act`"),
     ];
     for (message, why) in &broken {
-        let reply = house.ask(message.clone()).await;
+        let reply = fixture.ask(message.clone()).await;
         assert_eq!(reply["outcome"], "refused", "{reply}");
         assert!(reply["detail"].as_str().unwrap().contains(why), "{reply}");
     }
     // The queue flows on.
-    assert_eq!(house.ask(note("ada", Act::Write)).await["outcome"], "stored");
-    let dead = house.dead(5).await;
+    assert_eq!(fixture.ask(note("ada", Act::Write)).await["outcome"], "stored");
+    let dead = fixture.dead(5).await;
     assert_eq!(dead.len(), 5, "{dead:?}");
     for letter in &dead {
         assert_eq!((letter.reason.as_str(), letter.worker.as_str()), ("malformed", "fake"));
@@ -37,44 +37,44 @@ async fn r110_what_does_not_decode_is_a_dead_letter_with_its_reason_and_its_send
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r110_of_what_is_far_too_large_the_beginning_is_kept() {
-    let house = House::open(endless).await;
-    let process = house.start(&Inward::new()).await;
-    house.publish(&[raw(&"x".repeat(3 << 20))]).await;
-    let dead = &house.dead(1).await[0];
+    let fixture = RuntimeFixture::open(endless).await;
+    let process = fixture.start(&Inward::new()).await;
+    fixture.publish(&[raw(&"x".repeat(3 << 20))]).await;
+    let dead = &fixture.dead(1).await[0];
     assert!(dead.detail.contains("of its 3145728 bytes the first 1048576 are kept"), "{dead:?}");
     assert!((1 << 20..2 << 20).contains(&dead.bytes), "{dead:?}");
     process.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transient_failure_climbs_the_rungs_then_is_exhausted_and_its_sender_is_told() {
-    let house = House::open(short).await;
+async fn a_transient_failure_uses_every_retry_delay_then_is_exhausted_and_its_sender_is_answered() {
+    let fixture = RuntimeFixture::open(short).await;
     let worker = Inward::new();
-    let process = house.start(&worker).await;
+    let process = fixture.start(&worker).await;
     let message = note("ada", Act::Transient);
-    let reply = house.ask(message.clone()).await;
+    let reply = fixture.ask(message.clone()).await;
     assert_eq!(reply["outcome"], "refused", "{reply}");
     let looks = worker.looks_at("ada");
-    assert_eq!(looks.len(), 1 + Rung::ALL.len());
-    for (pair, rung) in looks.windows(2).zip(Rung::ALL) {
-        assert!(pair[1] - pair[0] >= short(rung), "{rung:?}: {:?}", pair[1] - pair[0]);
+    assert_eq!(looks.len(), 1 + RetryDelay::ALL.len());
+    for (pair, delay) in looks.windows(2).zip(RetryDelay::ALL) {
+        assert!(pair[1] - pair[0] >= short(delay), "{delay:?}: {:?}", pair[1] - pair[0]);
     }
-    let [letter] = &house.dead(1).await[..] else { panic!() };
+    let [letter] = &fixture.dead(1).await[..] else { panic!() };
     assert_eq!((letter.reason.as_str(), letter.attempt), ("exhausted", 4));
     assert_eq!(letter.message_id, Some(message.id.to_string()));
     assert!(letter.first_seen.is_some() && letter.detail.contains("as it was told"));
-    assert_eq!(house.rows().await, 0);
+    assert_eq!(fixture.rows().await, 0);
     process.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r110_a_panic_is_a_dead_letter_and_the_queue_flows_on() {
-    let house = House::open(endless).await;
-    let process = house.start(&Inward::new()).await;
-    assert_eq!(house.ask(note("ada", Act::Panic)).await["outcome"], "refused");
-    assert_eq!(house.ask(note("ada", Act::Permanent)).await["outcome"], "refused");
-    assert_eq!(house.ask(note("ada", Act::Write)).await["outcome"], "stored");
-    let mut reasons: Vec<_> = house.dead(2).await.into_iter().map(|dead| dead.reason).collect();
+    let fixture = RuntimeFixture::open(endless).await;
+    let process = fixture.start(&Inward::new()).await;
+    assert_eq!(fixture.ask(note("ada", Act::Panic)).await["outcome"], "refused");
+    assert_eq!(fixture.ask(note("ada", Act::Permanent)).await["outcome"], "refused");
+    assert_eq!(fixture.ask(note("ada", Act::Write)).await["outcome"], "stored");
+    let mut reasons: Vec<_> = fixture.dead(2).await.into_iter().map(|dead| dead.reason).collect();
     reasons.sort();
     assert_eq!(reasons, ["panicked", "permanent"]);
     process.drain().await;
@@ -82,33 +82,33 @@ async fn r110_a_panic_is_a_dead_letter_and_the_queue_flows_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r110_a_call_that_panics_is_a_dead_letter_and_its_neighbours_are_settled() {
-    let house = House::open(endless).await;
-    let process = house.start(&Outward::new()).await;
-    house.publish(&[note("a", Act::Write), note("b", Act::Panic), note("c", Act::Write)]).await;
-    house.written(2).await;
-    let [letter] = &house.dead(1).await[..] else { panic!() };
+    let fixture = RuntimeFixture::open(endless).await;
+    let process = fixture.start(&Outward::new()).await;
+    fixture.publish(&[note("a", Act::Write), note("b", Act::Panic), note("c", Act::Write)]).await;
+    fixture.written(2).await;
+    let [letter] = &fixture.dead(1).await[..] else { panic!() };
     assert_eq!(letter.reason, "panicked");
     process.drain().await;
-    assert_eq!(house.rows().await, 2);
+    assert_eq!(fixture.rows().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r110_a_poisoned_message_in_a_batch_of_fifty_spoils_only_itself() {
     for poison in [Act::Panic, Act::Permanent, Act::Transient] {
-        let house = House::open(endless).await;
+        let fixture = RuntimeFixture::open(endless).await;
         let mut batch: Vec<_> = (0..50).map(|n| note(&format!("m{n}"), Act::Write)).collect();
         batch[25] = note("poison", poison);
-        house.publish(&batch).await;
-        house.depth(QUEUE, |depth| depth.messages == 50).await;
+        fixture.publish(&batch).await;
+        fixture.depth(QUEUE, |depth| depth.messages == 50).await;
         let worker = Inward::new();
-        let process = house.start(&worker).await;
-        house.written(49).await;
-        let rung = if poison == Act::Transient { "retry.1s" } else { "dead" };
-        house.depth(rung, |depth| depth.messages == 1).await;
-        assert_eq!(house.events(49).await.len(), 49);
+        let process = fixture.start(&worker).await;
+        fixture.written(49).await;
+        let delay = if poison == Act::Transient { "retry.1s" } else { "dead" };
+        fixture.depth(delay, |depth| depth.messages == 1).await;
+        assert_eq!(fixture.events(49).await.len(), 49);
         process.drain().await;
-        house.depth(QUEUE, |depth| depth.messages == 0).await;
-        assert_eq!(house.rows().await, 49, "{poison:?}");
+        fixture.depth(QUEUE, |depth| depth.messages == 0).await;
+        assert_eq!(fixture.rows().await, 49, "{poison:?}");
         let batches = worker.batches.lock().unwrap().clone();
         assert!(batches.iter().any(|size| *size > 1), "never a batch: {batches:?}");
     }
@@ -116,16 +116,16 @@ async fn r110_a_poisoned_message_in_a_batch_of_fifty_spoils_only_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_of_a_stranger_is_no_command() {
-    let house = House::open(endless).await;
-    let process = house.start(&Inward::new()).await;
+    let fixture = RuntimeFixture::open(endless).await;
+    let process = fixture.start(&Inward::new()).await;
     // By our own user, but under a key that only events have.
     let mut event = note("ada", Act::Write);
     event.exchange = Exchange::Events;
     event.key = "acme.challenge.resend".into();
-    house.publish(&[event]).await;
+    fixture.publish(&[event]).await;
     // It is an event like any other: it never reaches the queue of requests.
-    assert_eq!(house.events(1).await.len(), 1);
-    assert_eq!(house.ask(note("bob", Act::Write)).await, json!({ "outcome": "stored" }));
+    assert_eq!(fixture.events(1).await.len(), 1);
+    assert_eq!(fixture.ask(note("bob", Act::Write)).await, json!({ "outcome": "stored" }));
     process.drain().await;
-    assert_eq!(house.rows().await, 1);
+    assert_eq!(fixture.rows().await, 1);
 }

@@ -14,7 +14,7 @@ use stepup::message::{
     Decoded, Event, EventKind, Message, Outcome, OutcomeKind, Rejected, Subject,
 };
 use stepup::rules::change::Activity;
-use stepup::rules::{Ctx, Decided};
+use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::Worker;
 use stepup::store::{self, Tx};
 use tokio::sync::{Semaphore, watch};
@@ -152,7 +152,12 @@ impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Worker for Fake<OUTWARD, GAT
         Ok(vec![(); batch.len()])
     }
 
-    fn decide(&self, message: &Decoded<Note>, (): (), _: &mut Ctx<'_>) -> Decided<Note> {
+    fn decide(
+        &self,
+        message: &Decoded<Note>,
+        (): (),
+        _: &mut DecisionContext<'_>,
+    ) -> Decided<Note> {
         let note = message.message.clone();
         assert!(note.act != Act::Panic || OUTWARD, "as it was told");
         let account = AccountId::parse("acme").ok();

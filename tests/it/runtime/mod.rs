@@ -4,7 +4,7 @@
 mod dependencies;
 mod failures;
 mod fake;
+mod fixture;
 mod held;
-mod house;
 mod passes;
 mod repeats;

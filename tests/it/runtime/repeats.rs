@@ -5,140 +5,140 @@ use std::collections::HashSet;
 use stepup::broker::topology;
 
 use super::fake::{Act, Inward, Outward};
-use super::house::{House, QUEUE, endless, note, short};
+use super::fixture::{QUEUE, RuntimeFixture, endless, note, short};
 use crate::support::Line;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r25_a_repeat_brings_the_same_messages_and_the_same_answer_and_changes_nothing() {
-    let house = House::open(endless).await;
-    let process = house.start(&Inward::new()).await;
+    let fixture = RuntimeFixture::open(endless).await;
+    let process = fixture.start(&Inward::new()).await;
     let message = note("ada", Act::Write);
-    let answers = [house.ask(message.clone()).await, house.ask(message.clone()).await];
+    let answers = [fixture.ask(message.clone()).await, fixture.ask(message.clone()).await];
     assert_eq!(answers[0], answers[1]);
-    let events = house.events(2).await;
+    let events = fixture.events(2).await;
     assert_eq!(events[0].incoming.message_id, events[1].incoming.message_id);
     assert_eq!(events[0].incoming.body, events[1].incoming.body);
-    assert_eq!(house.rows().await, 1);
+    assert_eq!(fixture.rows().await, 1);
     process.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_id_with_another_body_is_refused_and_gets_nobody_s_answer() {
-    let house = House::open(endless).await;
-    let process = house.start(&Inward::new()).await;
+    let fixture = RuntimeFixture::open(endless).await;
+    let process = fixture.start(&Inward::new()).await;
     let message = note("ada", Act::Write);
-    assert_eq!(house.ask(message.clone()).await["outcome"], "stored");
+    assert_eq!(fixture.ask(message.clone()).await["outcome"], "stored");
     let mut other = note("bob", Act::Write);
     other.id = message.id;
-    assert_eq!(house.ask(other).await["outcome"], "refused");
-    assert_eq!(house.dead(1).await[0].reason, "id_reused");
-    assert_eq!(house.rows().await, 1);
+    assert_eq!(fixture.ask(other).await["outcome"], "refused");
+    assert_eq!(fixture.dead(1).await[0].reason, "id_reused");
+    assert_eq!(fixture.rows().await, 1);
     process.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_two_processes_that_race_for_one_message_write_it_once() {
-    let house = House::open(short).await;
+    let fixture = RuntimeFixture::open(short).await;
     let worker = Inward::new();
-    let processes = [house.start(&worker).await, house.start(&worker).await];
+    let processes = [fixture.start(&worker).await, fixture.start(&worker).await];
     let message = note("ada", Act::Hold);
     // The broker hands them out in turn: one to each.
-    house.publish(&[message.clone(), message]).await;
+    fixture.publish(&[message.clone(), message]).await;
     worker.looked("ada", 2).await;
     worker.gate.add_permits(10);
     // The one that was slower found the other's row, and hands out what is kept there.
-    let events = house.events(2).await;
+    let events = fixture.events(2).await;
     assert_eq!(events[0].incoming.message_id, events[1].incoming.message_id);
-    assert_eq!(house.rows().await, 1);
+    assert_eq!(fixture.rows().await, 1);
     for process in processes {
         process.drain().await;
     }
-    house.depth(QUEUE, |depth| depth.messages == 0).await;
-    house.no_dead().await;
+    fixture.depth(QUEUE, |depth| depth.messages == 0).await;
+    fixture.no_dead().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r107_r109_a_process_killed_between_commit_and_publishing_loses_no_message() {
-    let house = House::open(endless).await;
+    let fixture = RuntimeFixture::open(endless).await;
     let line = Line::lay().await;
-    let first = house.start_by(&line.url, &Inward::new()).await;
+    let first = fixture.start_by(&line.url, &Inward::new()).await;
     // State first: it is committed. Message second: it cannot get out.
     line.alarm(true);
-    house.publish(&[note("ada", Act::Write)]).await;
-    house.written(1).await;
-    house.depth("audit.bulk", |depth| depth.messages == 0).await;
+    fixture.publish(&[note("ada", Act::Write)]).await;
+    fixture.written(1).await;
+    fixture.depth("audit.bulk", |depth| depth.messages == 0).await;
     line.cut();
     first.kill().await;
-    house.depth(QUEUE, |depth| depth.consumers == 0).await;
-    let second = house.start(&Inward::new()).await;
-    assert_eq!(house.events(1).await.len(), 1);
-    assert_eq!(house.rows().await, 1);
+    fixture.depth(QUEUE, |depth| depth.consumers == 0).await;
+    let second = fixture.start(&Inward::new()).await;
+    assert_eq!(fixture.events(1).await.len(), 1);
+    assert_eq!(fixture.rows().await, 1);
     second.drain().await;
-    house.depth(QUEUE, |depth| depth.messages == 0).await;
+    fixture.depth(QUEUE, |depth| depth.messages == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r107_what_is_done_of_a_batch_does_not_come_again_when_its_process_is_killed() {
-    let house = House::open(endless).await;
+    let fixture = RuntimeFixture::open(endless).await;
     // Both about Ada, so one after the other, and in one batch.
-    house.publish(&[note("ada", Act::Write), note("ada", Act::Hold)]).await;
+    fixture.publish(&[note("ada", Act::Write), note("ada", Act::Hold)]).await;
     let worker = Inward::new();
-    let first = house.start(&worker).await;
+    let first = fixture.start(&worker).await;
     worker.looked("ada", 2).await;
-    assert_eq!(house.events(1).await.len(), 1);
+    assert_eq!(fixture.events(1).await.len(), 1);
     first.kill().await;
-    house.depth(QUEUE, |depth| depth.consumers == 0 && depth.messages == 1).await;
+    fixture.depth(QUEUE, |depth| depth.consumers == 0 && depth.messages == 1).await;
     worker.gate.add_permits(1);
-    let second = house.start(&worker).await;
-    house.written(2).await;
+    let second = fixture.start(&worker).await;
+    fixture.written(2).await;
     second.drain().await;
-    house.depth(QUEUE, |depth| depth.messages == 0).await;
+    fixture.depth(QUEUE, |depth| depth.messages == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_stops_under_load_finishes_what_it_has_and_leaves_the_rest() {
     const MESSAGES: usize = 500;
-    let house = House::open(endless).await;
+    let fixture = RuntimeFixture::open(endless).await;
     let batch: Vec<_> = (0..MESSAGES).map(|n| note(&format!("m{n}"), Act::Write)).collect();
-    house.publish(&batch).await;
+    fixture.publish(&batch).await;
     let worker = Inward::new();
-    let first = house.start(&worker).await;
-    house.written(1).await;
+    let first = fixture.start(&worker).await;
+    fixture.written(1).await;
     first.drain().await;
-    let after = house.rows().await as u32;
+    let after = fixture.rows().await as u32;
     // What was not finished is back, none of it in anybody's hands.
-    house.depth(QUEUE, |depth| depth.messages == MESSAGES as u32 - after).await;
-    let second = house.start(&worker).await;
-    house.written(MESSAGES as i64).await;
-    let events = house.events(MESSAGES).await;
+    fixture.depth(QUEUE, |depth| depth.messages == MESSAGES as u32 - after).await;
+    let second = fixture.start(&worker).await;
+    fixture.written(MESSAGES as i64).await;
+    let events = fixture.events(MESSAGES).await;
     let ids: HashSet<_> = events.iter().map(|event| event.incoming.message_id.clone()).collect();
     assert_eq!((events.len(), ids.len()), (MESSAGES, MESSAGES));
     second.drain().await;
-    assert_eq!(house.rows().await, MESSAGES as i64);
-    house.no_dead().await;
+    assert_eq!(fixture.rows().await, MESSAGES as i64);
+    fixture.no_dead().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_stops_waits_for_the_calls_under_way_and_settles_them() {
-    let house = House::open(endless).await;
+    let fixture = RuntimeFixture::open(endless).await;
     let worker = Outward::new();
-    let process = house.start(&worker).await;
-    house.publish(&[note("a", Act::Hold), note("b", Act::Hold)]).await;
+    let process = fixture.start(&worker).await;
+    fixture.publish(&[note("a", Act::Hold), note("b", Act::Hold)]).await;
     worker.looked("a", 1).await;
     worker.looked("b", 1).await;
     let draining = tokio::spawn(process.drain());
     // From a moment on it takes no more.
     let mut later = 0;
-    while topology::depth(&house.broker, QUEUE).await.unwrap().messages == 0 {
+    while topology::depth(&fixture.broker, QUEUE).await.unwrap().messages == 0 {
         later += 1;
-        house.publish(&[note(&format!("later{later}"), Act::Hold)]).await;
+        fixture.publish(&[note(&format!("later{later}"), Act::Hold)]).await;
     }
-    assert!(!draining.is_finished() && house.rows().await == 0);
+    assert!(!draining.is_finished() && fixture.rows().await == 0);
     worker.gate.add_permits(1 + later);
     draining.await.unwrap();
     let (written, left) =
-        (house.rows().await, topology::depth(&house.broker, QUEUE).await.unwrap().messages);
+        (fixture.rows().await, topology::depth(&fixture.broker, QUEUE).await.unwrap().messages);
     assert!(written >= 2 && left >= 1, "{written} written, {left} left");
     assert_eq!(written + i64::from(left), 2 + later as i64);
-    assert_eq!(house.events(written as usize).await.len(), written as usize);
+    assert_eq!(fixture.events(written as usize).await.len(), written as usize);
 }

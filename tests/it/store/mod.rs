@@ -3,7 +3,7 @@
 mod activity;
 mod chain;
 mod constraints;
-mod desk;
+mod fixture;
 mod migrate;
 mod numbers;
 mod plans;

@@ -10,12 +10,12 @@ use stepup::rules::delivery::{Answer, Step};
 use stepup::store;
 use stepup_workers::numbers;
 
-use super::desk::{CLAIM, Desk, SMS};
+use super::fixture::{CLAIM, SMS, StoreFixture};
 
 /// What the earlier reader made of `392 123 4567` in Italy.
 const OLD: &str = "+3921234567";
 
-impl Desk {
+impl StoreFixture {
     /// Stores a number for `ada` as the earlier reader did.
     async fn store_as_it_was(&self, e164: &str) {
         let keys = Keyring::for_tests();
@@ -30,14 +30,14 @@ impl Desk {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_texted_to_a_stored_number_that_no_longer_reads_as_itself() {
-    let desk = Desk::open().await;
+    let fixture = StoreFixture::open().await;
     let backup = json!({ "version": 2, "phone": SMS, "two_factor": true, "email_backup": true,
         "email": "ada@acme.example", "email_verified": true });
-    desk.member("ada", backup).await;
-    desk.store_as_it_was(OLD).await;
-    let (id, _) = desk.issue("ada", "l1").await;
-    let mut client = desk.client().await;
-    let (tx, dispatch) = desk.sms(&mut client, id).await;
+    fixture.member("ada", backup).await;
+    fixture.store_as_it_was(OLD).await;
+    let (id, _) = fixture.issue("ada", "l1").await;
+    let mut client = fixture.client().await;
+    let (tx, dispatch) = fixture.sms(&mut client, id).await;
     let Step::Answered(Answer::Refused { code }) = &dispatch.step else { panic!("it is sent") };
     assert_eq!(code, "number_unreadable");
     let email = |effect: &Effect| matches!(effect, Effect::Command(Command::SendEmail { .. }, _));
@@ -48,19 +48,19 @@ async fn nothing_is_texted_to_a_stored_number_that_no_longer_reads_as_itself() {
     tx.commit().await.unwrap();
     let failed = "SELECT count(*) FROM delivery_attempt \
         WHERE state = 'failed' AND answer = 'number_unreadable' AND tries = 0";
-    assert_eq!(desk.database.count(failed).await, 1);
+    assert_eq!(fixture.database.count(failed).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_check_lists_members_whose_number_reads_otherwise_and_shows_no_number() {
-    let desk = Desk::open().await;
+    let fixture = StoreFixture::open().await;
     let keys = Keyring::for_tests();
-    let store = desk.database.store();
-    desk.member("bob", json!({ "version": 1, "phone": "+12025550199" })).await;
-    desk.member("eve", json!({ "version": 1 })).await;
+    let store = fixture.database.store();
+    fixture.member("bob", json!({ "version": 1, "phone": "+12025550199" })).await;
+    fixture.member("eve", json!({ "version": 1 })).await;
     let report = numbers::check(&store, &keys).await.unwrap();
     assert_eq!((report.found, report.lines.len()), (0, 1));
-    desk.store_as_it_was(OLD).await;
+    fixture.store_as_it_was(OLD).await;
     let report = numbers::check(&store, &keys).await.unwrap();
     assert_eq!(report.found, 1);
     assert!(report.lines[0].starts_with("acme\tada\t•••67\tlacks digits"), "{:?}", report.lines);

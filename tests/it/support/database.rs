@@ -207,7 +207,7 @@ async fn connect(url: &str) -> Client {
 }
 
 fn open(url: &str) -> Store {
-    let settings = store::Settings {
+    let settings = store::DatabaseSettings {
         url: url.to_owned(),
         connections_max: 8,
         transaction_max: Duration::from_secs(10),

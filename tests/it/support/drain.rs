@@ -1,7 +1,7 @@
 //! Whether anything is in flight, told from the database alone: every message that a pass causes
 //! stands in an inbox row until its own consumer has a row for it, and what is due is an open
 //! challenge. This sees what the broker's counts do not: unacked messages, provider calls under way,
-//! and what waits on a rung.
+//! and what waits in a retry queue.
 
 use stepup::domain::id::derived;
 use tokio_postgres::{Client, Error};

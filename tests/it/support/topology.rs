@@ -1,6 +1,6 @@
 //! A prefix on the broker of one's own.
 
-use stepup::broker::{Broker, Settings, topology};
+use stepup::broker::{Broker, BrokerSettings, topology};
 
 use super::{block_on, setting};
 
@@ -16,7 +16,7 @@ impl Topology {
 
     /// A handle on the broker under this prefix, as another process would have it.
     pub fn connect(&self, url: &str) -> Broker {
-        let settings = Settings {
+        let settings = BrokerSettings {
             url: url.to_owned(),
             prefix: self.prefix.clone(),
             connection_name: "stepup test".to_owned(),

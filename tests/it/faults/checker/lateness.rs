@@ -10,7 +10,7 @@ use super::{Findings, TERMINAL};
 
 /// From the expiry until the end is told, while nothing is away. A tick of the timers and two passes
 /// take a second, on a machine with other users a few; the rest is for processes that are killed with
-/// the message in their hands, and for one that fails twice and waits on the rungs of 1 and 5 s.
+/// the message in their hands, and for one that fails twice and waits for the retry delays of 1 and 5 s.
 const LATE_MAX: Duration = Duration::from_secs(30);
 /// What an outage leaves behind when it is over: whoever lost a session tries again after up to 5 s
 /// and half as much (the longest pause and its jitter), and may sit in a call that is given up after

@@ -11,8 +11,8 @@ use stepup::broker::dead::{self, DeadView};
 use stepup::broker::{Answer, Broker, Consumer, Delivery, Publisher, Requester, topology};
 use stepup::domain::id::AppName;
 use stepup::domain::keys::Keyring;
-use stepup::message::{Exchange, Outgoing, Rung, Senders};
-use stepup::runtime::{self, Settings, Shared, Worker};
+use stepup::message::{Exchange, Outgoing, RetryDelay, Senders};
+use stepup::runtime::{self, EngineSettings, Shared, Worker};
 use stepup::store::Store;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -26,7 +26,7 @@ use crate::support::{Database, PATIENCE, Topology, random_name, setting};
 pub const QUEUE: &str = "code_generation.login";
 pub const KEY: &str = "challenge.resend";
 
-pub struct House {
+pub struct RuntimeFixture {
     pub database: Database,
     /// By the direct way.
     pub broker: Broker,
@@ -43,22 +43,22 @@ pub struct Process {
 }
 
 /// Short enough to wait for, and in the order of the real ones.
-pub fn short(rung: Rung) -> Duration {
-    Duration::from_millis(match rung {
-        Rung::Second1 => 200,
-        Rung::Second5 => 300,
-        Rung::Second30 => 400,
-        Rung::Second120 => 500,
+pub fn short(delay: RetryDelay) -> Duration {
+    Duration::from_millis(match delay {
+        RetryDelay::Second1 => 200,
+        RetryDelay::Second5 => 300,
+        RetryDelay::Second30 => 400,
+        RetryDelay::Second120 => 500,
     })
 }
 
-/// A rung from which nothing comes back while a test runs.
-pub fn endless(_: Rung) -> Duration {
+/// A retry delay longer than any test.
+pub fn endless(_: RetryDelay) -> Duration {
     PATIENCE * 10
 }
 
-impl House {
-    pub async fn open(delay: fn(Rung) -> Duration) -> Self {
+impl RuntimeFixture {
+    pub async fn open(delay: fn(RetryDelay) -> Duration) -> Self {
         let name = random_name();
         let database = Database::create(&name).await;
         let topology = Topology::new(&name);
@@ -93,8 +93,12 @@ impl House {
             keys: Arc::new(Keyring::for_tests()),
             senders: Arc::new(Senders { own_user: user, apps }),
         };
-        let settings =
-            Settings { queue: QUEUE, batch_max: 100, calls_max: 20, claim_fresh: self.claim_fresh };
+        let settings = EngineSettings {
+            queue: QUEUE,
+            batch_max: 100,
+            calls_max: 20,
+            claim_fresh: self.claim_fresh,
+        };
         let task = tokio::spawn(runtime::run(Arc::clone(worker), shared, settings, stop.clone()));
         self.depth(QUEUE, |depth| depth.consumers > before).await;
         Process { stop, broker, task }

@@ -1,4 +1,4 @@
-//! What happens at the points of a build that can be sabotaged.
+//! What an armed failpoint does.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -80,7 +80,7 @@ pub fn arm(text: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// A sentence when there is no such bug.
-pub fn plant(name: &str) -> Result<(), String> {
+pub fn seed(name: &str) -> Result<(), String> {
     let bug = Bug::ALL.into_iter().find(|bug| bug.label() == name).ok_or_else(|| {
         let known: Vec<_> = Bug::ALL.iter().map(|bug| bug.label()).collect();
         format!("must be one of {}", known.join(", "))
@@ -89,14 +89,14 @@ pub fn plant(name: &str) -> Result<(), String> {
 }
 
 /// Whether this bug was ordered.
-pub fn planted(bug: Bug) -> bool {
+pub fn seeded(bug: Bug) -> bool {
     BUG.get() == Some(&bug)
 }
 
 /// Says which points `worker` has, so that a test can tell which were never reached.
 pub fn announce(worker: &'static str, points: &[Point]) {
     for point in points {
-        tracing::info!(worker, point = point.label(), "crash point exists");
+        tracing::info!(worker, point = point.label(), "failpoint exists");
     }
 }
 
@@ -112,11 +112,11 @@ pub async fn reach(worker: &'static str, point: Point) -> Result<(), Fault> {
         *times
     };
     if times == 1 {
-        tracing::info!(worker, point = point.label(), "crash point reached");
+        tracing::info!(worker, point = point.label(), "failpoint reached");
     }
     match ORDER.get() {
         Some(order) if order.worker == worker && order.point == point && order.nth == times => {
-            tracing::warn!(worker, point = point.label(), action = ?order.action, "sabotage");
+            tracing::warn!(worker, point = point.label(), action = ?order.action, "failpoint acts");
             act(order.action, point).await
         }
         _ => Ok(()),

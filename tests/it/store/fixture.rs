@@ -12,11 +12,11 @@ use stepup::domain::keys::{Keyring, Place};
 use stepup::domain::policy::Policy;
 use stepup::fault::Fault;
 use stepup::message::{Command, Decoded, Effect, Message, Outcome};
-use stepup::rules::Rules;
+use stepup::rules::RuleInputs;
 use stepup::rules::code_generation::Write;
 use stepup::rules::delivery::{self, Dispatch};
 use stepup::rules::text::Texts;
-use stepup::rules::{Ctx, Verdict, verification};
+use stepup::rules::{DecisionContext, Verdict, verification};
 use stepup::runtime::Worker;
 use stepup::store::{self, Claim, Client, Store, Tx};
 use stepup_workers::code_generation::CodeGeneration;
@@ -31,10 +31,10 @@ pub const SMS: &str = "+12025550123";
 pub const CLAIM: Claim =
     Claim { lease: Duration::from_secs(10), fallback_after: Duration::from_secs(60) };
 
-pub struct Desk {
+pub struct StoreFixture {
     pub database: Database,
     store: Store,
-    rules: Rules,
+    rules: RuleInputs,
 }
 
 /// A pass before its commit.
@@ -61,19 +61,25 @@ impl Judged<'_> {
     }
 }
 
-impl Desk {
+impl StoreFixture {
     /// With an account `acme`, whose member `ada` has the number [`SMS`].
     pub async fn open() -> Self {
         let database = Database::create(&random_name()).await;
         let keys = Arc::new(Keyring::for_tests());
         let texts = Arc::new(Texts::embedded().unwrap());
-        let rules = Rules { keys, policy: Arc::new(Policy::default()), texts };
-        let desk = Self { store: database.store(), database, rules };
+        let rules = RuleInputs { keys, policy: Arc::new(Policy::default()), texts };
+        let fixture = Self { store: database.store(), database, rules };
         let account = json!({ "account": "acme", "version": 1, "name": "Acme", "country": "US" });
-        let mut client = desk.client().await;
-        desk.directory(&mut client, "directory.account", account).await.tx.commit().await.unwrap();
-        desk.member("ada", json!({ "version": 1, "phone": SMS, "two_factor": true })).await;
-        desk
+        let mut client = fixture.client().await;
+        fixture
+            .directory(&mut client, "directory.account", account)
+            .await
+            .tx
+            .commit()
+            .await
+            .unwrap();
+        fixture.member("ada", json!({ "version": 1, "phone": SMS, "two_factor": true })).await;
+        fixture
     }
 
     pub async fn client(&self) -> Client {
@@ -134,7 +140,7 @@ impl Desk {
         let facts = worker.load(&tx, &batch.each_ref()).await?;
         let now = tx.now().await?;
         let mut rng = StdRng::seed_from_u64(rand::random());
-        let mut ctx = Ctx { now, rng: &mut rng };
+        let mut ctx = DecisionContext { now, rng: &mut rng };
         let decide = |(message, facts)| worker.decide(message, facts, &mut ctx);
         let verdicts: Vec<_> = batch.iter().zip(facts).map(decide).collect();
         worker.store(&tx, &verdicts.iter().collect::<Vec<_>>(), now).await
@@ -195,7 +201,7 @@ async fn pass<'a, W: Worker>(
     let facts = worker.load(&tx, &[&message]).await.unwrap().remove(0);
     let now = tx.now().await.unwrap();
     let mut rng = StdRng::seed_from_u64(rand::random());
-    let verdict = worker.decide(&message, facts, &mut Ctx { now, rng: &mut rng });
+    let verdict = worker.decide(&message, facts, &mut DecisionContext { now, rng: &mut rng });
     worker.store(&tx, &[&verdict], now).await.unwrap();
     (tx, verdict)
 }

@@ -1,6 +1,6 @@
-//! Crash points and planted bugs: how the fault tests get at the places where a process may die.
+//! Failpoints and seeded bugs: how the fault tests get at the places where a process may die.
 //!
-//! Only a build with the Cargo feature `faults` can be sabotaged, and then only by the variables
+//! Only a build with the Cargo feature `faults` has failpoints, and only these variables arm them:
 //! `STEPUP_FAULT` and `STEPUP_BUG`, which no other build knows. Without the feature every function
 //! here is empty and the compiler removes its calls.
 
@@ -8,7 +8,7 @@
 mod armed;
 
 #[cfg(feature = "faults")]
-pub use armed::{announce, arm, plant, planted, reach};
+pub use armed::{announce, arm, reach, seed, seeded};
 
 #[cfg(not(feature = "faults"))]
 use crate::fault::Fault;
@@ -166,6 +166,6 @@ pub const fn announce(_worker: &'static str, _points: &[Point]) {}
 /// Whether this bug was ordered.
 #[cfg(not(feature = "faults"))]
 #[inline]
-pub const fn planted(_bug: Bug) -> bool {
+pub const fn seeded(_bug: Bug) -> bool {
     false
 }
