@@ -19,8 +19,7 @@ use lapin::{
 use super::{
     Names,
     fault::{CALL_DEADLINE, CONNECT_DEADLINE, away, within},
-    replying::Refusals,
-    topology::Repairs,
+    shared::{Refusals, Repairs},
 };
 use crate::fault::Fault;
 

@@ -128,7 +128,7 @@ where
     if view.sealed {
         message.body = open(&message.body).map_err(Fault::Permanent)?;
     }
-    let home = Publication::Home { message: &message, queue: &view.queue };
+    let home = Publication::ToOwnQueue { message: &message, queue: &view.queue };
     Publisher::open(broker).await?.publish(&[home]).await
 }
 

@@ -40,9 +40,9 @@ impl Names {
         self.retry_exchange(delay)
     }
 
-    /// The direct exchange through which what was delayed or replayed comes back to its queue. The
+    /// The direct exchange through which a delayed or replayed message returns to its queue. The
     /// routing key is the queue's full name.
-    pub fn home(&self) -> String {
+    pub fn return_exchange(&self) -> String {
         self.full("home")
     }
 
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(names.exchange(Exchange::Requests), "stepup.requests");
         assert_eq!(names.queue("sms_delivery.login"), "stepup.sms_delivery.login");
         assert_eq!(names.retry_queue(RetryDelay::Second120), "stepup.retry.120s");
-        assert_eq!(names.home(), "stepup.home");
+        assert_eq!(names.return_exchange(), "stepup.home");
         assert_eq!(names.dead(), "stepup.dead");
     }
 

@@ -1,8 +1,6 @@
 //! Replies go out without confirms, but for the first ones of a channel: those confirms tell whether the
 //! broker refuses replies.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use futures_util::future::{join_all, try_join_all};
 use lapin::Channel;
 use tokio::time::timeout;
@@ -10,7 +8,7 @@ use tokio::time::timeout;
 use super::{
     Broker,
     fault::{REPLY_DEADLINE, away, classify, is_refused_access},
-    publish::Frame,
+    frame::Frame,
 };
 use crate::fault::Fault;
 
@@ -56,40 +54,13 @@ async fn first_replies(broker: &Broker, replies: Vec<Frame<'_>>) -> Result<Optio
         .map(|frame| async { frame.publish(&channel, false).await?.await.map(drop) });
     let errors: Vec<_> = join_all(sending).await.into_iter().filter_map(Result::err).collect();
     if errors.iter().any(is_refused_access) {
-        broker.refusals().tell(broker.user(), true);
+        broker.refusals().set(broker.user(), true);
         return Ok(None);
     }
     // A connection that is lost says nothing of the right.
     if let Some(error) = errors.first() {
         return Err(classify("reply", error));
     }
-    broker.refusals().tell(broker.user(), false);
+    broker.refusals().set(broker.user(), false);
     Ok(broker.replying_channel().await.ok())
-}
-
-/// Whether the broker refuses the replies of this process.
-#[derive(Default)]
-pub(super) struct Refusals(AtomicBool);
-
-impl Refusals {
-    /// As the first replies of the latest channel were answered.
-    pub(super) fn are_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn tell(&self, user: &str, refused: bool) {
-        if self.0.swap(refused, Ordering::Relaxed) == refused {
-            return;
-        }
-        if refused {
-            tracing::warn!(
-                user,
-                "the broker refuses our replies: no app gets an answer, and the ingress answers 202. \
-                 This user lacks the right `write` on `amq.default`: give it by `rabbitmqctl \
-                 set_permissions`, as docs/operations.md shows"
-            );
-        } else {
-            tracing::info!(user, "the broker takes our replies again");
-        }
-    }
 }

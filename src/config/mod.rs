@@ -1,6 +1,7 @@
 //! The settings of a process. This is the only place that reads the environment, and it reports
 //! everything that is wrong at once.
 
+mod app;
 mod settings;
 mod source;
 mod stack;
@@ -18,7 +19,6 @@ use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
 use crate::broker::{self, Broker};
-use crate::domain::id::AppName;
 use crate::domain::keys::{Keyring, PublicKey};
 use crate::domain::policy::{Policy, Window};
 use crate::gateway::{Smtp, WebhookKey};
@@ -27,6 +27,7 @@ use crate::message::Senders;
 use crate::rules::text::Texts;
 use crate::store::Retention;
 
+pub use app::{App, LogFormat};
 pub use settings::{SETTINGS, Setting, Shown};
 pub use source::ReadFile;
 use source::Source;
@@ -67,26 +68,6 @@ impl Need {
             Self::Mail => &["STEPUP_SMTP_URL", "STEPUP_MAIL_FROM"],
         }
     }
-}
-
-/// An application that may ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct App {
-    /// Its name.
-    pub name: AppName,
-    /// The user it logs in to the broker with.
-    pub broker_user: String,
-    /// SHA-256 of each of its API keys as text: one, or two while they change.
-    pub api_keys_sha256: Vec<[u8; 32]>,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
 }
 
 /// All settings. Texts that no role asked for ([`Need`]) may be empty, meaning not set.

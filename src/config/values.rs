@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{App, LogFormat};
+use super::app::{App, LogFormat};
 use crate::domain::id::AppName;
 use crate::domain::policy::Window;
 use crate::gateway::Smtp;

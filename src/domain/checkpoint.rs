@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 use super::activity::{ChainHash, Head};
-use super::code::keyed;
 use super::keys::{KeyId, Keyring, base64};
+use super::mac::keyed;
 
 /// What the signing keys are derived for, and what is signed begins with.
 const PURPOSE: &str = "stepup/checkpoint/v1";

@@ -1,14 +1,14 @@
 //! The code a person types, and the digest we keep of it.
 
-use hmac::{Hmac, Mac};
+use hmac::Mac;
 use rand::RngExt;
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use zeroize::Zeroizing;
 
 use super::id::{AccountId, ChallengeId, MemberId};
 use super::keys::{KeyId, Keyring};
+use super::mac::{field, keyed};
 use super::typed;
 
 /// The shortest and longest code, in digits. Six is the floor of NIST SP 800-63B-4 §3.1.3.2.
@@ -99,21 +99,6 @@ pub struct CodeDigest {
     pub kid: KeyId,
     /// HMAC-SHA-256.
     pub mac: [u8; 32],
-}
-
-/// An HMAC under `key`, begun with its purpose so that no two uses of a key can meet.
-pub(super) fn keyed(key: &[u8; 32], purpose: &str) -> Hmac<Sha256> {
-    let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(key) else {
-        unreachable!("HMAC takes a key of any length")
-    };
-    field(&mut mac, purpose.as_bytes());
-    mac
-}
-
-/// Adds one field with its length in front, so that no two lists of fields look alike.
-pub(super) fn field(mac: &mut Hmac<Sha256>, bytes: &[u8]) {
-    mac.update(&(bytes.len() as u64).to_be_bytes());
-    mac.update(bytes);
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use hmac::Mac;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::code::{field, keyed};
+use super::mac::{field, keyed};
 
 /// The name of a key set: up to 16 of `a-z 0-9 -`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,6 +11,7 @@ pub mod email;
 pub mod email_proof;
 pub mod id;
 pub mod keys;
+mod mac;
 pub mod member;
 pub mod phone;
 pub mod policy;

@@ -173,7 +173,8 @@ impl Output {
             delay: again.delay,
             attempt: again.attempt,
         });
-        let home = self.home.iter().map(|(message, queue)| Publication::Home { message, queue });
+        let home =
+            self.home.iter().map(|(message, queue)| Publication::ToOwnQueue { message, queue });
         let messages = self.messages.iter().map(Publication::Message);
         let dead = self.dead.iter().map(Publication::Dead);
         messages

@@ -118,7 +118,7 @@ async fn r107_a_queue_or_a_binding_that_is_removed_under_load_costs_no_request_i
     }
     let kinds = [Exchange::Requests, Exchange::Commands, Exchange::Events];
     let exchanges = kinds.map(|kind| names.exchange(kind)).into_iter();
-    let exchanges = exchanges.chain([names.home(), names.unroutable(), names.dead()]);
+    let exchanges = exchanges.chain([names.return_exchange(), names.unroutable(), names.dead()]);
     for exchange in exchanges.chain(RetryDelay::ALL.map(|delay| names.retry_exchange(delay))) {
         let options = ExchangeDeleteOptions::default();
         channel.exchange_delete(exchange.as_str().into(), options).await.unwrap();

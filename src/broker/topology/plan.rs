@@ -76,7 +76,7 @@ impl Plan {
         self.exchange(names.exchange(Exchange::Requests), ExchangeKind::Direct, elsewhere);
         self.exchange(names.exchange(Exchange::Commands), ExchangeKind::Direct, none());
         self.exchange(names.exchange(Exchange::Events), ExchangeKind::Topic, none());
-        self.exchange(names.home(), ExchangeKind::Direct, none());
+        self.exchange(names.return_exchange(), ExchangeKind::Direct, none());
         self.exchange(names.dead(), ExchangeKind::Fanout, none());
         for delay in RetryDelay::ALL {
             self.exchange(names.retry_exchange(delay), ExchangeKind::Fanout, none());
@@ -90,7 +90,7 @@ impl Plan {
             .text("x-dead-letter-exchange", &names.dead())
             .without_loss();
         self.queue(full.clone(), arguments);
-        self.bind(full.clone(), names.home(), &full);
+        self.bind(full.clone(), names.return_exchange(), &full);
         for (exchange, keys) in queue.routes {
             for key in *keys {
                 self.bind(full.clone(), names.exchange(*exchange), key);
@@ -104,7 +104,7 @@ impl Plan {
         let milliseconds = i32::try_from(life.as_millis()).unwrap_or(i32::MAX);
         let arguments = quorum()
             .number("x-message-ttl", milliseconds)
-            .text("x-dead-letter-exchange", &names.home())
+            .text("x-dead-letter-exchange", &names.return_exchange())
             // Nobody consumes here, so nothing is ever returned. Said all the same, since the
             // default differs between versions.
             .number("x-delivery-limit", DELIVERY_LIMIT)

@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use tokio::{
-    sync::{Mutex, broadcast},
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use super::{Broker, Item, Plan, bind, delay, marker, refusal};
+use super::declare::{bind, refusal};
+use super::plan::{Item, Plan, delay, marker};
 use crate::{
     broker::{
+        Broker,
         connection::close,
         fault::{TOPOLOGY_DEADLINE, within},
     },
@@ -27,30 +26,6 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// by then: see [`renew`](crate::broker::Consumer::renew).
 const CANCEL_PAUSE: Duration = Duration::from_millis(200);
 
-/// More than the queues of the table. A consumer that has missed some opens anew.
-const DECLARED_MAX: usize = 64;
-
-/// The repairs of this process.
-pub(in crate::broker) struct Repairs {
-    /// When the last one began and ended. Held while one runs.
-    last: Mutex<Option<(Instant, Instant)>>,
-    /// The queues that were declared again, without the prefix.
-    declared: broadcast::Sender<String>,
-}
-
-impl Default for Repairs {
-    fn default() -> Self {
-        Self { last: Mutex::default(), declared: broadcast::Sender::new(DECLARED_MAX) }
-    }
-}
-
-impl Repairs {
-    /// The queues that are declared again from now on, without the prefix.
-    pub(in crate::broker) fn declared(&self) -> broadcast::Receiver<String> {
-        self.declared.subscribe()
-    }
-}
-
 /// Declares what is missing, and nothing else: what is there with other arguments stays as it is, and
 /// keeps nothing else from being declared. Many who notice at once share one repair.
 ///
@@ -61,7 +36,7 @@ impl Repairs {
 /// `Down` when the broker cannot be reached, or when our user may not declare.
 pub async fn repair(broker: &Broker) -> Result<(), Fault> {
     let noticed = Instant::now();
-    let mut last = broker.repairs().last.lock().await;
+    let mut last = broker.repairs().last().await;
     if let Some((began, ended)) = *last {
         if began >= noticed {
             return Ok(());
@@ -93,8 +68,7 @@ async fn declare_missing(broker: &Broker) -> Result<(), Fault> {
             Ok(()) => {
                 observe::declared_again(&item.to_string());
                 if let Item::Queue { name, .. } = item {
-                    // An error says that no consumer is open.
-                    let _ = broker.repairs().declared.send(broker.names().short(name).into());
+                    broker.repairs().declare(broker.names().short(name));
                 }
             }
             Err(fault) => {

@@ -2,6 +2,7 @@
 
 use super::replies::echo;
 use super::*;
+use crate::support::publish;
 
 /// Where it stands in what goes to the broker, a byte that is not UTF-8 goes there instead: the client
 /// library, which takes only UTF-8, could not send it.
@@ -116,7 +117,7 @@ async fn a_cut_fails_what_is_in_flight_at_once_and_nothing_hangs() {
         assert!(timeout(PATIENCE, consumer.next_batch(10)).await.unwrap().unwrap().is_none());
         assert!(consumer.ack_through(held[0].tag).await.is_err());
         // A publisher opens a new channel by itself, since nothing of it is in flight.
-        publisher.publish_all(&[issue()], &[]).await.unwrap();
+        publish(&mut publisher, &[issue()], &[]).await.unwrap();
         let again = take(&direct, LOGIN).await;
         assert!(again.redelivered && again.returns == 1);
         assert_eq!(ask(Duration::ZERO).await, Ok(Answer::Accepted), "the requester came back");

@@ -1,6 +1,7 @@
 //! What comes back, what is set aside, and what strangers send.
 
 use super::*;
+use crate::support::publish;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_comes_home_after_its_delay_with_all_it_had() {
@@ -45,7 +46,7 @@ async fn a_retry_comes_home_after_its_delay_with_all_it_had() {
             delay: Some(RetryDelay::Second1),
             ..outgoing(Exchange::Commands, "sms.send", "{}")
         };
-        publisher.publish_all(&[later], &[]).await.unwrap();
+        publish(&mut publisher, &[later], &[]).await.unwrap();
         assert_eq!(topology::depth(&broker, "sms_delivery.login").await.unwrap().messages, 0);
         let command = take(&broker, "sms_delivery.login").await.incoming;
         assert_eq!((command.key.as_str(), command.attempt), ("sms.send", 0));
@@ -247,9 +248,9 @@ async fn an_unknown_request_is_kept_and_an_unknown_command_is_refused() {
 
         let mut publisher = Publisher::open(&broker).await.unwrap();
         let unknown = outgoing(Exchange::Commands, "sms.unknown", "{}");
-        let fault = publisher.publish_all(&[issue(), unknown, issue()], &[]).await.unwrap_err();
+        let fault = publish(&mut publisher, &[issue(), unknown, issue()], &[]).await.unwrap_err();
         assert!(is_down(&fault, "no queue for 1 messages"), "{fault}");
-        publisher.publish_all(&[issue()], &[]).await.unwrap();
+        publish(&mut publisher, &[issue()], &[]).await.unwrap();
         assert_eq!(topology::depth(&broker, LOGIN).await.unwrap().messages, 3);
     })
     .await;

@@ -1,5 +1,6 @@
 //! Queues and bindings that somebody removes while we run.
 
+use crate::support::publish;
 use std::slice::from_ref;
 
 use super::*;
@@ -48,11 +49,11 @@ async fn r107_a_command_or_an_event_without_a_way_is_published_again_once_the_wa
                 for key in keys.iter().filter(|_| alone) {
                     operator.unbind(&full, &exchange, key).await;
                     let message = message_for(&broker, &exchange, key).unwrap();
-                    publisher.publish_all(from_ref(&message), &[]).await.unwrap();
+                    publish(&mut publisher, from_ref(&message), &[]).await.unwrap();
                     let found = take(&broker, queue.name).await.incoming;
                     assert_eq!(found.message_id, Some(message.id.to_string()), "{key}");
                     operator.delete(&full).await;
-                    publisher.publish_all(&[message], &[]).await.unwrap();
+                    publish(&mut publisher, &[message], &[]).await.unwrap();
                     take(&broker, queue.name).await;
                 }
             }
@@ -93,10 +94,10 @@ async fn r107_a_retry_a_return_and_a_dead_letter_find_their_queues_again() {
         }
         // Not to the queue that messages return to after their retry delay meanwhile.
         const QUIET: &str = "audit.bulk";
-        let home = [Publication::Home { message: &message, queue: QUIET }];
+        let home = [Publication::ToOwnQueue { message: &message, queue: QUIET }];
         operator.delete(&names.queue(QUIET)).await;
         publisher.publish(&home).await.unwrap();
-        operator.delete_exchange(&names.home()).await;
+        operator.delete_exchange(&names.return_exchange()).await;
         publisher.publish(&home).await.unwrap();
         until_depth(&broker, QUIET, 2).await;
         assert_eq!(topology::check(&broker).await.unwrap(), Vec::<String>::new());

@@ -7,6 +7,7 @@ mod dead_letters;
 mod missing;
 mod replies;
 
+use crate::support::publish;
 use std::{
     future::Future,
     time::{Duration, Instant},
@@ -167,7 +168,7 @@ async fn what_is_published_is_consumed_once_and_gone_after_the_ack() {
         let mut publisher = Publisher::open(&broker).await.unwrap();
         let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let message = Outgoing { traceparent: Some(trace.into()), ..issue() };
-        publisher.publish_all(std::slice::from_ref(&message), &[]).await.unwrap();
+        publish(&mut publisher, std::slice::from_ref(&message), &[]).await.unwrap();
         let depth = topology::depth(&broker, LOGIN).await.unwrap();
         assert_eq!((depth.messages, depth.consumers), (1, 0));
         let delivery = take(&broker, LOGIN).await;
@@ -194,7 +195,7 @@ async fn events_reach_audit_and_whoever_wants_them() {
             outgoing(Exchange::Events, "acme.challenge.issued", "1"),
             outgoing(Exchange::Events, "acme.member.phone_changed", "2"),
         ];
-        publisher.publish_all(&events, &[]).await.unwrap();
+        publish(&mut publisher, &events, &[]).await.unwrap();
         assert_eq!(topology::depth(&broker, "audit.bulk").await.unwrap().messages, 2);
         let delivery = take(&broker, "notification.notices").await;
         assert_eq!(delivery.incoming.key, "member.phone_changed");
@@ -208,7 +209,7 @@ async fn a_large_batch_arrives_complete_and_cancelling_hands_out_the_rest() {
     under(random_prefix(), |broker| async move {
         let mut publisher = Publisher::open(&broker).await.unwrap();
         let messages: Vec<Outgoing> = (0..500).map(|_| issue()).collect();
-        publisher.publish_all(&messages, &[]).await.unwrap();
+        publish(&mut publisher, &messages, &[]).await.unwrap();
         let mut consumer = Consumer::open(&broker, LOGIN, 100).await.unwrap();
         let mut seen = Vec::new();
         let mut cancelled = false;
@@ -241,7 +242,7 @@ async fn bodies_of_many_frames_arrive_whole() {
         // A megabyte: over 100 of the frames that our brokers are set to.
         let body: String = (0..100_000).map(|n| format!("{n:09} ")).collect();
         let large = || outgoing(Exchange::Requests, ISSUE, &body);
-        publisher.publish_all(&[large(), issue(), large()], &[]).await.unwrap();
+        publish(&mut publisher, &[large(), issue(), large()], &[]).await.unwrap();
         for expected in [body.as_bytes(), b"{}", body.as_bytes()] {
             assert!(take(&broker, LOGIN).await.incoming.body == expected, "another body");
         }
@@ -256,7 +257,7 @@ async fn waiting_for_a_batch_may_be_given_up_without_losing_a_message() {
         let mut consumer = Consumer::open(&broker, LOGIN, 100).await.unwrap();
         let publishing = tokio::spawn(async move {
             for _ in 0..200 {
-                publisher.publish_all(&[issue()], &[]).await.unwrap();
+                publish(&mut publisher, &[issue()], &[]).await.unwrap();
             }
         });
         let mut seen = 0;

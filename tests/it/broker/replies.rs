@@ -1,5 +1,6 @@
 //! Requests and their answers.
 
+use crate::support::publish;
 use std::{fs, sync::Arc};
 
 use super::*;
@@ -22,7 +23,7 @@ pub(super) async fn echo(broker: Broker, stop: CancellationToken) -> Result<(), 
                 body: String::from_utf8(delivery.incoming.body.clone()).unwrap(),
             })
             .collect();
-        publisher.publish_all(&[], &replies).await?;
+        publish(&mut publisher, &[], &replies).await?;
         let last = batch.last().map_or(0, |delivery| delivery.tag);
         consumer.ack_through(last).await?;
     }
@@ -90,7 +91,7 @@ async fn a_reply_to_nobody_fails_neither_the_batch_nor_later_replies() {
             reply("amq.rabbitmq.reply-to.g2dkABByYWJiaXRAbG9jYWxob3N0AAAEYQAAAAABrabc.AAAA=="),
         ];
         for _ in 0..3 {
-            publisher.publish_all(&[issue()], &replies).await.unwrap();
+            publish(&mut publisher, &[issue()], &replies).await.unwrap();
         }
         assert_eq!(topology::depth(&broker, LOGIN).await.unwrap().messages, 3);
         assert_eq!(topology::depth(&broker, "dead").await.unwrap().messages, 0);
@@ -107,7 +108,7 @@ async fn a_reply_to_nobody_fails_neither_the_batch_nor_later_replies() {
                 correlation_id: request.incoming.correlation_id,
                 body: "good".into(),
             };
-            publisher.publish_all(&[], &[good]).await.unwrap();
+            publish(&mut publisher, &[], &[good]).await.unwrap();
             consumer.ack_through(request.tag).await.unwrap();
         };
         let asking = requester.request(issue(), "shop", Uuid::from_u128(1), PATIENCE);
@@ -135,7 +136,7 @@ async fn replies_that_the_broker_refuses_are_told_once() {
         for _ in 0..3 {
             let to = "amq.rabbitmq.reply-to.garbage".to_owned();
             let reply = Reply { to, correlation_id: None, body: "{}".into() };
-            publisher.publish_all(&[], &[reply]).await.unwrap();
+            publish(&mut publisher, &[], &[reply]).await.unwrap();
             assert_eq!(broker.refuses_replies(), refused, "{user}");
         }
         assert_eq!(lines(), usize::from(refused), "{user}");

@@ -8,7 +8,7 @@ use stepup::message::Command;
 use uuid::Uuid;
 
 use super::{PHONE, PHONE_PLACE, challenge, events, seconds, world};
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, publish};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r16_r19_a_resend_waits_for_the_timer_and_does_not_lengthen_the_life() {
@@ -196,7 +196,7 @@ async fn r111_a_login_does_not_wait_behind_bulk_work_that_is_stuck() {
     let command = Command::Expire { challenge: ChallengeId(stuck.parse().unwrap()) };
     let commands: Vec<_> =
         (0..20).map(|_| command.outgoing(Uuid::from_u128(rand::random()))).collect();
-    Publisher::open(&broker).await.unwrap().publish_all(&commands, &[]).await.unwrap();
+    publish(&mut Publisher::open(&broker).await.unwrap(), &commands, &[]).await.unwrap();
     let id = challenge(&world.login("acme", "bob", "l1").await);
     let code = world.code("/phones/+12025550177", 0).await;
     assert_eq!(world.verify("acme", &id, &code).await.0, 200);

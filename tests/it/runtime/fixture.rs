@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::fake::Act;
-use crate::support::{Database, PATIENCE, Topology, random_name, setting};
+use crate::support::{Database, PATIENCE, Topology, publish, random_name, setting};
 
 /// The queue of the fakes, and a key that leads to it.
 pub const QUEUE: &str = "code_generation.login";
@@ -125,7 +125,7 @@ impl RuntimeFixture {
 
     pub async fn publish(&self, messages: &[Outgoing]) {
         let mut publisher = Publisher::open(&self.broker).await.unwrap();
-        publisher.publish_all(messages, &[]).await.unwrap();
+        publish(&mut publisher, messages, &[]).await.unwrap();
     }
 
     /// Publishes a message and waits for the answer to it.

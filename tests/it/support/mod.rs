@@ -10,6 +10,10 @@ mod world;
 
 use std::time::Duration;
 
+use stepup::broker::{Publication, Publisher, Reply};
+use stepup::fault::Fault;
+use stepup::message::Outgoing;
+
 pub use database::Database;
 pub use door::Door;
 pub use line::Line;
@@ -19,6 +23,17 @@ pub use world::{API_KEY, World};
 /// How long anything may take that is expected to happen. Longer than all of it takes on a busy
 /// machine; no test waits for it unless it is about to fail.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Publishes messages and the replies that go with them.
+pub async fn publish(
+    publisher: &mut Publisher,
+    messages: &[Outgoing],
+    replies: &[Reply],
+) -> Result<(), Fault> {
+    let messages = messages.iter().map(Publication::Message);
+    let batch: Vec<_> = messages.chain(replies.iter().map(Publication::Reply)).collect();
+    publisher.publish(&batch).await
+}
 
 /// A variable of the environment that names the servers.
 pub fn setting(name: &str) -> String {
