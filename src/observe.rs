@@ -178,13 +178,13 @@ pub fn handled(worker: &'static str, outcome: &'static str, age: Option<Duration
     }
 }
 
-/// One pass is over.
-pub fn pass(worker: &'static str, messages: usize, took: Duration) {
+/// A batch is over.
+pub fn batch(worker: &'static str, messages: usize, took: Duration) {
     histogram!("stepup_pass_seconds", "worker" => worker).record(took);
     counter!("stepup_batch_messages_total", "worker" => worker).increment(messages as u64);
 }
 
-/// A message was set aside.
+/// A message was dead-lettered.
 pub fn dead_letter(worker: &'static str, reason: &'static str, message: &str, detail: &str) {
     counter!("stepup_dead_letters_total", "worker" => worker, "reason" => reason).increment(1);
     tracing::warn!(worker, reason, message, detail, "dead letter");
@@ -214,8 +214,8 @@ pub fn migration_waits(why: &str) {
 }
 
 /// A batch failed and is walked one by one.
-pub fn walked(worker: &'static str, messages: usize, fault: &Fault) {
-    tracing::info!(worker, messages, %fault, "batch failed, walked one by one");
+pub fn isolated(worker: &'static str, messages: usize, fault: &Fault) {
+    tracing::info!(worker, messages, %fault, "batch failed, its messages are handled one by one");
 }
 
 /// A worker waits for a dependency.

@@ -15,7 +15,7 @@ use stepup::message::Decoded;
 use stepup::rules::RuleInputs;
 use stepup::rules::code_generation::{self, Ask, Facts, Write};
 use stepup::rules::{Decided, DecisionContext};
-use stepup::runtime::Worker;
+use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, ChallengeKey, IssueKey, Tx};
 
 /// The worker.
@@ -28,7 +28,6 @@ impl Worker for CodeGeneration {
     const NAME: &'static str = "code_generation";
     type Message = Ask;
     type Facts = Facts;
-    type Verdict = Decided<Write>;
 
     async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Ask>]) -> Result<Vec<Facts>, Fault> {
         let (mut issues, mut others) = (Vec::new(), Vec::new());
@@ -52,6 +51,10 @@ impl Worker for CodeGeneration {
         };
         Ok(batch.iter().map(next).collect())
     }
+}
+
+impl TransactionWorker for CodeGeneration {
+    type Write = Write;
 
     fn decide(
         &self,
@@ -62,14 +65,9 @@ impl Worker for CodeGeneration {
         code_generation::decide(&ask.message, facts, &self.rules, ctx)
     }
 
-    async fn store(
-        &self,
-        tx: &Tx<'_>,
-        verdicts: &[&Decided<Write>],
-        _: Timestamp,
-    ) -> Result<(), Fault> {
+    async fn store(&self, tx: &Tx<'_>, writes: &[&Write], _: Timestamp) -> Result<(), Fault> {
         let (mut new, mut grants, mut endings) = (Vec::new(), Vec::new(), Vec::new());
-        for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+        for write in writes {
             match write {
                 Write::Issue(issued) => {
                     new.push(&*issued.new);

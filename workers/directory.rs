@@ -16,7 +16,7 @@ use stepup::fault::Fault;
 use stepup::message::{Decoded, Request};
 use stepup::rules::directory::{self, Ask, Facts, Write};
 use stepup::rules::{Decided, DecisionContext};
-use stepup::runtime::Worker;
+use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Tx};
 
 /// The worker.
@@ -29,7 +29,6 @@ impl Worker for Directory {
     const NAME: &'static str = "directory";
     type Message = Ask;
     type Facts = Facts;
-    type Verdict = Decided<Write>;
 
     async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Ask>]) -> Result<Vec<Facts>, Fault> {
         if let Some(facts) = self.owned_numbers(tx, batch).await? {
@@ -82,6 +81,10 @@ impl Worker for Directory {
         }
         Ok(facts)
     }
+}
+
+impl TransactionWorker for Directory {
+    type Write = Write;
 
     fn decide(
         &self,
@@ -92,14 +95,9 @@ impl Worker for Directory {
         directory::decide(&ask.message, facts, &self.keys, ctx)
     }
 
-    async fn store(
-        &self,
-        tx: &Tx<'_>,
-        verdicts: &[&Decided<Write>],
-        now: Timestamp,
-    ) -> Result<(), Fault> {
+    async fn store(&self, tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(), Fault> {
         let (mut accounts, mut members) = (Vec::new(), Vec::new());
-        for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+        for write in writes {
             match write {
                 Write::Account { account, version } => accounts.push((account, *version)),
                 Write::Member(change) => members.push(change),

@@ -9,21 +9,21 @@
 //! | rule     | [`stepup::rules::notice::decide`]                                           |
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stepup::domain::Timestamp;
 use stepup::domain::keys::Keyring;
 use stepup::fault::Fault;
-use stepup::gateway::{Mail, MailGateway};
+use stepup::gateway::MailGateway;
 use stepup::message::{Command, Decoded};
-use stepup::observe;
 use stepup::rules::DecisionContext;
-use stepup::rules::notice::{self, Facts, Posting, Step};
+use stepup::rules::claimed::{Claimed, Decision};
+use stepup::rules::notice::{self, Facts, NoticeCall, NoticeSettlement};
 use stepup::rules::text::Texts;
-use stepup::runtime::Worker;
+use stepup::runtime::{ProviderWorker, Worker};
 use stepup::store::{self, Tx};
 
-use crate::sending::told;
+use crate::sending::mailed;
 
 /// The worker.
 pub struct NoticeDelivery<G> {
@@ -46,10 +46,8 @@ const fn asked(command: &Command) -> Option<(uuid::Uuid, i16)> {
 
 impl<G: MailGateway> Worker for NoticeDelivery<G> {
     const NAME: &'static str = "notice_delivery";
-    const OUTWARD: bool = true;
     type Message = Command;
     type Facts = Option<Facts>;
-    type Verdict = Posting;
 
     async fn load(
         &self,
@@ -61,40 +59,41 @@ impl<G: MailGateway> Worker for NoticeDelivery<G> {
         let refused = || Fault::Permanent("this queue does not take that command".into());
         store::notice_facts(tx, &notices.ok_or_else(refused)?).await
     }
+}
+
+impl<G: MailGateway> ProviderWorker for NoticeDelivery<G> {
+    type Call = NoticeCall;
+    type Settlement = NoticeSettlement;
 
     fn decide(
         &self,
         command: &Decoded<Command>,
         facts: Option<Facts>,
         ctx: &mut DecisionContext<'_>,
-    ) -> Posting {
+    ) -> Decision<NoticeCall, NoticeSettlement> {
         let tries = asked(&command.message).map_or(0, |(_, tries)| tries);
         notice::decide(tries, facts, &self.keys, &self.texts, ctx.now)
     }
 
-    async fn claim(&self, tx: &Tx<'_>, postings: &[&Posting]) -> Result<(), Fault> {
-        store::claim_notices(tx, postings, self.lease).await
+    async fn claim(&self, tx: &Tx<'_>, calls: &[&NoticeCall]) -> Result<(), Fault> {
+        store::claim_notices(tx, calls, self.lease).await
     }
 
-    async fn release(&self, tx: &Tx<'_>, postings: &[&Posting]) -> Result<(), Fault> {
-        store::release_notices(tx, postings, self.lease).await
+    async fn release(&self, tx: &Tx<'_>, calls: &[&NoticeCall]) -> Result<(), Fault> {
+        store::release_notices(tx, calls, self.lease).await
     }
 
-    async fn act(&self, posting: Posting) -> Posting {
-        let Step::Call(letter) = &posting.step else { return posting };
-        let mail = Mail {
-            attempt: letter.attempt,
-            to: letter.to.as_str(),
-            subject: &letter.subject,
-            text: letter.text.as_str(),
-        };
-        let started = Instant::now();
-        let answer = self.gateway.send(mail).await;
-        observe::provider_called("notice", answer.label(), started.elapsed());
-        posting.answered(told(answer))
+    async fn call(&self, call: Claimed<NoticeCall>) -> NoticeSettlement {
+        let answer = mailed(&self.gateway, call.message(), "notice").await;
+        call.answered(answer)
     }
 
-    async fn store(&self, tx: &Tx<'_>, postings: &[&Posting], now: Timestamp) -> Result<(), Fault> {
-        store::settle_notices(tx, postings, now).await
+    async fn settle(
+        &self,
+        tx: &Tx<'_>,
+        notices: &[&NoticeSettlement],
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        store::settle_notices(tx, notices, now).await
     }
 }

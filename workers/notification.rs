@@ -14,7 +14,7 @@ use stepup::fault::Fault;
 use stepup::message::{Decoded, EventRecord};
 use stepup::rules::notice::{self, Notice, Recipients};
 use stepup::rules::{Decided, DecisionContext};
-use stepup::runtime::Worker;
+use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Tx};
 
 /// The worker.
@@ -24,7 +24,6 @@ impl Worker for Notification {
     const NAME: &'static str = "notification";
     type Message = EventRecord;
     type Facts = Recipients;
-    type Verdict = Decided<Vec<Notice>>;
 
     async fn load(
         &self,
@@ -43,6 +42,10 @@ impl Worker for Notification {
         }
         Ok(facts)
     }
+}
+
+impl TransactionWorker for Notification {
+    type Write = Vec<Notice>;
 
     fn decide(
         &self,
@@ -56,11 +59,10 @@ impl Worker for Notification {
     async fn store(
         &self,
         tx: &Tx<'_>,
-        verdicts: &[&Decided<Vec<Notice>>],
+        writes: &[&Vec<Notice>],
         now: Timestamp,
     ) -> Result<(), Fault> {
-        let notices: Vec<&Notice> =
-            verdicts.iter().filter_map(|verdict| verdict.write.as_ref()).flatten().collect();
+        let notices: Vec<&Notice> = writes.iter().copied().flatten().collect();
         store::insert_notices(tx, &notices, now).await
     }
 }

@@ -17,7 +17,9 @@ use stepup::gateway::smtp::{Smtp, SmtpSettings};
 use stepup::ingress::{self, ApiKey, Views};
 use stepup::observe;
 use stepup::rules::RuleInputs;
-use stepup::runtime::{self, EngineSettings, Health, Shared, Worker};
+use stepup::runtime::{
+    self, CallLimits, EngineSettings, Health, ProviderWorker, Shared, TransactionWorker, Worker,
+};
 use stepup::store::{self, Claim, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,11 +31,11 @@ use crate::audit::Audit;
 use crate::chain::Attesting;
 use crate::code_generation::CodeGeneration;
 use crate::directory::Directory;
-use crate::email_fallback::EmailFallback;
+use crate::email_fallback::{EmailFallback, MailServer};
 use crate::notice_delivery::NoticeDelivery;
 use crate::notification::Notification;
 use crate::sending::Watched;
-use crate::sms_delivery::SmsDelivery;
+use crate::sms_delivery::{SmsDelivery, SmsProvider};
 use crate::support::Support;
 use crate::team::Team;
 use crate::team_batch::TeamBatch;
@@ -344,12 +346,14 @@ fn start(
         Role::SmsDelivery => {
             let gateway = Watched::sms(sms_gateway(config)?);
             observe::provider_awaited("sms", &Answer::LABELS);
-            run.worker(Arc::new(SmsDelivery { gateway, rules, claim }), "sms_delivery.login");
+            let provider = SmsProvider(gateway);
+            run.provider_worker(SmsDelivery { provider, rules, claim }, "sms_delivery.login");
         }
         Role::EmailFallback => {
             let gateway = Watched::mail(mail_gateway(config)?, EmailFallback::<Smtp>::NAME);
             observe::provider_awaited("email", &Answer::LABELS);
-            run.worker(Arc::new(EmailFallback { gateway, rules, claim }), "email_fallback.login");
+            let provider = MailServer(gateway);
+            run.provider_worker(EmailFallback { provider, rules, claim }, "email_fallback.login");
         }
         Role::Audit => {
             run.worker(Arc::new(Audit), "audit.bulk");
@@ -362,7 +366,7 @@ fn start(
             let gateway = Watched::mail(mail_gateway(config)?, NoticeDelivery::<Smtp>::NAME);
             observe::provider_awaited("notice", &Answer::LABELS);
             let worker = NoticeDelivery { gateway, keys, texts, lease };
-            run.worker(Arc::new(worker), "notice_delivery.notices");
+            run.provider_worker(worker, "notice_delivery.notices");
         }
         Role::Timers => {
             let horizon = config.retention.challenge + policy.challenge_life;
@@ -387,16 +391,26 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    fn worker<W: Worker>(&mut self, worker: Arc<W>, queue: &'static str) {
-        let settings = EngineSettings {
-            queue,
-            batch_max: self.config.batch_max,
+    fn settings(&mut self, queue: &'static str) -> EngineSettings {
+        self.queues.push(queue);
+        EngineSettings { queue, batch_max: self.config.batch_max }
+    }
+
+    fn worker<W: TransactionWorker>(&mut self, worker: Arc<W>, queue: &'static str) {
+        let (settings, shared, stop) =
+            (self.settings(queue), self.shared.clone(), self.stop.clone());
+        self.tasks.spawn(runtime::run_transactions(worker, shared, settings, stop));
+    }
+
+    fn provider_worker<W: ProviderWorker>(&mut self, worker: W, queue: &'static str) {
+        let limits = CallLimits {
             calls_max: self.config.send_concurrency,
             claim_fresh: self.config.policy.lease_margin,
         };
-        let (shared, stop) = (self.shared.clone(), self.stop.clone());
-        self.queues.push(queue);
-        self.tasks.spawn(runtime::run(worker, shared, settings, stop));
+        let (settings, shared, stop) =
+            (self.settings(queue), self.shared.clone(), self.stop.clone());
+        let worker = Arc::new(worker);
+        self.tasks.spawn(runtime::run_provider(worker, shared, settings, limits, stop));
     }
 }
 

@@ -1,37 +1,32 @@
 //! What the senders have in common.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
-use stepup::domain::Timestamp;
-use stepup::fault::Fault;
 use stepup::gateway::{self, Mail, MailGateway, Sms, SmsGateway};
-use stepup::message::{Command, Decoded};
 use stepup::observe;
-use stepup::rules::RuleInputs;
-use stepup::rules::delivery::{self, Answer, Ask, Dispatch, Facts};
+use stepup::rules::delivery::{Answer, RenderedMessage};
 
-/// The challenges whose codes are to be sent.
-pub(crate) fn challenges(batch: &[&Decoded<Command>]) -> Result<Vec<uuid::Uuid>, Fault> {
-    let ask = |decoded: &&Decoded<Command>| Ask::of(&decoded.message).map(|ask| ask.challenge.0);
-    let found: Option<Vec<_>> = batch.iter().map(ask).collect();
-    found.ok_or_else(|| Fault::Permanent("this queue does not take that command".into()))
-}
-
-/// The verdict on a command to send.
-pub(crate) fn decided(
-    command: &Decoded<Command>,
-    facts: Option<Facts>,
-    rules: &RuleInputs,
-    now: Timestamp,
-) -> Dispatch {
-    let Some(ask) = Ask::of(&command.message) else {
-        unreachable!("`load` has refused what is no command to send")
+/// Hands a message to a mail server. `label` is that of the metric.
+pub(crate) async fn mailed(
+    gateway: &impl MailGateway,
+    message: &RenderedMessage,
+    label: &'static str,
+) -> Answer {
+    let mail = Mail {
+        attempt: message.attempt,
+        to: message.to.as_str(),
+        subject: &message.subject,
+        text: message.text.as_str(),
     };
-    delivery::decide(&ask, facts, rules, now)
+    let started = Instant::now();
+    let answer = gateway.send(mail).await;
+    observe::provider_called(label, answer.label(), started.elapsed());
+    simplified(answer)
 }
 
 /// A gateway's answer, as the rules know it.
-pub(crate) fn told(answer: gateway::Answer) -> Answer {
+pub(crate) fn simplified(answer: gateway::Answer) -> Answer {
     match answer {
         gateway::Answer::Accepted { provider_ref } => Answer::Accepted { provider_ref },
         gateway::Answer::Throttled { retry_after_seconds } => {

@@ -15,7 +15,7 @@ use stepup::message::Decoded;
 use stepup::rules::RuleInputs;
 use stepup::rules::settings::{self, Ask, Facts, Found, MemberFacts, Write};
 use stepup::rules::{Decided, DecisionContext};
-use stepup::runtime::Worker;
+use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Pending, Tx};
 
 /// The worker.
@@ -28,7 +28,6 @@ impl Worker for SettingsWorker {
     const NAME: &'static str = "settings";
     type Message = Ask;
     type Facts = Facts;
-    type Verdict = Decided<Write>;
 
     async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Ask>]) -> Result<Vec<Facts>, Fault> {
         let (mut facts, mut members, mut approvals) = (Vec::new(), Vec::new(), Vec::new());
@@ -48,6 +47,10 @@ impl Worker for SettingsWorker {
         }
         Ok(facts)
     }
+}
+
+impl TransactionWorker for SettingsWorker {
+    type Write = Write;
 
     fn decide(
         &self,
@@ -58,15 +61,10 @@ impl Worker for SettingsWorker {
         settings::decide(&ask.message, facts, &self.rules, ctx)
     }
 
-    async fn store(
-        &self,
-        tx: &Tx<'_>,
-        verdicts: &[&Decided<Write>],
-        now: Timestamp,
-    ) -> Result<(), Fault> {
+    async fn store(&self, tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(), Fault> {
         let (mut new, mut endings) = (Vec::new(), Vec::new());
         let (mut changes, mut proofs, mut spent) = (Vec::new(), Vec::new(), Vec::new());
-        for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+        for write in writes {
             match write {
                 Write::Challenge(issued) => {
                     new.push(&*issued.new);

@@ -10,76 +10,27 @@
 
 use std::time::Instant;
 
-use stepup::domain::Timestamp;
-use stepup::fault::Fault;
 use stepup::gateway::{Sms, SmsGateway};
-use stepup::message::{Command, Decoded};
 use stepup::observe;
-use stepup::rules::DecisionContext;
-use stepup::rules::RuleInputs;
-use stepup::rules::delivery::{Dispatch, Facts, Step};
-use stepup::runtime::Worker;
-use stepup::store::{self, Claim, Tx};
+use stepup::rules::delivery::{Answer, RenderedMessage};
+use stepup::runtime::{CodeProvider, CodeSender};
 
-use crate::sending::{challenges, decided, told};
+use crate::sending::simplified;
 
 /// The worker.
-pub struct SmsDelivery<G> {
-    /// The provider.
-    pub gateway: G,
-    /// Keys and numbers.
-    pub rules: RuleInputs,
-    /// What a claim sets.
-    pub claim: Claim,
-}
+pub type SmsDelivery<G> = CodeSender<SmsProvider<G>>;
 
-impl<G: SmsGateway> Worker for SmsDelivery<G> {
-    const NAME: &'static str = "sms_delivery";
-    const OUTWARD: bool = true;
-    type Message = Command;
-    type Facts = Option<Facts>;
-    type Verdict = Dispatch;
+/// The SMS provider.
+pub struct SmsProvider<G>(pub G);
 
-    async fn load(
-        &self,
-        tx: &Tx<'_>,
-        batch: &[&Decoded<Command>],
-    ) -> Result<Vec<Option<Facts>>, Fault> {
-        store::delivery_facts(tx, &challenges(batch)?).await
-    }
+impl<G: SmsGateway> CodeProvider for SmsProvider<G> {
+    const WORKER: &'static str = "sms_delivery";
 
-    fn decide(
-        &self,
-        command: &Decoded<Command>,
-        facts: Option<Facts>,
-        ctx: &mut DecisionContext<'_>,
-    ) -> Dispatch {
-        decided(command, facts, &self.rules, ctx.now)
-    }
-
-    async fn claim(&self, tx: &Tx<'_>, dispatches: &[&Dispatch]) -> Result<(), Fault> {
-        store::claim_sends(tx, dispatches, self.claim).await
-    }
-
-    async fn release(&self, tx: &Tx<'_>, dispatches: &[&Dispatch]) -> Result<(), Fault> {
-        store::release_sends(tx, dispatches, self.claim).await
-    }
-
-    async fn act(&self, dispatch: Dispatch) -> Dispatch {
-        let Step::Call(letter) = &dispatch.step else { return dispatch };
-        let (attempt, to, text) = (letter.attempt, letter.to.as_str(), letter.text.as_str());
+    async fn send(&self, message: &RenderedMessage) -> Answer {
+        let (attempt, to, text) = (message.attempt, message.to.as_str(), message.text.as_str());
         let started = Instant::now();
-        let answer = self.gateway.send(Sms { attempt, to, text }).await;
+        let answer = self.0.send(Sms { attempt, to, text }).await;
         observe::provider_called("sms", answer.label(), started.elapsed());
-        dispatch.answered(told(answer), &self.rules.policy)
-    }
-
-    async fn store(
-        &self,
-        tx: &Tx<'_>,
-        dispatches: &[&Dispatch],
-        now: Timestamp,
-    ) -> Result<(), Fault> {
-        store::settle_sends(tx, dispatches, now).await
+        simplified(answer)
     }
 }

@@ -14,7 +14,7 @@ use stepup::message::Decoded;
 use stepup::rules::RuleInputs;
 use stepup::rules::support::{self, Ask, Facts, Write};
 use stepup::rules::{Decided, DecisionContext};
-use stepup::runtime::Worker;
+use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Tx};
 
 /// The worker.
@@ -27,7 +27,6 @@ impl Worker for Support {
     const NAME: &'static str = "support";
     type Message = Ask;
     type Facts = Option<Facts>;
-    type Verdict = Decided<Write>;
 
     async fn load(
         &self,
@@ -40,6 +39,10 @@ impl Worker for Support {
         }
         Ok(facts)
     }
+}
+
+impl TransactionWorker for Support {
+    type Write = Write;
 
     fn decide(
         &self,
@@ -50,13 +53,7 @@ impl Worker for Support {
         support::decide(&ask.message, facts, &self.rules.policy, &self.rules.keys, ctx.now)
     }
 
-    async fn store(
-        &self,
-        tx: &Tx<'_>,
-        verdicts: &[&Decided<Write>],
-        _: Timestamp,
-    ) -> Result<(), Fault> {
-        let writes: Vec<&Write> = verdicts.iter().filter_map(|v| v.write.as_ref()).collect();
-        store::write_resets(tx, &writes).await
+    async fn store(&self, tx: &Tx<'_>, writes: &[&Write], _: Timestamp) -> Result<(), Fault> {
+        store::write_resets(tx, writes).await
     }
 }

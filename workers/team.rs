@@ -17,7 +17,7 @@ use stepup::message::Decoded;
 use stepup::rules::RuleInputs;
 use stepup::rules::team::{self, Ask, Facts, Write};
 use stepup::rules::{Decided, DecisionContext};
-use stepup::runtime::Worker;
+use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Tx};
 
 /// The worker.
@@ -30,7 +30,6 @@ impl Worker for Team {
     const NAME: &'static str = "team";
     type Message = Ask;
     type Facts = Option<Facts>;
-    type Verdict = Decided<Write>;
 
     async fn load(
         &self,
@@ -41,6 +40,10 @@ impl Worker for Team {
             batch.iter().map(|decoded| (decoded.id, &decoded.message)).collect();
         store::team_facts(tx, &asks, &self.rules.keys, &self.rules.policy).await
     }
+}
+
+impl TransactionWorker for Team {
+    type Write = Write;
 
     fn decide(
         &self,
@@ -51,16 +54,11 @@ impl Worker for Team {
         team::decide(&ask.message, facts, &self.rules, ctx)
     }
 
-    async fn store(
-        &self,
-        tx: &Tx<'_>,
-        verdicts: &[&Decided<Write>],
-        now: Timestamp,
-    ) -> Result<(), Fault> {
+    async fn store(&self, tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(), Fault> {
         let (mut new, mut endings) = (Vec::new(), Vec::new());
         let (mut reviews, mut mandates) = (Vec::new(), Vec::new());
         let (mut changes, mut spent) = (Vec::new(), Vec::new());
-        for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+        for write in writes {
             match write {
                 Write::Challenge(issued) => {
                     new.push(&*issued.new);

@@ -19,7 +19,7 @@ use stepup::message::{Command, Decoded};
 use stepup::rules::mandate::{self, Applied};
 use stepup::rules::review::{self, Checked};
 use stepup::rules::{Decided, DecisionContext};
-use stepup::runtime::Worker;
+use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Tx};
 
 /// The worker.
@@ -49,7 +49,6 @@ impl Worker for TeamBatch {
     const NAME: &'static str = "team_batch";
     type Message = Command;
     type Facts = Facts;
-    type Verdict = Decided<Write>;
 
     async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Command>]) -> Result<Vec<Facts>, Fault> {
         let mut facts = Vec::with_capacity(batch.len());
@@ -68,6 +67,10 @@ impl Worker for TeamBatch {
         }
         Ok(facts)
     }
+}
+
+impl TransactionWorker for TeamBatch {
+    type Write = Write;
 
     fn decide(
         &self,
@@ -86,14 +89,9 @@ impl Worker for TeamBatch {
         }
     }
 
-    async fn store(
-        &self,
-        tx: &Tx<'_>,
-        verdicts: &[&Decided<Write>],
-        _: Timestamp,
-    ) -> Result<(), Fault> {
+    async fn store(&self, tx: &Tx<'_>, writes: &[&Write], _: Timestamp) -> Result<(), Fault> {
         let (mut checked, mut applied) = (Vec::new(), Vec::new());
-        for write in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+        for write in writes {
             match write {
                 Write::Checked(batch) => checked.push(batch),
                 Write::Applied(batch) => applied.push(batch),

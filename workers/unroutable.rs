@@ -16,7 +16,7 @@ use stepup::domain::id::AppName;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, Exchange, Message, Rejected, Subject};
 use stepup::rules::{Decided, DecisionContext};
-use stepup::runtime::Worker;
+use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::Tx;
 
 /// The worker.
@@ -42,15 +42,18 @@ impl Worker for Unroutable {
     const INBOX: bool = false;
     type Message = Nothing;
     type Facts = ();
-    type Verdict = Decided<()>;
 
-    fn home_of(key: &str) -> Option<&'static str> {
+    fn own_queue_of(key: &str) -> Option<&'static str> {
         home_queue(Exchange::Requests, key)
     }
 
     async fn load(&self, _: &Tx<'_>, batch: &[&Decoded<Nothing>]) -> Result<Vec<()>, Fault> {
         Ok(vec![(); batch.len()])
     }
+}
+
+impl TransactionWorker for Unroutable {
+    type Write = ();
 
     fn decide(
         &self,
@@ -61,7 +64,7 @@ impl Worker for Unroutable {
         match nothing.message {}
     }
 
-    async fn store(&self, _: &Tx<'_>, _: &[&Decided<()>], _: Timestamp) -> Result<(), Fault> {
+    async fn store(&self, _: &Tx<'_>, _: &[&()], _: Timestamp) -> Result<(), Fault> {
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use stepup::message::{Decoded, Request, VerifyChallenge};
 use stepup::rules::RuleInputs;
 use stepup::rules::verification::{self, Facts, Write};
 use stepup::rules::{Decided, DecisionContext};
-use stepup::runtime::Worker;
+use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, ChallengeKey, Tx};
 
 /// The worker.
@@ -27,7 +27,6 @@ impl Worker for Verification {
     const NAME: &'static str = "verification";
     type Message = Request<VerifyChallenge>;
     type Facts = Option<Facts>;
-    type Verdict = Decided<Write>;
 
     async fn load(
         &self,
@@ -48,6 +47,10 @@ impl Worker for Verification {
             .collect();
         store::verification_facts(tx, &keys, &self.rules.policy).await
     }
+}
+
+impl TransactionWorker for Verification {
+    type Write = Write;
 
     fn decide(
         &self,
@@ -58,13 +61,7 @@ impl Worker for Verification {
         verification::decide(&guess.message, facts, &self.rules, ctx)
     }
 
-    async fn store(
-        &self,
-        tx: &Tx<'_>,
-        verdicts: &[&Decided<Write>],
-        now: Timestamp,
-    ) -> Result<(), Fault> {
-        let writes: Vec<&Write> = verdicts.iter().filter_map(|v| v.write.as_ref()).collect();
-        store::write_guesses(tx, &writes, now).await
+    async fn store(&self, tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(), Fault> {
+        store::write_guesses(tx, writes, now).await
     }
 }

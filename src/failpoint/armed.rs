@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::{Bug, INGRESS, OUTWARD, Point};
+use super::{Bug, INGRESS, PROVIDER, Point};
 use crate::fault::{Dependency, Fault};
 
 /// What is to happen, and when: `sms_delivery.called=kill:3` is at the third call.
@@ -48,7 +48,7 @@ impl FromStr for Order {
         };
         let (place, what) = text.split_once('=').ok_or_else(form)?;
         let (worker, point) = place.split_once('.').ok_or_else(form)?;
-        let mut known = OUTWARD.iter().chain(INGRESS);
+        let mut known = PROVIDER.iter().chain(INGRESS);
         let point = known.find(|known| known.label() == point).ok_or_else(form)?;
         let (action, nth) = what.split_once(':').unwrap_or((what, "1"));
         let action = match action {

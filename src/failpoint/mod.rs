@@ -14,16 +14,16 @@ pub use armed::{announce, arm, reach, seed, seeded};
 use crate::fault::Fault;
 
 /// A place in the handling of a message. Which of them a worker passes follows from its kind:
-/// [`INWARD`], [`OUTWARD`].
+/// [`TRANSACTION`], [`PROVIDER`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Point {
     /// Taken from the queue; nothing is done.
     Received,
-    /// Outward: the claim is committed; the call is not begun.
+    /// Provider: the claim is committed; the call is not begun.
     Claimed,
-    /// Outward: the call is begun.
+    /// Provider: the call is begun.
     Calling,
-    /// Outward: the answer was read; it is not stored.
+    /// Provider: the answer was read; it is not stored.
     Called,
     /// Everything is written; nothing is committed.
     InTransaction,
@@ -39,8 +39,8 @@ pub enum Point {
     Answered,
 }
 
-/// The points of a worker that stays in the house.
-pub const INWARD: &[Point] = &[
+/// The points of a worker that only reads and writes the database.
+pub const TRANSACTION: &[Point] = &[
     Point::Received,
     Point::InTransaction,
     Point::Committed,
@@ -49,7 +49,7 @@ pub const INWARD: &[Point] = &[
     Point::Acked,
 ];
 /// The points of a worker that calls a provider.
-pub const OUTWARD: &[Point] = &[
+pub const PROVIDER: &[Point] = &[
     Point::Received,
     Point::Claimed,
     Point::Calling,

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod approval;
 pub mod audit;
 pub mod change;
+pub mod claimed;
 pub mod code_generation;
 pub mod delivery;
 pub mod directory;
@@ -33,7 +34,7 @@ use text::Texts;
 use crate::domain::keys::Keyring;
 use crate::domain::policy::Policy;
 use crate::domain::{Chance, Timestamp};
-use crate::message::{Effect, Outcome, RetryDelay};
+use crate::message::{Effect, Outcome};
 
 /// What a rule may know of the outside: the time, and chance.
 pub struct DecisionContext<'a> {
@@ -43,12 +44,12 @@ pub struct DecisionContext<'a> {
     pub rng: &'a mut dyn Chance,
 }
 
-/// What the rules go by, besides the facts.
+/// The inputs of a rule besides its facts.
 #[derive(Clone)]
 pub struct RuleInputs {
     /// The keys.
     pub keys: Arc<Keyring>,
-    /// The numbers.
+    /// The limits.
     pub policy: Arc<Policy>,
     /// The texts.
     pub texts: Arc<Texts>,
@@ -64,18 +65,14 @@ pub trait Verdict: Send + Sync + 'static {
     fn reply(&self) -> Option<Outcome> {
         None
     }
-    /// Somebody else is at it: look again after this delay, which counts as no attempt.
-    fn wait(&self) -> Option<RetryDelay> {
-        None
-    }
 }
 
-/// The verdict of an inward worker: what to write, and what follows.
+/// The verdict of a worker that only writes: what to write, and what follows.
 #[derive(Debug)]
 pub struct Decided<W> {
     /// The label.
     pub label: &'static str,
-    /// What to write; each inward worker has its own.
+    /// What to write; each worker has its own.
     pub write: Option<W>,
     /// The messages it causes.
     pub effects: Vec<Effect>,

@@ -2,6 +2,7 @@
 //! members about their own, and the proof of an address. Who gets one, and whether it still goes
 //! when it is its turn.
 
+use super::claimed::{Claimed, Decision};
 use super::delivery::{
     Answer, RenderedMessage, TEXT_FAULTY, delay_while_closed, mailable, retry_delay,
 };
@@ -127,19 +128,19 @@ pub fn fan_out(event: &EventRecord, recipients: Recipients) -> Decided<Vec<Notic
     };
     let Recipients { subscribers, member_has_address, member_had_address } = recipients;
     let (to_member, to_admins) = kinds(event);
-    let mut told: Vec<(NoticeKind, MemberId, bool)> = Vec::new();
-    // Who is told as an admin already need not be told twice.
+    let mut notified: Vec<(NoticeKind, MemberId, bool)> = Vec::new();
+    // Whoever is notified as an admin is not notified twice.
     let as_admin = to_admins.is_some() && subscribers.contains(member);
     if let Some(kind) = to_admins {
-        told.extend(subscribers.into_iter().map(|admin| (kind, admin, false)));
+        notified.extend(subscribers.into_iter().map(|admin| (kind, admin, false)));
     }
     if let Some(kind) = to_member {
         let to = |to_before| (kind, member.clone(), to_before);
-        told.extend((member_has_address && !as_admin).then(|| to(false)));
-        told.extend(member_had_address.then(|| to(true)));
+        notified.extend((member_has_address && !as_admin).then(|| to(false)));
+        notified.extend(member_had_address.then(|| to(true)));
     }
-    if told.is_empty() {
-        return Decided::nothing("nobody_to_tell");
+    if notified.is_empty() {
+        return Decided::nothing("no_recipient");
     }
     let about = EventRecordRef {
         account: account.clone(),
@@ -149,7 +150,7 @@ pub fn fan_out(event: &EventRecord, recipients: Recipients) -> Decided<Vec<Notic
         old_number: event.old_number.clone(),
         new_number: event.new_number.clone(),
     };
-    let notices: Vec<Notice> = told
+    let notices: Vec<Notice> = notified
         .into_iter()
         .map(|(kind, recipient, to_before)| Notice {
             id: derived(
@@ -167,7 +168,7 @@ pub fn fan_out(event: &EventRecord, recipients: Recipients) -> Decided<Vec<Notic
         .collect();
     let send = |notice: &Notice| Effect::from(Command::SendNotice { notice: notice.id, tries: 0 });
     let effects = notices.iter().map(send).collect();
-    Decided { label: "told", write: Some(notices), effects, reply: None }
+    Decided { label: "notified", write: Some(notices), effects, reply: None }
 }
 
 /// What is known when it is a notice's turn.
@@ -183,32 +184,34 @@ pub struct Facts {
     pub proof: Option<EmailProof>,
 }
 
-/// What is to be done with a notice.
-pub enum Step {
-    /// Claim it, then call the mail server.
-    Call(Box<RenderedMessage>),
-    /// The mail server has answered.
-    Answered(Answer),
-    /// Claimed by one who never came back: not sent again, since one mail per change is promised.
-    Lost,
-    /// Not to be sent: why.
-    Drop(&'static str),
-    /// Settled under another message.
-    Done,
-    /// Another process has claimed it.
-    Leased,
-}
-
-/// The verdict on a notice.
-pub struct Posting {
+/// A notice that is to be claimed and then handed to the mail server.
+pub struct NoticeCall {
     /// Which.
-    pub notice: Option<Notice>,
-    /// The try the message asks for.
-    pub tries: i16,
-    /// What to do.
-    pub step: Step,
+    pub notice: Notice,
     /// When it was decided.
     pub now: Timestamp,
+    /// Readable once it is claimed.
+    message: RenderedMessage,
+}
+
+/// How a notice is settled.
+pub enum NoticeSettled {
+    /// The mail server has answered.
+    Answered(Answer),
+    /// Claimed by a process that never settled it: not sent again, since one mail per change is promised.
+    Lost,
+    /// Not to be sent: why.
+    Dropped(&'static str),
+    /// Settled under another message, or unknown.
+    Done,
+}
+
+/// What became of a notice.
+pub struct NoticeSettlement {
+    /// Which; `None` where there is none of this id.
+    pub notice: Option<Notice>,
+    /// How it is settled.
+    pub settled: NoticeSettled,
 }
 
 /// The rule of the claim. Who has ceased to be a subscribed primary admin gets nothing.
@@ -218,24 +221,26 @@ pub fn decide(
     keys: &Keyring,
     texts: &Texts,
     now: Timestamp,
-) -> Posting {
+) -> Decision<NoticeCall, NoticeSettlement> {
     let Some(facts) = facts else {
-        return Posting { notice: None, tries, step: Step::Done, now };
+        let settled = NoticeSettled::Done;
+        return Decision::Settle(NoticeSettlement { notice: None, settled });
     };
-    let notice = facts.notice.clone();
-    let step = match notice.state {
-        AttemptState::Queued if notice.tries != tries => Step::Done,
+    let settled = match facts.notice.state {
+        AttemptState::Queued if facts.notice.tries != tries => NoticeSettled::Done,
         AttemptState::Queued => match mail(&facts, keys, texts, now) {
-            Ok(letter) => Step::Call(Box::new(letter)),
-            Err(why) => Step::Drop(why),
+            Ok(message) => {
+                return Decision::Call(NoticeCall { notice: facts.notice, now, message });
+            }
+            Err(why) => NoticeSettled::Dropped(why),
         },
-        AttemptState::Calling if notice.lease_until.is_some_and(|until| now < until) => {
-            Step::Leased
+        AttemptState::Calling if facts.notice.lease_until.is_some_and(|until| now < until) => {
+            return Decision::Wait { delay: RetryDelay::Second5, label: "leased" };
         }
-        AttemptState::Calling => Step::Lost,
-        _ => Step::Done,
+        AttemptState::Calling => NoticeSettled::Lost,
+        _ => NoticeSettled::Done,
     };
-    Posting { notice: Some(notice), tries, step, now }
+    Decision::Settle(NoticeSettlement { notice: Some(facts.notice), settled })
 }
 
 /// The mail in the recipient's language, or why there is to be none.
@@ -284,77 +289,75 @@ fn mail(
     Ok(RenderedMessage { attempt: notice.id, to, subject: mail.subject, text: mail.text })
 }
 
-impl Posting {
-    /// The same notice with the mail server's answer.
-    pub fn answered(self, answer: Answer) -> Self {
+impl Claimed<NoticeCall> {
+    /// What the mail server gets.
+    pub fn message(&self) -> &RenderedMessage {
+        &self.message
+    }
+
+    /// What the mail server's answer means.
+    pub fn answered(self, answer: Answer) -> NoticeSettlement {
+        let notice = self.into_call().notice;
         let answer = match answer {
-            Answer::NotNow { code, .. } if retry_delay(self.tries).is_none() => {
+            Answer::NotNow { code, .. } if retry_delay(notice.tries).is_none() => {
                 Answer::Refused { code: format!("gave_up_{code}") }
             }
             other => other,
         };
-        Self { step: Step::Answered(answer), ..self }
-    }
-
-    /// The next try, after this delay.
-    fn again(&self, delay: Option<RetryDelay>) -> Vec<Effect> {
-        let tries = self.tries.saturating_add(1);
-        let again = |notice: &Notice| {
-            Effect::Command(Command::SendNotice { notice: notice.id, tries }, delay)
-        };
-        self.notice.as_ref().map(again).into_iter().collect()
-    }
-
-    fn event(&self, kind: EventKind, reason: Option<&str>) -> Option<Effect> {
-        let notice = self.notice.as_ref()?;
-        Some(Effect::from(Event {
-            member: Some(notice.recipient.clone()),
-            notice: Some(notice.id),
-            reason: reason.map(str::to_owned),
-            ..Event::new(kind, Some(notice.event.account.clone()))
-        }))
+        NoticeSettlement { notice: Some(notice), settled: NoticeSettled::Answered(answer) }
     }
 }
 
-impl Verdict for Posting {
+impl Notice {
+    /// The next try, after this delay.
+    fn again(&self, delay: Option<RetryDelay>) -> Effect {
+        let tries = self.tries.saturating_add(1);
+        Effect::Command(Command::SendNotice { notice: self.id, tries }, delay)
+    }
+
+    fn event(&self, kind: EventKind, reason: Option<&str>) -> Effect {
+        Effect::from(Event {
+            member: Some(self.recipient.clone()),
+            notice: Some(self.id),
+            reason: reason.map(str::to_owned),
+            ..Event::new(kind, Some(self.event.account.clone()))
+        })
+    }
+}
+
+impl Verdict for NoticeSettlement {
     fn label(&self) -> &'static str {
-        match &self.step {
-            Step::Call(_) => "called",
-            Step::Answered(Answer::Accepted { .. }) => "sent",
-            Step::Answered(Answer::NotNow { .. } | Answer::Closed { .. }) => "retried",
-            Step::Answered(Answer::Refused { .. }) => "failed",
-            Step::Answered(Answer::Unknown { .. }) | Step::Lost => "unknown",
-            Step::Drop(_) => "dropped",
-            Step::Done => "done",
-            Step::Leased => "leased",
+        match &self.settled {
+            NoticeSettled::Answered(Answer::Accepted { .. }) => "sent",
+            NoticeSettled::Answered(Answer::NotNow { .. } | Answer::Closed { .. }) => "retried",
+            NoticeSettled::Answered(Answer::Refused { .. }) => "failed",
+            NoticeSettled::Answered(Answer::Unknown { .. }) | NoticeSettled::Lost => "unknown",
+            NoticeSettled::Dropped(_) => "dropped",
+            NoticeSettled::Done => "done",
         }
     }
 
     fn effects(&self) -> Vec<Effect> {
-        match &self.step {
-            Step::Answered(Answer::Accepted { .. }) => {
-                self.event(EventKind::NoticeSent, None).into_iter().collect()
+        let Some(notice) = &self.notice else { return Vec::new() };
+        let dropped = |why| notice.event(EventKind::NoticeDropped, Some(why));
+        vec![match &self.settled {
+            NoticeSettled::Answered(Answer::Accepted { .. }) => {
+                notice.event(EventKind::NoticeSent, None)
             }
-            Step::Answered(Answer::NotNow { .. }) => self.again(retry_delay(self.tries)),
+            NoticeSettled::Answered(Answer::NotNow { .. }) => {
+                notice.again(retry_delay(notice.tries))
+            }
             // It keeps: as long as the notice itself is kept.
-            Step::Answered(Answer::Closed { .. }) => {
-                self.again(Some(delay_while_closed(self.tries, RetryDelay::Second120)))
+            NoticeSettled::Answered(Answer::Closed { .. }) => {
+                notice.again(Some(delay_while_closed(notice.tries, RetryDelay::Second120)))
             }
-            Step::Answered(Answer::Refused { code } | Answer::Unknown { code }) => {
-                self.event(EventKind::NoticeDropped, Some(code)).into_iter().collect()
+            NoticeSettled::Answered(Answer::Refused { code } | Answer::Unknown { code }) => {
+                dropped(code)
             }
-            Step::Lost => {
-                self.event(EventKind::NoticeDropped, Some("process_died")).into_iter().collect()
-            }
-            Step::Drop(why) => {
-                self.event(EventKind::NoticeDropped, Some(why)).into_iter().collect()
-            }
-            Step::Call(_) | Step::Done | Step::Leased => Vec::new(),
-        }
-    }
-
-    fn wait(&self) -> Option<RetryDelay> {
-        matches!(self.step, Step::Leased).then_some(RetryDelay::Second5)
+            NoticeSettled::Lost => dropped("process_died"),
+            NoticeSettled::Dropped(why) => dropped(why),
+            NoticeSettled::Done => return Vec::new(),
+        }]
     }
 }
 
@@ -388,9 +391,20 @@ mod tests {
         Member { role: Role::PrimaryAdmin, notify_number_changes: true, ..member() }
     }
 
-    fn decided(notice: Notice, recipient: Member) -> Posting {
+    fn decided(notice: Notice, recipient: Member) -> Decision<NoticeCall, NoticeSettlement> {
         let facts = Facts { notice, account: account(), recipient, proof: None };
         decide(0, Some(facts), &Keyring::for_tests(), &TEXTS, NOW)
+    }
+
+    fn message(notice: Notice, recipient: Member) -> RenderedMessage {
+        let Decision::Call(call) = decided(notice, recipient) else { panic!("no call") };
+        call.message
+    }
+
+    fn dropped(notice: Notice, recipient: Member) -> &'static str {
+        let Decision::Settle(settlement) = decided(notice, recipient) else { panic!("a call") };
+        let NoticeSettled::Dropped(why) = settlement.settled else { panic!("not dropped") };
+        why
     }
 
     #[test]
@@ -403,7 +417,7 @@ mod tests {
 
     #[test]
     fn r87_the_mail_says_who_when_and_masked_numbers() {
-        let Step::Call(letter) = decided(notice(), admin()).step else { panic!() };
+        let letter = message(notice(), admin());
         for part in ["ada", "bob", "2026-01-01 12:00 UTC", "•••23", "•••77"] {
             assert!(letter.text.contains(part), "{part}");
         }
@@ -417,8 +431,7 @@ mod tests {
             Member { active: false, ..admin() },
             Member { email: None, ..admin() },
         ] {
-            let posting = decided(notice(), admin);
-            assert!(matches!(posting.step, Step::Drop("not_subscribed")));
+            assert_eq!(dropped(notice(), admin), "not_subscribed");
         }
     }
 
@@ -436,10 +449,10 @@ mod tests {
         let owned = EventRecord { kind: EventKind::NumberOwned, ..event() };
         assert_eq!(kinds(&owned, "boss"), [NoticeKind::OwnNumberOwned]);
         let notice = Notice { kind: NoticeKind::OwnNumberOwned, ..notice() };
-        let Step::Call(letter) = decided(notice.clone(), member()).step else { panic!() };
+        let letter = message(notice.clone(), member());
         assert!(letter.text.contains("belongs to a company"));
         let nobody = Member { email: None, ..member() };
-        assert!(matches!(decided(notice, nobody).step, Step::Drop("no_address")));
+        assert_eq!(dropped(notice, nobody), "no_address");
     }
 
     #[test]
@@ -473,10 +486,10 @@ mod tests {
         (moved.email_before, moved.email_changed_at) = (Some(old), Some(NOW - BEFORE / 2));
         let kind = NoticeKind::OwnFactorDisabled;
         let notice = Notice { kind, to_before: true, ..notice() };
-        let Step::Call(letter) = decided(notice.clone(), moved.clone()).step else { panic!() };
+        let letter = message(notice.clone(), moved.clone());
         assert_eq!(letter.to.as_str(), "ada@acme.example");
         moved.email_changed_at = Some(NOW - BEFORE);
-        assert!(matches!(decided(notice, moved).step, Step::Drop("no_address")));
+        assert_eq!(dropped(notice, moved), "no_address");
     }
 
     #[test]
@@ -485,11 +498,15 @@ mod tests {
             let queued = Notice { tries, ..notice() };
             let (account, recipient) = (account(), admin());
             let facts = Facts { notice: queued, account, recipient, proof: None };
-            let posting = decide(tries, Some(facts), &Keyring::for_tests(), &TEXTS, NOW);
-            let posting = posting.answered(Answer::Closed { code: "account_smtp_504".into() });
-            assert_eq!(posting.label(), "retried");
+            let keys = Keyring::for_tests();
+            let Decision::Call(call) = decide(tries, Some(facts), &keys, &TEXTS, NOW) else {
+                panic!("no call")
+            };
+            let closed = Answer::Closed { code: "account_smtp_504".into() };
+            let settlement = Claimed::after_commit(call).answered(closed);
+            assert_eq!(settlement.label(), "retried");
             let [Effect::Command(Command::SendNotice { tries: next, .. }, Some(delay))] =
-                &posting.effects()[..]
+                &settlement.effects()[..]
             else {
                 panic!()
             };
@@ -506,10 +523,10 @@ mod tests {
             let sealed =
                 keys.seal(&place, address.as_bytes(), super::super::tests_support::ctx(NOW).rng);
             member.email.as_mut().unwrap().sealed = sealed;
-            decided(notice(), member).step
+            member
         };
-        assert!(matches!(stored("ada@-lab.example"), Step::Drop("invalid_address")));
-        let Step::Call(letter) = stored("abc.@docomo.ne.jp") else { panic!() };
+        assert_eq!(dropped(notice(), stored("ada@-lab.example")), "invalid_address");
+        let letter = message(notice(), stored("abc.@docomo.ne.jp"));
         assert_eq!(letter.to.as_str(), "\"abc.\"@docomo.ne.jp");
     }
 
@@ -517,8 +534,10 @@ mod tests {
     fn a_claimed_notice_whose_process_died_is_not_sent_again() {
         let lease_until = Some(NOW);
         let calling = Notice { state: AttemptState::Calling, lease_until, ..notice() };
-        assert_eq!(decided(calling.clone(), admin()).label(), "unknown");
+        let Decision::Settle(lost) = decided(calling.clone(), admin()) else { panic!("a call") };
+        assert_eq!(lost.label(), "unknown");
         let lease_until = Some(NOW + time::Duration::seconds(1));
-        assert!(decided(Notice { lease_until, ..calling }, admin()).wait().is_some());
+        let leased = decided(Notice { lease_until, ..calling }, admin());
+        assert!(matches!(leased, Decision::Wait { .. }));
     }
 }

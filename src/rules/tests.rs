@@ -8,8 +8,9 @@ use time::Duration;
 use uuid::Uuid;
 
 use super::RuleInputs;
+use super::claimed::{Claimed, Decision};
 use super::code_generation::{self, Ask, ChallengeFacts, Facts, Write};
-use super::delivery::{self, Answer, Attempt, FALLBACK_SEND, Step};
+use super::delivery::{self, Answer, Attempt, FALLBACK_SEND, SendRequest, Settled};
 use super::limits::NumberFacts;
 use super::tests_support::{NOW, account, ctx, member, rules};
 use super::{Ending, Verdict, directory, issue, verification};
@@ -351,22 +352,23 @@ impl Tables {
     }
 
     fn arrive(&mut self, command: &Command, answers: Answers) {
-        let Some(ask) = delivery::Ask::of(command) else {
+        let Some(request) = SendRequest::of(command) else {
             let Command::Abandon { challenge } = *command else { return };
             let facts = Facts::Challenge(Box::new(self.facts(self.at(challenge))));
             return self.ask(&Ask::Abandon(challenge), facts);
         };
-        let at = self.at(ask.challenge);
+        let at = self.at(request.challenge);
         let facts = delivery::Facts {
             challenge: self.rows[at].challenge.clone(),
             account: account(),
             member: self.member.clone(),
             attempts: self.rows[at].attempts.clone(),
         };
-        let dispatch = delivery::decide(&ask, Some(facts), &self.rules, self.now);
-        let dispatch = match dispatch.step {
-            Step::Call(_) => {
-                self.claim(at, &ask);
+        let settlement = match delivery::decide(&request, Some(facts), &self.rules, self.now) {
+            Decision::Wait { .. } => return,
+            Decision::Settle(settlement) => settlement,
+            Decision::Call(call) => {
+                self.claim(at, &request);
                 let code = "test".to_owned();
                 let answer = match answers {
                     Answers::Accepts => Answer::Accepted { provider_ref: "ref".into() },
@@ -375,51 +377,55 @@ impl Tables {
                     Answers::Refuses => Answer::Refused { code },
                     Answers::Never => return,
                 };
-                dispatch.answered(answer, &self.rules.policy)
+                Claimed::after_commit(call).answered(answer, &self.rules.policy)
             }
-            _ => dispatch,
         };
-        let state = match &dispatch.step {
-            Step::Answered(Answer::Accepted { .. }) => Some(AttemptState::Accepted),
-            Step::Answered(Answer::NotNow { .. } | Answer::Closed { .. }) => {
+        let state = match &settlement.settled {
+            Settled::Answered(Answer::Accepted { .. }) => Some(AttemptState::Accepted),
+            Settled::Answered(Answer::NotNow { .. } | Answer::Closed { .. }) => {
                 Some(AttemptState::Queued)
             }
-            Step::Answered(Answer::Refused { .. }) => Some(AttemptState::Failed),
-            Step::Answered(Answer::Unknown { .. }) | Step::Lost => Some(AttemptState::Unknown),
-            Step::Skip(_) => Some(AttemptState::Skipped),
-            Step::Call(_) | Step::Offer | Step::Done | Step::Leased | Step::Early(_) => None,
+            Settled::Answered(Answer::Refused { .. }) => Some(AttemptState::Failed),
+            Settled::Answered(Answer::Unknown { .. }) | Settled::Lost => {
+                Some(AttemptState::Unknown)
+            }
+            Settled::Skipped(_) => Some(AttemptState::Skipped),
+            Settled::Offered | Settled::Done => None,
         };
         let mut attempts = self.rows[at].attempts.iter_mut();
-        let attempt = attempts.find(|a| a.channel == ask.channel && a.send == ask.send);
+        let attempt = attempts.find(|a| a.channel == request.channel && a.send == request.send);
         if let (Some(attempt), Some(state)) = (attempt, state) {
             attempt.state = state;
             attempt.lease_until = None;
         }
-        self.follow(dispatch.effects());
+        self.follow(settlement.effects());
     }
 
     /// Invariants 3 and 4: what is claimed is open, SMS first, each send once; and no call is earlier than
     /// its provider asked.
-    fn claim(&mut self, at: usize, ask: &delivery::Ask) {
+    fn claim(&mut self, at: usize, request: &SendRequest) {
         let row = &mut self.rows[at];
-        assert!(row.challenge.live(self.now), "claimed after its end: {ask:?}");
+        assert!(row.challenge.live(self.now), "claimed after its end: {request:?}");
         assert!(self.member.active && self.member.two_factor);
-        assert!(ask.not_before.is_none_or(|then| then <= self.now), "earlier than asked: {ask:?}");
+        assert!(
+            request.not_before.is_none_or(|then| then <= self.now),
+            "earlier than asked: {request:?}"
+        );
         let texted = row.attempts.iter().any(|a| a.channel == Channel::Sms && a.tries > 0);
-        assert!(ask.channel == Channel::Sms || texted, "email first: {ask:?}");
-        if ask.cause == Some(EmailCause::Fallback) {
+        assert!(request.channel == Channel::Sms || texted, "email first: {request:?}");
+        if request.cause == Some(EmailCause::Fallback) {
             assert!(row.challenge.fallback_at.is_some_and(|due| due <= self.now));
         }
-        let same = |a: &&mut Attempt| a.channel == ask.channel && a.send == ask.send;
+        let same = |a: &&mut Attempt| a.channel == request.channel && a.send == request.send;
         match row.attempts.iter_mut().find(same) {
             Some(attempt) => {
-                assert_eq!((attempt.state, attempt.tries), (AttemptState::Queued, ask.tries));
+                assert_eq!((attempt.state, attempt.tries), (AttemptState::Queued, request.tries));
                 attempt.tries += 1;
                 attempt.state = AttemptState::Calling;
                 attempt.lease_until = Some(self.now + Duration::seconds(10));
             }
             None => {
-                assert_eq!((ask.channel, ask.send), (Channel::Email, FALLBACK_SEND));
+                assert_eq!((request.channel, request.send), (Channel::Email, FALLBACK_SEND));
                 let lease_until = Some(self.now + Duration::seconds(10));
                 let state = AttemptState::Calling;
                 let claimed = queued(Channel::Email, FALLBACK_SEND);
@@ -427,7 +433,7 @@ impl Tables {
                 row.challenge.sends += 1;
             }
         }
-        if ask.channel == Channel::Sms && row.challenge.fallback_at.is_none() {
+        if request.channel == Channel::Sms && row.challenge.fallback_at.is_none() {
             row.challenge.fallback_at = Some(self.now + self.rules.policy.fallback_after);
         }
     }

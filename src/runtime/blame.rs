@@ -4,12 +4,31 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::pass::Failure;
 use crate::fault::Fault;
 
 /// Failures in a row, with the database taking work all the while, after which what is handled
 /// together is handled one by one, and what is handled alone makes room for others.
 const IN_A_ROW: u32 = 3;
+
+/// Why a batch came to nothing.
+#[derive(Clone)]
+pub(super) enum Failure {
+    Fault(Fault),
+    Panicked,
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Why messages are left for now, and whose fault that is: never that of a dependency that is away.
+#[derive(Clone)]
+pub(super) struct Undone {
+    pub(super) blame: Blame,
+    pub(super) failure: Failure,
+}
 
 /// Whose fault a failure is, and so what becomes of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

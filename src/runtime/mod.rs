@@ -1,16 +1,18 @@
-//! FLOOR 4. The one generic worker runtime: the trait, the pass, the engine, the life of a process.
+//! FLOOR 4. The one generic worker runtime: the traits, the batch, the engine, the life of a process.
 
+mod batch;
 mod blame;
-mod disposal;
+mod code_sender;
 mod engine;
 mod faulty;
 mod lifecycle;
-mod pass;
+mod output;
 mod worker;
 
-pub use engine::{EngineSettings, Shared, run};
+pub use code_sender::{CodeProvider, CodeSender};
+pub use engine::{CallLimits, EngineSettings, Shared, run_provider, run_transactions};
 pub use lifecycle::{Health, await_dependencies, serve_health, stop_on_signal};
-pub use worker::Worker;
+pub use worker::{ProviderWorker, TransactionWorker, Worker};
 
 use std::time::Duration;
 

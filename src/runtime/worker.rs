@@ -1,48 +1,51 @@
-//! The trait that every worker implements.
+//! The traits that every worker implements.
 
 use std::time::Duration;
 
 use crate::domain::Timestamp;
 use crate::fault::Fault;
 use crate::message::{Decoded, Message};
-use crate::rules::{DecisionContext, Verdict};
+use crate::rules::claimed::{Claimed, Decision};
+use crate::rules::{Decided, DecisionContext, Verdict};
 use crate::store::Tx;
 
-/// One dedicated worker: what it reads, what it decides, what it writes.
+/// What every worker has in common: its name, what it reads, and what it must know to decide.
 ///
 /// Consuming, decoding, deduplication, retries, dead letters, replies, metrics, spans and draining
 /// are the runtime's; none of them appears in a worker file.
 pub trait Worker: Send + Sync + 'static {
     /// The name on every metric, span and inbox row. Never changes once shipped.
     const NAME: &'static str;
-    /// True when `act` leaves the process: no transaction is open across it, and what is to be
-    /// called is claimed in a commit of its own before.
-    const OUTWARD: bool = false;
-    /// False when the rows that `store` writes are keyed by the message and nothing is caused: then
-    /// they are the inbox.
+    /// False when the rows that are written are keyed by the message and nothing is caused: then they
+    /// are the inbox.
     const INBOX: bool = true;
-    /// How long an inward pass that is not full waits for more. Not at all, where anybody waits for
-    /// its outcome; where nobody does, fewer and fuller passes leave the machine to the others.
-    const GATHER: Duration = Duration::ZERO;
 
     /// What it reads.
     type Message: Message;
     /// What it must know to decide.
     type Facts: Send;
-    /// What it decides.
-    type Verdict: Verdict;
 
-    /// The queue of messages with this key, where they come to this worker by a detour only.
-    fn home_of(_key: &str) -> Option<&'static str> {
+    /// The queue of messages with this key, where the worker gets them only because a binding is missing.
+    fn own_queue_of(_key: &str) -> Option<&'static str> {
         None
     }
 
-    /// Reads the facts, one for each message, in order, and locks what the decision rests on.
+    /// Reads the facts, one for each message, in order, and locks what the decision depends on.
     fn load(
         &self,
         tx: &Tx<'_>,
         batch: &[&Decoded<Self::Message>],
     ) -> impl Future<Output = Result<Vec<Self::Facts>, Fault>> + Send;
+}
+
+/// A worker that decides and writes in one transaction.
+pub trait TransactionWorker: Worker {
+    /// How long to wait for more messages when the batch is not full. Zero if anybody waits for the
+    /// result.
+    const GATHER: Duration = Duration::ZERO;
+
+    /// What it writes.
+    type Write: Send + Sync + 'static;
 
     /// The rule. Pure.
     fn decide(
@@ -50,38 +53,57 @@ pub trait Worker: Send + Sync + 'static {
         message: &Decoded<Self::Message>,
         facts: Self::Facts,
         ctx: &mut DecisionContext<'_>,
-    ) -> Self::Verdict;
+    ) -> Decided<Self::Write>;
 
-    /// Outward: writes that these are about to be called. Committed before the first call.
-    fn claim(
-        &self,
-        _tx: &Tx<'_>,
-        _verdicts: &[&Self::Verdict],
-    ) -> impl Future<Output = Result<(), Fault>> + Send {
-        async { Ok(()) }
-    }
-
-    /// Outward: takes claims back that may have been committed or not, and whose calls were not made.
-    /// Those that were not committed, or that another process has settled, it leaves alone.
-    fn release(
-        &self,
-        _tx: &Tx<'_>,
-        _verdicts: &[&Self::Verdict],
-    ) -> impl Future<Output = Result<(), Fault>> + Send {
-        async { Ok(()) }
-    }
-
-    /// Outward: calls, and brings back the answer. Every answer is a verdict. Bounded in time by
-    /// the gateway.
-    fn act(&self, verdict: Self::Verdict) -> impl Future<Output = Self::Verdict> + Send {
-        async { verdict }
-    }
-
-    /// Writes the verdicts, all in one transaction, with the judged condition as a guard.
+    /// Writes what was decided, all in one transaction, with the judged condition as a guard.
     fn store(
         &self,
         tx: &Tx<'_>,
-        verdicts: &[&Self::Verdict],
+        writes: &[&Self::Write],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// A worker that calls a provider between two transactions: the first claims, the second settles.
+///
+/// No method has a default: a worker that does not claim does not compile.
+pub trait ProviderWorker: Worker {
+    /// A call to make.
+    type Call: Send + Sync + 'static;
+    /// What became of a message.
+    type Settlement: Verdict;
+
+    /// The rule of the claim. Pure.
+    fn decide(
+        &self,
+        message: &Decoded<Self::Message>,
+        facts: Self::Facts,
+        ctx: &mut DecisionContext<'_>,
+    ) -> Decision<Self::Call, Self::Settlement>;
+
+    /// Writes that these calls are about to be made. Committed before the first of them.
+    fn claim(
+        &self,
+        tx: &Tx<'_>,
+        calls: &[&Self::Call],
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Takes claims back that may or may not have been committed, and whose calls were not made. Leaves
+    /// those alone that were not committed, or that another process has settled.
+    fn release(
+        &self,
+        tx: &Tx<'_>,
+        calls: &[&Self::Call],
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Calls the provider. The gateway bounds the time.
+    fn call(&self, call: Claimed<Self::Call>) -> impl Future<Output = Self::Settlement> + Send;
+
+    /// Writes what became of messages, all in one transaction.
+    fn settle(
+        &self,
+        tx: &Tx<'_>,
+        settlements: &[&Self::Settlement],
         now: Timestamp,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 }

@@ -10,7 +10,9 @@ use crate::domain::Timestamp;
 use crate::domain::challenge::{AttemptState, Channel};
 use crate::domain::id::ChallengeId;
 use crate::fault::Fault;
-use crate::rules::delivery::{Answer, Attempt, Dispatch, FALLBACK_SEND, Facts, Step};
+use crate::rules::delivery::{
+    Answer, Attempt, DeliveryCall, DeliverySettlement, FALLBACK_SEND, Facts, SendRequest, Settled,
+};
 use crate::rules::resend::Grant;
 
 /// A send that is granted.
@@ -104,7 +106,7 @@ pub struct Claim {
 ///
 /// # Errors
 /// As every statement; `Transient` when one is no longer as judged.
-pub async fn claim(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Result<(), Fault> {
+pub async fn claim(tx: &Tx<'_>, calls: &[&DeliveryCall], claim: Claim) -> Result<(), Fault> {
     const QUEUED: &str = "UPDATE delivery_attempt d SET state = 'calling', tries = d.tries + 1, \
         lease_until = u.lease_until \
         FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::smallint[], $5::timestamptz[]) \
@@ -120,37 +122,38 @@ pub async fn claim(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Resul
         FROM unnest($1::uuid[], $2::timestamptz[]) AS u(id, fallback_at) \
         WHERE c.id = u.id AND c.fallback_at IS NULL AND c.email_index IS NOT NULL";
     const COUNT: &str = "UPDATE challenge SET sends = sends + 1 WHERE id = ANY($1)";
-    let calls: Vec<&&Dispatch> =
-        dispatches.iter().filter(|d| matches!(d.step, Step::Call(_))).collect();
     if calls.is_empty() {
         return Ok(());
     }
-    let (fresh, queued): (Vec<&Dispatch>, Vec<&Dispatch>) =
-        calls.into_iter().copied().partition(|d| automatic(d));
-    let lease_until = |d: &&Dispatch| d.now + claim.lease;
+    let (fresh, queued): (Vec<&DeliveryCall>, Vec<&DeliveryCall>) =
+        calls.iter().copied().partition(|call| writes_row(call));
+    let lease_until = |call: &&DeliveryCall| call.send.now + claim.lease;
 
-    let ids: Vec<Uuid> = queued.iter().map(|d| d.ask.challenge.0).collect();
-    let channels: Vec<&str> = queued.iter().map(|d| d.ask.channel.label()).collect();
-    let sends: Vec<i16> = queued.iter().map(|d| d.ask.send).collect();
-    let tries: Vec<i16> = queued.iter().map(|d| d.ask.tries).collect();
+    let ids: Vec<Uuid> = queued.iter().map(|call| call.send.request.challenge.0).collect();
+    let channels: Vec<&str> = queued.iter().map(|call| call.send.request.channel.label()).collect();
+    let sends: Vec<i16> = queued.iter().map(|call| call.send.request.send).collect();
+    let tries: Vec<i16> = queued.iter().map(|call| call.send.request.tries).collect();
     let leases: Vec<Timestamp> = queued.iter().map(lease_until).collect();
     let queued_params: [super::Param<'_>; 5] = [&ids, &channels, &sends, &tries, &leases];
 
     if !fresh.is_empty() {
-        let ids: Vec<Uuid> = fresh.iter().map(|d| d.ask.challenge.0).collect();
-        let now: Vec<Timestamp> = fresh.iter().map(|d| d.now).collect();
+        let ids: Vec<Uuid> = fresh.iter().map(|call| call.send.request.challenge.0).collect();
+        let now: Vec<Timestamp> = fresh.iter().map(|call| call.send.now).collect();
         let leases: Vec<Timestamp> = fresh.iter().map(lease_until).collect();
         tx.guarded(FALLBACK, &[&ids, &now, &leases, &FALLBACK_SEND], fresh.len()).await?;
         tx.execute(COUNT, &[&ids]).await?;
     }
-    let first: Vec<&&Dispatch> =
-        queued.iter().filter(|d| d.ask.channel == Channel::Sms && !d.fallback_set).collect();
+    let first: Vec<&&DeliveryCall> = queued
+        .iter()
+        .filter(|call| call.send.request.channel == Channel::Sms && !call.fallback_set)
+        .collect();
     let fallback_at = async {
         if first.is_empty() {
             return Ok(());
         }
-        let ids: Vec<Uuid> = first.iter().map(|d| d.ask.challenge.0).collect();
-        let due: Vec<Timestamp> = first.iter().map(|d| d.now + claim.fallback_after).collect();
+        let ids: Vec<Uuid> = first.iter().map(|call| call.send.request.challenge.0).collect();
+        let due: Vec<Timestamp> =
+            first.iter().map(|call| call.send.now + claim.fallback_after).collect();
         tx.execute(FALLBACK_AT, &[&ids, &due]).await.map(drop)
     };
     try_join!(tx.guarded(QUEUED, &queued_params, queued.len()), fallback_at).map(drop)
@@ -161,7 +164,7 @@ pub async fn claim(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Resul
 ///
 /// # Errors
 /// As every statement.
-pub async fn release(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Result<(), Fault> {
+pub async fn release(tx: &Tx<'_>, calls: &[&DeliveryCall], claim: Claim) -> Result<(), Fault> {
     const QUEUED: &str = "UPDATE delivery_attempt d SET state = 'queued', tries = d.tries - 1, \
         lease_until = NULL \
         FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::timestamptz[]) \
@@ -173,10 +176,12 @@ pub async fn release(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Res
         WHERE d.challenge = u.challenge AND d.channel = 'email' AND d.send = $3 \
         AND d.state = 'calling' AND d.lease_until = u.lease_until RETURNING d.challenge) \
         UPDATE challenge SET sends = sends - 1 WHERE id IN (SELECT challenge FROM gone)";
-    let calls = dispatches.iter().copied().filter(|d| matches!(d.step, Step::Call(_)));
-    let (fresh, queued): (Vec<&Dispatch>, Vec<&Dispatch>) = calls.partition(|d| automatic(d));
-    let of = |dispatches: &[&Dispatch]| -> (Vec<Uuid>, Vec<Timestamp>) {
-        dispatches.iter().map(|d| (d.ask.challenge.0, d.now + claim.lease)).unzip()
+    let (fresh, queued): (Vec<&DeliveryCall>, Vec<&DeliveryCall>) =
+        calls.iter().copied().partition(|call| writes_row(call));
+    let of = |calls: &[&DeliveryCall]| -> (Vec<Uuid>, Vec<Timestamp>) {
+        let of =
+            |call: &&DeliveryCall| (call.send.request.challenge.0, call.send.now + claim.lease);
+        calls.iter().map(of).unzip()
     };
     if !fresh.is_empty() {
         let (ids, leases) = of(&fresh);
@@ -184,17 +189,17 @@ pub async fn release(tx: &Tx<'_>, dispatches: &[&Dispatch], claim: Claim) -> Res
     }
     if !queued.is_empty() {
         let (ids, leases) = of(&queued);
-        let channels: Vec<&str> = queued.iter().map(|d| d.ask.channel.label()).collect();
-        let sends: Vec<i16> = queued.iter().map(|d| d.ask.send).collect();
+        let channels: Vec<&str> =
+            queued.iter().map(|call| call.send.request.channel.label()).collect();
+        let sends: Vec<i16> = queued.iter().map(|call| call.send.request.send).collect();
         tx.execute(QUEUED, &[&ids, &channels, &sends, &leases]).await?;
     }
     Ok(())
 }
 
-/// Whether it is the automatic email, whose row the claim writes.
-fn automatic(dispatch: &Dispatch) -> bool {
-    let ask = &dispatch.ask;
-    ask.channel == Channel::Email && ask.send == FALLBACK_SEND && ask.tries == 0
+/// Whether the claim writes the row of the send: that of the first try of the automatic email.
+fn writes_row(call: &DeliveryCall) -> bool {
+    call.send.request.is_fallback() && call.send.request.tries == 0
 }
 
 /// How one send is settled.
@@ -206,13 +211,13 @@ pub struct Settlement<'a> {
 
 impl<'a> Settlement<'a> {
     /// `None` where there is nothing to settle.
-    fn of(step: &'a Step) -> Option<Self> {
-        let settled = |state, answer| Self { state, answer, provider_ref: None };
-        match step {
-            Step::Answered(answer) => Some(Self::answered(answer)),
-            Step::Lost => Some(settled(AttemptState::Unknown, Some("process_died"))),
-            Step::Skip(why) => Some(settled(AttemptState::Skipped, Some(why))),
-            Step::Call(_) | Step::Offer | Step::Done | Step::Leased | Step::Early(_) => None,
+    fn of(settled: &'a Settled) -> Option<Self> {
+        let as_state = |state, answer| Self { state, answer, provider_ref: None };
+        match settled {
+            Settled::Answered(answer) => Some(Self::answered(answer)),
+            Settled::Lost => Some(as_state(AttemptState::Unknown, Some("process_died"))),
+            Settled::Skipped(why) => Some(as_state(AttemptState::Skipped, Some(why))),
+            Settled::Offered | Settled::Done => None,
         }
     }
 
@@ -250,7 +255,11 @@ impl<'a> Settlement<'a> {
 ///
 /// # Errors
 /// As every statement.
-pub async fn settle(tx: &Tx<'_>, dispatches: &[&Dispatch], now: Timestamp) -> Result<(), Fault> {
+pub async fn settle(
+    tx: &Tx<'_>,
+    sends: &[&DeliverySettlement],
+    now: Timestamp,
+) -> Result<(), Fault> {
     const SQL: &str = "UPDATE delivery_attempt d SET state = u.state, answer = u.answer, \
         provider_ref = coalesce(u.provider_ref, d.provider_ref), settled_at = $1, \
         lease_until = NULL \
@@ -258,14 +267,16 @@ pub async fn settle(tx: &Tx<'_>, dispatches: &[&Dispatch], now: Timestamp) -> Re
         AS u(challenge, channel, send, state, answer, provider_ref) \
         WHERE d.challenge = u.challenge AND d.channel = u.channel AND d.send = u.send \
         AND d.state IN ('queued', 'calling')";
-    let settled: Vec<(&&Dispatch, Settlement<'_>)> =
-        dispatches.iter().filter_map(|d| Settlement::of(&d.step).map(|s| (d, s))).collect();
+    let settled: Vec<(&SendRequest, Settlement<'_>)> = sends
+        .iter()
+        .filter_map(|s| Settlement::of(&s.settled).map(|settled| (&s.send.request, settled)))
+        .collect();
     if settled.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = settled.iter().map(|(d, _)| d.ask.challenge.0).collect();
-    let channels: Vec<&str> = settled.iter().map(|(d, _)| d.ask.channel.label()).collect();
-    let sends: Vec<i16> = settled.iter().map(|(d, _)| d.ask.send).collect();
+    let ids: Vec<Uuid> = settled.iter().map(|(send, _)| send.challenge.0).collect();
+    let channels: Vec<&str> = settled.iter().map(|(send, _)| send.channel.label()).collect();
+    let sends: Vec<i16> = settled.iter().map(|(send, _)| send.send).collect();
     let states: Vec<&str> = settled.iter().map(|(_, s)| s.state.label()).collect();
     let answers: Vec<Option<&str>> = settled.iter().map(|(_, s)| s.answer).collect();
     let refs: Vec<Option<&str>> = settled.iter().map(|(_, s)| s.provider_ref).collect();

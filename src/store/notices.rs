@@ -11,7 +11,8 @@ use crate::domain::challenge::AttemptState;
 use crate::domain::id::{AccountId, MemberId};
 use crate::fault::Fault;
 use crate::rules::notice::{
-    BEFORE, EventRecordRef, Facts, Notice, NoticeKind, Posting, Recipients, Step,
+    BEFORE, EventRecordRef, Facts, Notice, NoticeCall, NoticeKind, NoticeSettled, NoticeSettlement,
+    Recipients,
 };
 
 /// Who may be told of an event about this member: the members of the account who hear of changed
@@ -129,14 +130,12 @@ pub async fn notice_facts(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Option<Facts>
 ///
 /// # Errors
 /// As every statement; `Transient` when one is no longer as judged.
-pub async fn claim(tx: &Tx<'_>, postings: &[&Posting], lease: Duration) -> Result<(), Fault> {
+pub async fn claim(tx: &Tx<'_>, calls: &[&NoticeCall], lease: Duration) -> Result<(), Fault> {
     const SQL: &str = "UPDATE notice SET state = 'calling', tries = tries + 1, lease_until = $2 \
         WHERE id = $1 AND state = 'queued' AND tries = $3";
-    for posting in postings {
-        if let (Step::Call(_), Some(notice)) = (&posting.step, &posting.notice) {
-            let until = posting.now + lease;
-            tx.guarded(SQL, &[&notice.id, &until, &posting.tries], 1).await?;
-        }
+    for NoticeCall { notice, now, .. } in calls {
+        let until = *now + lease;
+        tx.guarded(SQL, &[&notice.id, &until, &notice.tries], 1).await?;
     }
     Ok(())
 }
@@ -146,14 +145,12 @@ pub async fn claim(tx: &Tx<'_>, postings: &[&Posting], lease: Duration) -> Resul
 ///
 /// # Errors
 /// As every statement.
-pub async fn release(tx: &Tx<'_>, postings: &[&Posting], lease: Duration) -> Result<(), Fault> {
+pub async fn release(tx: &Tx<'_>, calls: &[&NoticeCall], lease: Duration) -> Result<(), Fault> {
     const SQL: &str = "UPDATE notice SET state = 'queued', tries = tries - 1, lease_until = NULL \
         WHERE id = $1 AND state = 'calling' AND lease_until = $2";
-    for posting in postings {
-        if let (Step::Call(_), Some(notice)) = (&posting.step, &posting.notice) {
-            let until = posting.now + lease;
-            tx.execute(SQL, &[&notice.id, &until]).await?;
-        }
+    for NoticeCall { notice, now, .. } in calls {
+        let until = *now + lease;
+        tx.execute(SQL, &[&notice.id, &until]).await?;
     }
     Ok(())
 }
@@ -162,20 +159,24 @@ pub async fn release(tx: &Tx<'_>, postings: &[&Posting], lease: Duration) -> Res
 ///
 /// # Errors
 /// As every statement.
-pub async fn settle(tx: &Tx<'_>, postings: &[&Posting], now: Timestamp) -> Result<(), Fault> {
+pub async fn settle(
+    tx: &Tx<'_>,
+    notices: &[&NoticeSettlement],
+    now: Timestamp,
+) -> Result<(), Fault> {
     const SQL: &str = "UPDATE notice SET state = $2, answer = $3, settled_at = $4, \
         lease_until = NULL WHERE id = $1 \
         AND state IN ('queued', 'calling')";
-    for posting in postings {
-        let Some(notice) = &posting.notice else { continue };
-        let (state, answer) = match &posting.step {
-            Step::Answered(answer) => {
+    for NoticeSettlement { notice, settled } in notices {
+        let Some(notice) = notice else { continue };
+        let (state, answer) = match settled {
+            NoticeSettled::Answered(answer) => {
                 let settled = Settlement::answered(answer);
                 (settled.state(), settled.answer())
             }
-            Step::Lost => (AttemptState::Unknown, Some("process_died")),
-            Step::Drop(why) => (AttemptState::Skipped, Some(*why)),
-            Step::Call(_) | Step::Done | Step::Leased => continue,
+            NoticeSettled::Lost => (AttemptState::Unknown, Some("process_died")),
+            NoticeSettled::Dropped(why) => (AttemptState::Skipped, Some(*why)),
+            NoticeSettled::Done => continue,
         };
         tx.execute(SQL, &[&notice.id, &state.label(), &answer, &now]).await?;
     }

@@ -1,29 +1,41 @@
 //! What an answer means: the events it is told by, the next try, and what follows a failure.
 
-use super::{Answer, Ask, Dispatch, FALLBACK_SEND, Step};
+use super::send::{
+    Answer, DeliveryCall, DeliverySend, DeliverySettlement, FALLBACK_SEND, RenderedMessage,
+    SendRequest, Settled,
+};
 use crate::domain::challenge::Channel;
 use crate::domain::policy::Policy;
 use crate::message::{Command, Effect, EmailCause, Event, EventKind, RetryDelay};
 use crate::rules::Verdict;
+use crate::rules::claimed::Claimed;
 use crate::rules::told::about;
 
-impl Dispatch {
-    /// The same send with the provider's answer.
-    pub fn answered(self, answer: Answer, policy: &Policy) -> Self {
+impl Claimed<DeliveryCall> {
+    /// What the provider gets.
+    pub fn message(&self) -> &RenderedMessage {
+        &self.message
+    }
+
+    /// What the provider's answer means.
+    pub fn answered(self, answer: Answer, policy: &Policy) -> DeliverySettlement {
+        let send = self.into_call().send;
         let answer = match answer {
             Answer::NotNow { code, .. } | Answer::Closed { code }
-                if self.next_try(&answer, policy).is_none() =>
+                if send.next_try(&answer, policy).is_none() =>
             {
                 Answer::Refused { code: format!("gave_up_{code}") }
             }
             other => other,
         };
-        Self { step: Step::Answered(answer), ..self }
+        DeliverySettlement { send, settled: Settled::Answered(answer) }
     }
+}
 
+impl DeliverySend {
     /// When the next try is made; `None` where there is to be none, or too little life would be left.
     fn next_try(&self, answer: &Answer, policy: &Policy) -> Option<Retry> {
-        let retry = self.ask.retry(answer)?;
+        let retry = self.request.retry(answer)?;
         let life_left = self.challenge.as_ref()?.expires_at - self.now;
         (life_left - retry.wait() >= policy.life_left_min).then_some(retry)
     }
@@ -31,8 +43,8 @@ impl Dispatch {
     fn event(&self, kind: EventKind, reason: Option<&str>) -> Option<Effect> {
         let challenge = self.challenge.as_ref()?;
         Some(Effect::from(Event {
-            channel: Some(self.ask.channel),
-            send: Some(self.ask.send),
+            channel: Some(self.request.channel),
+            send: Some(self.request.send),
             reason: reason.map(str::to_owned),
             ..about(challenge, kind)
         }))
@@ -40,8 +52,8 @@ impl Dispatch {
 
     /// A failure for good: the email goes at once if it may, else the challenge may be lost.
     fn after_failure(&self) -> Command {
-        let challenge = self.ask.challenge;
-        if self.ask.channel == Channel::Sms && self.email_left {
+        let challenge = self.request.challenge;
+        if self.request.channel == Channel::Sms && self.email_left {
             let cause = EmailCause::SmsFailed;
             Command::SendEmail { challenge, send: FALLBACK_SEND, tries: 0, cause }
         } else {
@@ -83,75 +95,55 @@ pub fn delay_while_closed(tries: i16, longest: RetryDelay) -> RetryDelay {
     retry_delay(tries).unwrap_or(longest)
 }
 
-impl Verdict for Dispatch {
+impl Verdict for DeliverySettlement {
     fn label(&self) -> &'static str {
-        match &self.step {
-            Step::Call(_) => "called",
-            Step::Answered(Answer::Accepted { .. }) => "accepted",
-            Step::Answered(Answer::NotNow { .. } | Answer::Closed { .. }) => "retried",
-            Step::Answered(Answer::Refused { .. }) => "failed",
-            Step::Answered(Answer::Unknown { .. }) | Step::Lost => "unknown",
-            Step::Skip(_) => "skipped",
-            Step::Offer => "offered",
-            Step::Done => "done",
-            Step::Leased => "leased",
-            Step::Early(_) => "early",
+        match &self.settled {
+            Settled::Answered(Answer::Accepted { .. }) => "accepted",
+            Settled::Answered(Answer::NotNow { .. } | Answer::Closed { .. }) => "retried",
+            Settled::Answered(Answer::Refused { .. }) => "failed",
+            Settled::Answered(Answer::Unknown { .. }) | Settled::Lost => "unknown",
+            Settled::Skipped(_) => "skipped",
+            Settled::Offered => "offered",
+            Settled::Done => "done",
         }
     }
 
     fn effects(&self) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        match &self.step {
-            Step::Answered(Answer::Accepted { .. }) => {
-                effects.extend(self.event(EventKind::DeliveryAccepted, None));
+        let (send, request) = (&self.send, &self.send.request);
+        let event = |kind, reason| send.event(kind, reason).into_iter();
+        match &self.settled {
+            Settled::Answered(Answer::Accepted { .. }) => {
+                event(EventKind::DeliveryAccepted, None).collect()
             }
-            Step::Answered(answer @ (Answer::NotNow { .. } | Answer::Closed { .. })) => {
-                effects.extend(self.ask.retry(answer).map(|retry| self.ask.again(&retry)));
+            Settled::Answered(answer @ (Answer::NotNow { .. } | Answer::Closed { .. })) => {
+                request.retry(answer).map(|retry| request.again(&retry)).into_iter().collect()
             }
-            Step::Answered(Answer::Refused { code }) => {
-                effects.extend(self.event(EventKind::DeliveryFailed, Some(code)));
-                effects.push(self.after_failure().into());
+            Settled::Answered(Answer::Refused { code }) => {
+                let after = Effect::from(send.after_failure());
+                event(EventKind::DeliveryFailed, Some(code)).chain([after]).collect()
             }
-            Step::Answered(Answer::Unknown { code }) => {
-                effects.extend(self.event(EventKind::DeliveryUnknown, Some(code)));
+            Settled::Answered(Answer::Unknown { code }) => {
+                event(EventKind::DeliveryUnknown, Some(code)).collect()
             }
-            Step::Lost => {
-                effects.extend(self.event(EventKind::DeliveryUnknown, Some("process_died")));
-            }
-            Step::Skip(why) => {
+            Settled::Lost => event(EventKind::DeliveryUnknown, Some("process_died")).collect(),
+            Settled::Skipped(why) => {
                 // A fallback that was never wanted is no news.
-                if !self.silent(why) {
-                    effects.extend(self.event(EventKind::DeliverySkipped, Some(why)));
-                }
+                let silent = request.is_fallback()
+                    && matches!(*why, "no_email_backup" | "email_forbidden" | "challenge_ended");
+                let skipped = event(EventKind::DeliverySkipped, Some(why)).filter(|_| !silent);
                 // It was to stand in for an SMS that cannot be sent.
-                if self.ask.cause == Some(EmailCause::SmsFailed) && *why != "challenge_ended" {
-                    effects.push(Command::Abandon { challenge: self.ask.challenge }.into());
-                }
+                let stands_in = request.cause == Some(EmailCause::SmsFailed);
+                let abandon = (stands_in && *why != "challenge_ended")
+                    .then(|| Command::Abandon { challenge: request.challenge }.into());
+                skipped.chain(abandon).collect()
             }
-            Step::Offer => effects.extend(self.event(EventKind::EmailEligible, None)),
-            Step::Call(_) | Step::Done | Step::Leased | Step::Early(_) => {}
-        }
-        effects
-    }
-
-    fn wait(&self) -> Option<RetryDelay> {
-        match self.step {
-            Step::Leased => Some(RetryDelay::Second5),
-            Step::Early(delay) => Some(delay),
-            _ => None,
+            Settled::Offered => event(EventKind::EmailEligible, None).collect(),
+            Settled::Done => Vec::new(),
         }
     }
 }
 
-impl Dispatch {
-    fn silent(&self, why: &str) -> bool {
-        self.ask.channel == Channel::Email
-            && self.ask.send == FALLBACK_SEND
-            && matches!(why, "no_email_backup" | "email_forbidden" | "challenge_ended")
-    }
-}
-
-impl Ask {
+impl SendRequest {
     /// When it is tried again, if it is: as the provider of SMS asks, but no more often than once a
     /// second. A mail server names no time.
     fn retry(&self, answer: &Answer) -> Option<Retry> {

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::super::blame::{Blame, Neighbours, blame};
-use super::super::pass::Failure;
+use super::super::blame::{Blame, Failure, Neighbours, Undone, blame};
 use super::super::worker::Worker;
-use super::{Engine, PAUSE};
+use super::engine::{Engine, PAUSE};
 use crate::broker::pauses;
 use crate::fault::{Dependency, Fault};
 use crate::observe;
@@ -17,13 +16,6 @@ use crate::store::Store;
 
 /// An attempt that takes longer gets a witness.
 const WITNESS_AFTER: Duration = Duration::from_secs(1);
-
-/// Why messages are left for now, and whose fault that is: never that of a dependency that is away.
-#[derive(Clone)]
-pub(super) struct Undone {
-    pub(super) blame: Blame,
-    pub(super) failure: Failure,
-}
 
 /// What was seen beside an attempt.
 struct Witness {

@@ -33,7 +33,6 @@ const LEFT: &[&[&str]] = &[
         "src/rules/change.rs",
         "src/rules/code_generation.rs",
         "src/rules/delivery/claim.rs",
-        "src/rules/delivery/mod.rs",
         "src/rules/delivery/settlement.rs",
         "src/rules/issue/draw.rs",
         "src/rules/issue/mod.rs",
@@ -49,7 +48,6 @@ const LEFT: &[&[&str]] = &[
         "src/rules/directory/mod.rs",
         "src/rules/directory/owned_numbers.rs",
     ],
-    &["src/runtime/engine/attempt.rs", "src/runtime/engine/mod.rs"],
     &[
         "src/store/attempts.rs",
         "src/store/challenges.rs",
@@ -214,13 +212,15 @@ fn paths(module: &Module) -> Vec<(bool, Names)> {
             at = block_end(tokens, at);
             continue;
         }
-        let mut path = vec![text(at).to_owned()];
+        let (start, mut path) = (at, vec![text(at).to_owned()]);
         while is_name(text(at)) && text(at + 1) == "::" && is_name(text(at + 2)) {
             at += 2;
             path.push(text(at).to_owned());
         }
         at += 1;
-        if path.len() > 1 {
+        // `pub(in path)` imports nothing.
+        let is_visibility = start > 1 && text(start - 1) == "in" && text(start - 2) == "(";
+        if path.len() > 1 && !is_visibility {
             if let Some(named) = module.uses.iter().find(|one| one.alias == path[0]) {
                 path.splice(..1, named.path.clone());
             }

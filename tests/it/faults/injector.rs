@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
-use stepup::failpoint::{INGRESS, INWARD, OUTWARD, Point, ROWS, TIMERS};
+use stepup::failpoint::{INGRESS, PROVIDER, Point, ROWS, TIMERS, TRANSACTION};
 use time::OffsetDateTime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -25,19 +25,19 @@ use super::world::World;
 /// Who has which points, and the role that runs it.
 pub const WORKERS: &[(&str, &str, &[Point])] = &[
     ("ingress", "ingress", INGRESS),
-    ("code_generation", "code-generation", INWARD),
-    ("verification", "verification", INWARD),
-    ("settings", "settings", INWARD),
-    ("team", "team", INWARD),
-    ("team_batch", "team-batch", INWARD),
-    ("support", "support", INWARD),
-    ("directory", "directory", INWARD),
-    ("unroutable", "directory", INWARD),
-    ("audit", "audit", INWARD),
-    ("notification", "notification", INWARD),
-    ("sms_delivery", "sms-delivery", OUTWARD),
-    ("email_fallback", "email-fallback", OUTWARD),
-    ("notice_delivery", "notice-delivery", OUTWARD),
+    ("code_generation", "code-generation", TRANSACTION),
+    ("verification", "verification", TRANSACTION),
+    ("settings", "settings", TRANSACTION),
+    ("team", "team", TRANSACTION),
+    ("team_batch", "team-batch", TRANSACTION),
+    ("support", "support", TRANSACTION),
+    ("directory", "directory", TRANSACTION),
+    ("unroutable", "directory", TRANSACTION),
+    ("audit", "audit", TRANSACTION),
+    ("notification", "notification", TRANSACTION),
+    ("sms_delivery", "sms-delivery", PROVIDER),
+    ("email_fallback", "email-fallback", PROVIDER),
+    ("notice_delivery", "notice-delivery", PROVIDER),
     ("timers", "timers", TIMERS),
     ("janitor", "janitor", ROWS),
     ("chain", "audit", ROWS),

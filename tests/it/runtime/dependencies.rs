@@ -9,14 +9,14 @@ use stepup::broker::{Delivery, topology};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::fake::{Act, Fake, Inward, Outward};
+use super::fake::{Act, Fake, FakeProvider, FakeTransaction, Run};
 use super::fixture::{QUEUE, RuntimeFixture, endless, note, raw};
 use crate::support::{Line, PATIENCE, setting};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_a_database_that_goes_away_in_a_pass_pauses_it_and_the_pass_is_done_again() {
     let fixture = RuntimeFixture::open(endless).await;
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let process = fixture.start(&worker).await;
     fixture.publish(&[note("ada", Act::Hold)]).await;
     worker.looked("ada", 1).await;
@@ -37,7 +37,7 @@ async fn r109_a_database_that_goes_away_in_a_pass_pauses_it_and_the_pass_is_done
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_a_table_that_somebody_locks_is_waited_for_and_counts_against_no_message() {
     let fixture = RuntimeFixture::open(endless).await;
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let process = fixture.start(&worker).await;
     let console = fixture.database.client().await;
     console.batch_execute("BEGIN; LOCK TABLE activity IN SHARE MODE").await.unwrap();
@@ -73,7 +73,7 @@ async fn cancel_until_nothing_waits(console: &Client) {
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_an_answer_that_finds_no_database_is_kept_until_it_is_back() {
     let fixture = RuntimeFixture::open(endless).await;
-    let worker = Outward::new();
+    let worker = FakeProvider::new();
     let process = fixture.start(&worker).await;
     fixture.publish(&[note("ada", Act::Hold)]).await;
     worker.looked("ada", 1).await;
@@ -90,7 +90,7 @@ async fn r109_an_answer_that_finds_no_database_is_kept_until_it_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_what_waited_for_the_database_is_called_as_soon_as_it_is_claimed() {
     let fixture = RuntimeFixture::open(endless).await;
-    let worker = Outward::new();
+    let worker = FakeProvider::new();
     let process = fixture.start(&worker).await;
     fixture.database.shut().await;
     fixture.publish(&[note("ada", Act::Write)]).await;
@@ -106,7 +106,7 @@ async fn r109_what_waited_for_the_database_is_called_as_soon_as_it_is_claimed() 
 async fn an_alarm_of_the_broker_pauses_what_publishes_and_costs_no_message_a_return() {
     let fixture = RuntimeFixture::open(endless).await;
     let line = Line::lay().await;
-    let process = fixture.start_by(&line.url, &Inward::new()).await;
+    let process = fixture.start_by(&line.url, &FakeTransaction::new()).await;
     line.alarm(true);
     fixture.publish(&[note("ada", Act::Write), note("bob", Act::Write)]).await;
     // Committed by then, and not published: it waits.
@@ -124,18 +124,20 @@ async fn an_alarm_of_the_broker_pauses_what_publishes_and_costs_no_message_a_ret
 #[tokio::test(flavor = "multi_thread")]
 async fn r107_what_finds_no_queue_waits_at_its_worker_and_costs_its_message_no_return() {
     let fixture = RuntimeFixture::open(endless).await;
-    waits_for_a_queue(&fixture, Inward::new(), "ada", 1).await;
-    waits_for_a_queue(&fixture, Outward::new(), "bob", 2).await;
+    waits_for_a_queue(&fixture, FakeTransaction::new(), "ada", 1).await;
+    waits_for_a_queue(&fixture, FakeProvider::new(), "bob", 2).await;
     fixture.depth(QUEUE, |depth| depth.messages == 0).await;
     fixture.no_dead().await;
 }
 
-async fn waits_for_a_queue<const OUTWARD: bool>(
+async fn waits_for_a_queue<const PROVIDER: bool>(
     fixture: &RuntimeFixture,
-    worker: Arc<Fake<OUTWARD>>,
+    worker: Arc<Fake<PROVIDER>>,
     name: &str,
     rows: i64,
-) {
+) where
+    Fake<PROVIDER>: Run,
+{
     let process = fixture.start(&worker).await;
     fixture.route_events(false).await;
     fixture.publish(&[note(name, Act::Write)]).await;
@@ -151,7 +153,7 @@ async fn waits_for_a_queue<const OUTWARD: bool>(
 #[tokio::test(flavor = "multi_thread")]
 async fn r107_what_the_broker_takes_does_not_go_out_again_and_again_with_what_it_refuses() {
     let fixture = RuntimeFixture::open(endless).await;
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let process = fixture.start(&worker).await;
     fixture.publish(&[note("eve", Act::Hold)]).await;
     worker.looked("eve", 1).await;
@@ -178,7 +180,7 @@ async fn r109_a_broker_that_is_cut_off_again_and_again_loses_and_doubles_nothing
     const MESSAGES: usize = 200;
     let fixture = RuntimeFixture::open(endless).await;
     let line = Line::lay().await;
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let process = fixture.start_by(&line.url, &worker).await;
     for round in 0..4 {
         let names = (0..MESSAGES / 4).map(|n| note(&format!("r{round}m{n}"), Act::Write));
@@ -205,7 +207,7 @@ async fn r109_a_broker_that_is_cut_off_again_and_again_loses_and_doubles_nothing
 #[tokio::test(flavor = "multi_thread")]
 async fn r107_a_worker_whose_queue_is_deleted_and_declared_at_once_goes_on() {
     let fixture = RuntimeFixture::open(endless).await;
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let process = fixture.start(&worker).await;
     let url = setting("STEPUP_AMQP_URL");
     let properties = lapin::ConnectionProperties::default();

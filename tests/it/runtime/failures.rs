@@ -3,13 +3,13 @@
 use serde_json::json;
 use stepup::message::{Exchange, RetryDelay};
 
-use super::fake::{Act, Inward, Outward};
+use super::fake::{Act, FakeProvider, FakeTransaction};
 use super::fixture::{KEY, QUEUE, RuntimeFixture, endless, note, raw, short};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r110_what_does_not_decode_is_a_dead_letter_with_its_reason_and_its_sender_is_told() {
     let fixture = RuntimeFixture::open(endless).await;
-    let process = fixture.start(&Inward::new()).await;
+    let process = fixture.start(&FakeTransaction::new()).await;
     let broken = [
         (raw("{"), "the body is not JSON"),
         (raw("[]"), "the body is not a JSON object"),
@@ -38,7 +38,7 @@ async fn r110_what_does_not_decode_is_a_dead_letter_with_its_reason_and_its_send
 #[tokio::test(flavor = "multi_thread")]
 async fn r110_of_what_is_far_too_large_the_beginning_is_kept() {
     let fixture = RuntimeFixture::open(endless).await;
-    let process = fixture.start(&Inward::new()).await;
+    let process = fixture.start(&FakeTransaction::new()).await;
     fixture.publish(&[raw(&"x".repeat(3 << 20))]).await;
     let dead = &fixture.dead(1).await[0];
     assert!(dead.detail.contains("of its 3145728 bytes the first 1048576 are kept"), "{dead:?}");
@@ -49,7 +49,7 @@ async fn r110_of_what_is_far_too_large_the_beginning_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transient_failure_uses_every_retry_delay_then_is_exhausted_and_its_sender_is_answered() {
     let fixture = RuntimeFixture::open(short).await;
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let process = fixture.start(&worker).await;
     let message = note("ada", Act::Transient);
     let reply = fixture.ask(message.clone()).await;
@@ -70,7 +70,7 @@ async fn a_transient_failure_uses_every_retry_delay_then_is_exhausted_and_its_se
 #[tokio::test(flavor = "multi_thread")]
 async fn r110_a_panic_is_a_dead_letter_and_the_queue_flows_on() {
     let fixture = RuntimeFixture::open(endless).await;
-    let process = fixture.start(&Inward::new()).await;
+    let process = fixture.start(&FakeTransaction::new()).await;
     assert_eq!(fixture.ask(note("ada", Act::Panic)).await["outcome"], "refused");
     assert_eq!(fixture.ask(note("ada", Act::Permanent)).await["outcome"], "refused");
     assert_eq!(fixture.ask(note("ada", Act::Write)).await["outcome"], "stored");
@@ -83,7 +83,7 @@ async fn r110_a_panic_is_a_dead_letter_and_the_queue_flows_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn r110_a_call_that_panics_is_a_dead_letter_and_its_neighbours_are_settled() {
     let fixture = RuntimeFixture::open(endless).await;
-    let process = fixture.start(&Outward::new()).await;
+    let process = fixture.start(&FakeProvider::new()).await;
     fixture.publish(&[note("a", Act::Write), note("b", Act::Panic), note("c", Act::Write)]).await;
     fixture.written(2).await;
     let [letter] = &fixture.dead(1).await[..] else { panic!() };
@@ -100,7 +100,7 @@ async fn r110_a_poisoned_message_in_a_batch_of_fifty_spoils_only_itself() {
         batch[25] = note("poison", poison);
         fixture.publish(&batch).await;
         fixture.depth(QUEUE, |depth| depth.messages == 50).await;
-        let worker = Inward::new();
+        let worker = FakeTransaction::new();
         let process = fixture.start(&worker).await;
         fixture.written(49).await;
         let delay = if poison == Act::Transient { "retry.1s" } else { "dead" };
@@ -117,7 +117,7 @@ async fn r110_a_poisoned_message_in_a_batch_of_fifty_spoils_only_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_of_a_stranger_is_no_command() {
     let fixture = RuntimeFixture::open(endless).await;
-    let process = fixture.start(&Inward::new()).await;
+    let process = fixture.start(&FakeTransaction::new()).await;
     // By our own user, but under a key that only events have.
     let mut event = note("ada", Act::Write);
     event.exchange = Exchange::Events;

@@ -14,10 +14,15 @@ use stepup::message::{
     Decoded, Event, EventKind, Message, Outcome, OutcomeKind, Rejected, Subject,
 };
 use stepup::rules::change::Activity;
+use stepup::rules::claimed::{Claimed, Decision};
 use stepup::rules::{Decided, DecisionContext};
-use stepup::runtime::Worker;
+use stepup::runtime::{
+    CallLimits, EngineSettings, ProviderWorker, Shared, TransactionWorker, Worker, run_provider,
+    run_transactions,
+};
 use stepup::store::{self, Tx};
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 /// What is to happen to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -58,7 +63,7 @@ impl Message for Note {
 }
 
 /// The worker. Each message that it handles is a row of `activity`, an event, and a reply.
-pub struct Fake<const OUTWARD: bool, const GATHER_MILLIS: u64 = 0> {
+pub struct Fake<const PROVIDER: bool, const GATHER_MILLIS: u64 = 0> {
     /// When each message was looked at.
     pub looks: watch::Sender<HashMap<String, Vec<Instant>>>,
     /// Whoever holds a message waits for a permit.
@@ -76,13 +81,13 @@ pub struct Fake<const OUTWARD: bool, const GATHER_MILLIS: u64 = 0> {
 }
 
 /// The one that decides.
-pub type Inward = Fake<false>;
+pub type FakeTransaction = Fake<false>;
 /// The one that calls.
-pub type Outward = Fake<true>;
+pub type FakeProvider = Fake<true>;
 /// The one that waits for more.
 pub type Gathering = Fake<false, 3_000>;
 
-impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Fake<OUTWARD, GATHER_MILLIS> {
+impl<const PROVIDER: bool, const GATHER_MILLIS: u64> Fake<PROVIDER, GATHER_MILLIS> {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             looks: watch::Sender::default(),
@@ -127,13 +132,10 @@ impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Fake<OUTWARD, GATHER_MILLIS>
     }
 }
 
-impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Worker for Fake<OUTWARD, GATHER_MILLIS> {
+impl<const PROVIDER: bool, const GATHER_MILLIS: u64> Worker for Fake<PROVIDER, GATHER_MILLIS> {
     const NAME: &'static str = "fake";
-    const OUTWARD: bool = OUTWARD;
-    const GATHER: Duration = Duration::from_millis(GATHER_MILLIS);
     type Message = Note;
     type Facts = ();
-    type Verdict = Decided<Note>;
 
     async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Note>]) -> Result<Vec<()>, Fault> {
         self.batches.lock().unwrap().push(batch.len());
@@ -143,7 +145,7 @@ impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Worker for Fake<OUTWARD, GAT
         for message in batch {
             match message.message.act {
                 Act::Transient => return Err(Fault::Transient("as it was told".into())),
-                Act::Hold if !OUTWARD => self.wait().await,
+                Act::Hold if !PROVIDER => self.wait().await,
                 _ => {}
             }
         }
@@ -151,6 +153,11 @@ impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Worker for Fake<OUTWARD, GAT
         tx.now().await?;
         Ok(vec![(); batch.len()])
     }
+}
+
+impl<const GATHER_MILLIS: u64> TransactionWorker for Fake<false, GATHER_MILLIS> {
+    const GATHER: Duration = Duration::from_millis(GATHER_MILLIS);
+    type Write = Note;
 
     fn decide(
         &self,
@@ -158,64 +165,122 @@ impl<const OUTWARD: bool, const GATHER_MILLIS: u64> Worker for Fake<OUTWARD, GAT
         (): (),
         _: &mut DecisionContext<'_>,
     ) -> Decided<Note> {
-        let note = message.message.clone();
-        assert!(note.act != Act::Panic || OUTWARD, "as it was told");
-        let account = AccountId::parse("acme").ok();
-        let event = Event {
-            member: MemberId::parse(&note.name).ok(),
-            ..Event::new(EventKind::MemberChanged, account)
-        };
-        Decided {
-            label: "written",
-            write: Some(note),
-            effects: vec![event.into()],
-            reply: Some(Outcome::new(OutcomeKind::Stored)),
-        }
+        assert!(message.message.act != Act::Panic, "as it was told");
+        written(message.message.clone())
     }
 
-    async fn claim(&self, _: &Tx<'_>, verdicts: &[&Decided<Note>]) -> Result<(), Fault> {
+    async fn store(&self, tx: &Tx<'_>, notes: &[&Note], now: Timestamp) -> Result<(), Fault> {
+        write(tx, notes, now).await
+    }
+}
+
+impl ProviderWorker for Fake<true> {
+    type Call = Note;
+    type Settlement = Decided<Note>;
+
+    fn decide(
+        &self,
+        message: &Decoded<Note>,
+        (): (),
+        _: &mut DecisionContext<'_>,
+    ) -> Decision<Note, Decided<Note>> {
+        Decision::Call(message.message.clone())
+    }
+
+    async fn claim(&self, _: &Tx<'_>, notes: &[&Note]) -> Result<(), Fault> {
         let mut claimed = self.claimed.lock().unwrap();
-        for note in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
-            if claimed.insert(note.name.clone(), verdicts.len()).is_some() {
+        for note in notes {
+            if claimed.insert(note.name.clone(), notes.len()).is_some() {
                 self.claimed_twice.fetch_add(1, Ordering::Relaxed);
             }
         }
         Ok(())
     }
 
-    async fn release(&self, _: &Tx<'_>, verdicts: &[&Decided<Note>]) -> Result<(), Fault> {
-        self.released.fetch_add(verdicts.len(), Ordering::Relaxed);
+    async fn release(&self, _: &Tx<'_>, notes: &[&Note]) -> Result<(), Fault> {
+        self.released.fetch_add(notes.len(), Ordering::Relaxed);
         let mut claimed = self.claimed.lock().unwrap();
-        for note in verdicts.iter().filter_map(|verdict| verdict.write.as_ref()) {
+        for note in notes {
             claimed.remove(&note.name);
         }
         Ok(())
     }
 
-    async fn act(&self, verdict: Decided<Note>) -> Decided<Note> {
+    async fn call(&self, note: Claimed<Note>) -> Decided<Note> {
         self.called.fetch_add(1, Ordering::Relaxed);
-        match verdict.write.as_ref().map(|note| (note.act, note.name.as_str())) {
-            Some((Act::Hold, _)) => self.wait().await,
-            Some((Act::Block, name)) => self.block(name),
-            Some((Act::Panic, _)) => panic!("as it was told"),
+        match note.act {
+            Act::Hold => self.wait().await,
+            Act::Block => self.block(&note.name),
+            Act::Panic => panic!("as it was told"),
             _ => {}
         }
-        verdict
+        written(note.clone())
     }
 
-    async fn store(
+    async fn settle(
         &self,
         tx: &Tx<'_>,
-        verdicts: &[&Decided<Note>],
+        written: &[&Decided<Note>],
         now: Timestamp,
     ) -> Result<(), Fault> {
-        let notes: Vec<&Note> = verdicts.iter().filter_map(|v| v.write.as_ref()).collect();
-        if notes.iter().any(|note| note.act == Act::Permanent) {
-            return Err(Fault::Permanent("as it was told".into()));
-        }
-        let rows: Vec<Activity> = notes.iter().map(|note| row(&note.name, now)).collect();
-        store::append_activity(tx, &rows.iter().collect::<Vec<_>>()).await
+        let notes: Vec<&Note> = written.iter().filter_map(|w| w.write.as_ref()).collect();
+        write(tx, &notes, now).await
     }
+}
+
+/// A worker that a test can start, of either kind.
+pub trait Run: Send + Sync + 'static {
+    fn run(
+        self: Arc<Self>,
+        shared: Shared,
+        settings: EngineSettings,
+        limits: CallLimits,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+impl<const GATHER_MILLIS: u64> Run for Fake<false, GATHER_MILLIS> {
+    async fn run(
+        self: Arc<Self>,
+        shared: Shared,
+        settings: EngineSettings,
+        _: CallLimits,
+        stop: CancellationToken,
+    ) {
+        run_transactions(self, shared, settings, stop).await;
+    }
+}
+
+impl Run for Fake<true> {
+    async fn run(
+        self: Arc<Self>,
+        shared: Shared,
+        settings: EngineSettings,
+        limits: CallLimits,
+        stop: CancellationToken,
+    ) {
+        run_provider(self, shared, settings, limits, stop).await;
+    }
+}
+
+fn written(note: Note) -> Decided<Note> {
+    let account = AccountId::parse("acme").ok();
+    let member = MemberId::parse(&note.name).ok();
+    let event = Event { member, ..Event::new(EventKind::MemberChanged, account) };
+    Decided {
+        label: "written",
+        write: Some(note),
+        effects: vec![event.into()],
+        reply: Some(Outcome::new(OutcomeKind::Stored)),
+    }
+}
+
+async fn write(tx: &Tx<'_>, notes: &[&Note], now: Timestamp) -> Result<(), Fault> {
+    if notes.iter().any(|note| note.act == Act::Permanent) {
+        return Err(Fault::Permanent("as it was told".into()));
+    }
+    let rows: Vec<Activity> = notes.iter().map(|note| row(&note.name, now)).collect();
+    store::append_activity(tx, &rows.iter().collect::<Vec<_>>()).await
 }
 
 fn row(name: &str, at: Timestamp) -> Activity {

@@ -12,7 +12,7 @@ use stepup::broker::{Answer, Broker, Consumer, Delivery, Publisher, Requester, t
 use stepup::domain::id::AppName;
 use stepup::domain::keys::Keyring;
 use stepup::message::{Exchange, Outgoing, RetryDelay, Senders};
-use stepup::runtime::{self, EngineSettings, Shared, Worker};
+use stepup::runtime::{CallLimits, EngineSettings, Shared};
 use stepup::store::Store;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::fake::Act;
+use super::fake::Run;
 use crate::support::{Database, PATIENCE, Topology, publish, random_name, setting};
 
 /// The queue of the fakes, and a key that leads to it.
@@ -68,21 +69,21 @@ impl RuntimeFixture {
     }
 
     /// Starts a process, and waits until it consumes.
-    pub async fn start<W: Worker>(&self, worker: &Arc<W>) -> Process {
+    pub async fn start<W: Run>(&self, worker: &Arc<W>) -> Process {
         self.start_by(&setting("STEPUP_AMQP_URL"), worker).await
     }
 
     /// The same, with its own way to the broker.
-    pub async fn start_by<W: Worker>(&self, url: &str, worker: &Arc<W>) -> Process {
+    pub async fn start_by<W: Run>(&self, url: &str, worker: &Arc<W>) -> Process {
         self.launch(url, self.database.store(), worker).await
     }
 
     /// The same, with its own way to the database.
-    pub async fn start_with<W: Worker>(&self, store: Store, worker: &Arc<W>) -> Process {
+    pub async fn start_with<W: Run>(&self, store: Store, worker: &Arc<W>) -> Process {
         self.launch(&setting("STEPUP_AMQP_URL"), store, worker).await
     }
 
-    async fn launch<W: Worker>(&self, url: &str, store: Store, worker: &Arc<W>) -> Process {
+    async fn launch<W: Run>(&self, url: &str, store: Store, worker: &Arc<W>) -> Process {
         let before = topology::depth(&self.broker, QUEUE).await.unwrap().consumers;
         let (broker, stop) = (self.topology.connect(url), CancellationToken::new());
         let user = broker.user().to_owned();
@@ -93,13 +94,9 @@ impl RuntimeFixture {
             keys: Arc::new(Keyring::for_tests()),
             senders: Arc::new(Senders { own_user: user, apps }),
         };
-        let settings = EngineSettings {
-            queue: QUEUE,
-            batch_max: 100,
-            calls_max: 20,
-            claim_fresh: self.claim_fresh,
-        };
-        let task = tokio::spawn(runtime::run(Arc::clone(worker), shared, settings, stop.clone()));
+        let settings = EngineSettings { queue: QUEUE, batch_max: 100 };
+        let limits = CallLimits { calls_max: 20, claim_fresh: self.claim_fresh };
+        let task = tokio::spawn(Arc::clone(worker).run(shared, settings, limits, stop.clone()));
         self.depth(QUEUE, |depth| depth.consumers > before).await;
         Process { stop, broker, task }
     }

@@ -8,7 +8,7 @@ use stepup::message::{Outgoing, RetryDelay};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Transaction};
 
-use super::fake::{Act, Inward, Outward};
+use super::fake::{Act, FakeProvider, FakeTransaction};
 use super::fixture::{QUEUE, RuntimeFixture, endless, note, short};
 use crate::support::{Door, PATIENCE};
 
@@ -38,7 +38,7 @@ async fn r109_a_row_that_another_session_holds_keeps_its_own_message_waiting_and
     let mut batch: Vec<_> = (0..20).map(|n| note(&format!("bob{n}"), Act::Write)).collect();
     batch.insert(10, held);
     fixture.publish(&batch).await;
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let process = fixture.start(&worker).await;
     fixture.written(20).await;
     // It comes again and again, and its neighbour is handled.
@@ -62,7 +62,7 @@ async fn an_answer_whose_row_another_session_holds_is_kept_and_its_neighbours_ar
     let hold = console.transaction().await.unwrap();
     keep_back(&hold, &held).await;
     fixture.publish(&[note("bob", Act::Write), held, note("eve", Act::Write)]).await;
-    let worker = Outward::new();
+    let worker = FakeProvider::new();
     let process = fixture.start(&worker).await;
     fixture.written(2).await;
     fixture.publish(&[note("dan", Act::Write)]).await;
@@ -83,7 +83,7 @@ async fn r109_connections_that_are_accepted_and_silent_count_against_no_message(
     let fixture = RuntimeFixture::open(endless).await;
     let door = Door::before(&fixture.database).await;
     let store = fixture.database.store_by(&door.url);
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let process = fixture.start_with(store.clone(), &worker).await;
     fixture.publish(&[note("ada", Act::Write)]).await;
     fixture.written(1).await;
@@ -107,7 +107,7 @@ async fn r109_connections_that_are_accepted_and_silent_count_against_no_message(
 async fn r109_a_claim_whose_commit_was_not_answered_is_taken_back_and_its_call_is_made_once() {
     let fixture = RuntimeFixture::open(endless).await;
     let door = Door::before(&fixture.database).await;
-    let worker = Outward::new();
+    let worker = FakeProvider::new();
     let process = fixture.start_with(fixture.database.store_by(&door.url), &worker).await;
     door.lose_the_answer_to_a_commit();
     fixture.publish(&[note("ada", Act::Write)]).await;
@@ -172,7 +172,7 @@ async fn slow(console: &Client, when: &str) {
 async fn r109_a_table_that_is_slow_for_every_message_counts_against_none() {
     let fixture = RuntimeFixture::open(short_at_first).await;
     let console = fixture.database.client().await;
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let process = fixture.start(&worker).await;
     fixture.publish(&[note("eve", Act::Write)]).await;
     fixture.written(1).await;
@@ -193,7 +193,7 @@ async fn r110_a_message_that_alone_is_slow_is_a_dead_letter_in_the_end() {
     let fixture = RuntimeFixture::open(short).await;
     let console = fixture.database.client().await;
     slow(&console, "NEW.member = 'ada'").await;
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let process = fixture.start(&worker).await;
     fixture.publish(&[note("ada", Act::Write)]).await;
     // Once without a count, five times with one.

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use stepup::broker::topology;
 
-use super::fake::{Act, Inward, Outward};
+use super::fake::{Act, FakeProvider, FakeTransaction};
 use super::fixture::{QUEUE, RuntimeFixture, endless, note, short};
 use crate::support::Line;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r25_a_repeat_brings_the_same_messages_and_the_same_answer_and_changes_nothing() {
     let fixture = RuntimeFixture::open(endless).await;
-    let process = fixture.start(&Inward::new()).await;
+    let process = fixture.start(&FakeTransaction::new()).await;
     let message = note("ada", Act::Write);
     let answers = [fixture.ask(message.clone()).await, fixture.ask(message.clone()).await];
     assert_eq!(answers[0], answers[1]);
@@ -25,7 +25,7 @@ async fn r25_a_repeat_brings_the_same_messages_and_the_same_answer_and_changes_n
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_id_with_another_body_is_refused_and_gets_nobody_s_answer() {
     let fixture = RuntimeFixture::open(endless).await;
-    let process = fixture.start(&Inward::new()).await;
+    let process = fixture.start(&FakeTransaction::new()).await;
     let message = note("ada", Act::Write);
     assert_eq!(fixture.ask(message.clone()).await["outcome"], "stored");
     let mut other = note("bob", Act::Write);
@@ -39,7 +39,7 @@ async fn the_same_id_with_another_body_is_refused_and_gets_nobody_s_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn r109_two_processes_that_race_for_one_message_write_it_once() {
     let fixture = RuntimeFixture::open(short).await;
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let processes = [fixture.start(&worker).await, fixture.start(&worker).await];
     let message = note("ada", Act::Hold);
     // The broker hands them out in turn: one to each.
@@ -61,7 +61,7 @@ async fn r109_two_processes_that_race_for_one_message_write_it_once() {
 async fn r107_r109_a_process_killed_between_commit_and_publishing_loses_no_message() {
     let fixture = RuntimeFixture::open(endless).await;
     let line = Line::lay().await;
-    let first = fixture.start_by(&line.url, &Inward::new()).await;
+    let first = fixture.start_by(&line.url, &FakeTransaction::new()).await;
     // State first: it is committed. Message second: it cannot get out.
     line.alarm(true);
     fixture.publish(&[note("ada", Act::Write)]).await;
@@ -70,7 +70,7 @@ async fn r107_r109_a_process_killed_between_commit_and_publishing_loses_no_messa
     line.cut();
     first.kill().await;
     fixture.depth(QUEUE, |depth| depth.consumers == 0).await;
-    let second = fixture.start(&Inward::new()).await;
+    let second = fixture.start(&FakeTransaction::new()).await;
     assert_eq!(fixture.events(1).await.len(), 1);
     assert_eq!(fixture.rows().await, 1);
     second.drain().await;
@@ -82,7 +82,7 @@ async fn r107_what_is_done_of_a_batch_does_not_come_again_when_its_process_is_ki
     let fixture = RuntimeFixture::open(endless).await;
     // Both about Ada, so one after the other, and in one batch.
     fixture.publish(&[note("ada", Act::Write), note("ada", Act::Hold)]).await;
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let first = fixture.start(&worker).await;
     worker.looked("ada", 2).await;
     assert_eq!(fixture.events(1).await.len(), 1);
@@ -101,7 +101,7 @@ async fn a_process_that_stops_under_load_finishes_what_it_has_and_leaves_the_res
     let fixture = RuntimeFixture::open(endless).await;
     let batch: Vec<_> = (0..MESSAGES).map(|n| note(&format!("m{n}"), Act::Write)).collect();
     fixture.publish(&batch).await;
-    let worker = Inward::new();
+    let worker = FakeTransaction::new();
     let first = fixture.start(&worker).await;
     fixture.written(1).await;
     first.drain().await;
@@ -121,7 +121,7 @@ async fn a_process_that_stops_under_load_finishes_what_it_has_and_leaves_the_res
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_stops_waits_for_the_calls_under_way_and_settles_them() {
     let fixture = RuntimeFixture::open(endless).await;
-    let worker = Outward::new();
+    let worker = FakeProvider::new();
     let process = fixture.start(&worker).await;
     fixture.publish(&[note("a", Act::Hold), note("b", Act::Hold)]).await;
     worker.looked("a", 1).await;

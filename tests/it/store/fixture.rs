@@ -1,4 +1,4 @@
-//! Passes of the real workers, one step at a time: a transaction that was judged and written, and
+//! Batches of the real workers, one step at a time: a transaction that was judged and written, and
 //! is still open.
 
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use stepup::domain::policy::Policy;
 use stepup::fault::Fault;
 use stepup::message::{Command, Decoded, Effect, Message, Outcome};
 use stepup::rules::RuleInputs;
+use stepup::rules::claimed::Decision;
 use stepup::rules::code_generation::Write;
-use stepup::rules::delivery::{self, Dispatch};
+use stepup::rules::delivery::{self, DeliveryCall, DeliverySettlement, SendRequest};
 use stepup::rules::text::Texts;
-use stepup::rules::{DecisionContext, Verdict, verification};
-use stepup::runtime::Worker;
+use stepup::rules::{Decided, DecisionContext, Verdict, verification};
+use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Claim, Client, Store, Tx};
 use stepup_workers::code_generation::CodeGeneration;
 use stepup_workers::directory::Directory;
@@ -37,7 +38,16 @@ pub struct StoreFixture {
     rules: RuleInputs,
 }
 
-/// A pass before its commit.
+/// What is decided for a send.
+pub type Sending = Decision<DeliveryCall, DeliverySettlement>;
+
+/// The call of a send.
+pub fn call(sending: Sending) -> DeliveryCall {
+    let Decision::Call(call) = sending else { panic!("no call") };
+    call
+}
+
+/// A batch before its commit.
 pub struct Judged<'a> {
     pub tx: Tx<'a>,
     /// What a guess costs or brings.
@@ -110,7 +120,7 @@ impl StoreFixture {
         client: &'a mut Client,
         member: &str,
         login: &str,
-    ) -> (Tx<'a>, stepup::rules::Decided<Write>) {
+    ) -> (Tx<'a>, Decided<Write>) {
         let body = json!({ "account": "acme", "member": member, "login": login });
         let worker = CodeGeneration { rules: self.rules.clone() };
         pass(client, &worker, "challenge.issue", body).await
@@ -128,7 +138,7 @@ impl StoreFixture {
         judged(tx, &verdict)
     }
 
-    /// A login of `member` and a resend of `id` in one pass: what became of its writes.
+    /// A login of `member` and a resend of `id` in one batch: what became of its writes.
     pub async fn login_and_resend(&self, member: &str, id: ChallengeId) -> Result<(), Fault> {
         let worker = CodeGeneration { rules: self.rules.clone() };
         let login = json!({ "account": "acme", "member": member, "login": "l9" });
@@ -143,7 +153,8 @@ impl StoreFixture {
         let mut ctx = DecisionContext { now, rng: &mut rng };
         let decide = |(message, facts)| worker.decide(message, facts, &mut ctx);
         let verdicts: Vec<_> = batch.iter().zip(facts).map(decide).collect();
-        worker.store(&tx, &verdicts.iter().collect::<Vec<_>>(), now).await
+        let writes: Vec<_> = verdicts.iter().filter_map(|v| v.write.as_ref()).collect();
+        worker.store(&tx, &writes, now).await
     }
 
     pub async fn guess<'a>(
@@ -173,13 +184,12 @@ impl StoreFixture {
     }
 
     /// The first SMS of a challenge, judged but not claimed.
-    pub async fn sms<'a>(&self, client: &'a mut Client, id: ChallengeId) -> (Tx<'a>, Dispatch) {
-        let ask = delivery::Ask::of(&Command::sms(id, 1)).unwrap();
+    pub async fn sms<'a>(&self, client: &'a mut Client, id: ChallengeId) -> (Tx<'a>, Sending) {
+        let request = SendRequest::of(&Command::sms(id, 1)).unwrap();
         let tx = client.begin().await.unwrap();
         let facts = store::delivery_facts(&tx, &[id.0]).await.unwrap().remove(0);
         let now = tx.now().await.unwrap();
-        let dispatch = delivery::decide(&ask, facts, &self.rules, now);
-        (tx, dispatch)
+        (tx, delivery::decide(&request, facts, &self.rules, now))
     }
 }
 
@@ -190,19 +200,20 @@ fn read<W: Worker>(_: &W, key: &str, body: Value) -> Decoded<W::Message> {
 }
 
 /// Loads, decides and stores one message, as the runtime does.
-async fn pass<'a, W: Worker>(
+async fn pass<'a, W: TransactionWorker>(
     client: &'a mut Client,
     worker: &W,
     key: &str,
     body: Value,
-) -> (Tx<'a>, W::Verdict) {
+) -> (Tx<'a>, Decided<W::Write>) {
     let message = read(worker, key, body);
     let tx = client.begin().await.unwrap();
     let facts = worker.load(&tx, &[&message]).await.unwrap().remove(0);
     let now = tx.now().await.unwrap();
     let mut rng = StdRng::seed_from_u64(rand::random());
     let verdict = worker.decide(&message, facts, &mut DecisionContext { now, rng: &mut rng });
-    worker.store(&tx, &[&verdict], now).await.unwrap();
+    let writes: Vec<&W::Write> = verdict.write.iter().collect();
+    worker.store(&tx, &writes, now).await.unwrap();
     (tx, verdict)
 }
 

@@ -6,11 +6,12 @@ use serde_json::json;
 use stepup::domain::keys::{Keyring, Place};
 use stepup::message::{Command, Effect};
 use stepup::rules::Verdict;
-use stepup::rules::delivery::{Answer, Step};
+use stepup::rules::claimed::Decision;
+use stepup::rules::delivery::{Answer, Settled};
 use stepup::store;
 use stepup_workers::numbers;
 
-use super::fixture::{CLAIM, SMS, StoreFixture};
+use super::fixture::{SMS, StoreFixture};
 
 /// What the earlier reader made of `392 123 4567` in Italy.
 const OLD: &str = "+3921234567";
@@ -37,14 +38,14 @@ async fn nothing_is_texted_to_a_stored_number_that_no_longer_reads_as_itself() {
     fixture.store_as_it_was(OLD).await;
     let (id, _) = fixture.issue("ada", "l1").await;
     let mut client = fixture.client().await;
-    let (tx, dispatch) = fixture.sms(&mut client, id).await;
-    let Step::Answered(Answer::Refused { code }) = &dispatch.step else { panic!("it is sent") };
+    let (tx, sending) = fixture.sms(&mut client, id).await;
+    let Decision::Settle(send) = sending else { panic!("it is sent") };
+    let Settled::Answered(Answer::Refused { code }) = &send.settled else { panic!("not refused") };
     assert_eq!(code, "number_unreadable");
     let email = |effect: &Effect| matches!(effect, Effect::Command(Command::SendEmail { .. }, _));
-    assert!(dispatch.effects().iter().any(email), "the email follows at once");
-    store::claim_sends(&tx, &[&dispatch], CLAIM).await.unwrap();
+    assert!(send.effects().iter().any(email), "the email follows at once");
     let now = tx.now().await.unwrap();
-    store::settle_sends(&tx, &[&dispatch], now).await.unwrap();
+    store::settle_sends(&tx, &[&send], now).await.unwrap();
     tx.commit().await.unwrap();
     let failed = "SELECT count(*) FROM delivery_attempt \
         WHERE state = 'failed' AND answer = 'number_unreadable' AND tries = 0";

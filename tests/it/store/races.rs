@@ -9,11 +9,12 @@ use stepup::domain::id::{AccountId, MemberId};
 use stepup::domain::member::Member;
 use stepup::fault::Fault;
 use stepup::rules::change::Change;
-use stepup::rules::delivery::Step;
+use stepup::rules::claimed::Decision;
+use stepup::rules::delivery::Settled;
 use stepup::store::{self, Claim};
 use tokio::time::timeout;
 
-use super::fixture::{CLAIM, Judged, SMS, StoreFixture};
+use super::fixture::{CLAIM, Judged, SMS, Sending, StoreFixture, call};
 
 /// Long enough to have come through if nothing stood in the way.
 const A_WHILE: Duration = Duration::from_millis(200);
@@ -123,13 +124,13 @@ async fn r25_of_two_claims_of_one_send_at_once_one_calls_and_a_stale_one_cannot(
     let (id, _) = fixture.issue("ada", "l1").await;
     let (mut a, mut b) = (fixture.client().await, fixture.client().await);
     let (tx, first) = fixture.sms(&mut a, id).await;
-    assert!(matches!(first.step, Step::Call(_)));
+    let first = call(first);
     store::claim_sends(&tx, &[&first], CLAIM).await.unwrap();
     let mut second = std::pin::pin!(fixture.sms(&mut b, id));
     assert!(timeout(A_WHILE, second.as_mut()).await.is_err(), "it did not wait");
     tx.commit().await.unwrap();
     let (tx, second) = second.await;
-    assert!(matches!(second.step, Step::Leased));
+    assert!(matches!(second, Decision::Wait { label: "leased", .. }));
     // What was judged before the other's claim cannot be claimed after it.
     assert!(is_stale(&store::claim_sends(&tx, &[&first], CLAIM).await.unwrap_err()));
 }
@@ -142,6 +143,7 @@ async fn r25_a_claim_that_was_not_carried_out_is_taken_back_by_the_one_who_made_
     let state = "SELECT count(*) FROM delivery_attempt WHERE state = 'queued' AND tries = 0 \
         AND lease_until IS NULL";
     let (tx, ours) = fixture.sms(&mut client, id).await;
+    let ours = call(ours);
     // One that was not committed leaves nothing to take back.
     store::release_sends(&tx, &[&ours], CLAIM).await.unwrap();
     store::claim_sends(&tx, &[&ours], CLAIM).await.unwrap();
@@ -156,7 +158,11 @@ async fn r25_a_claim_that_was_not_carried_out_is_taken_back_by_the_one_who_made_
     tx.commit().await.unwrap();
     assert_eq!(fixture.database.count(state).await, 1);
     let (_tx, again) = fixture.sms(&mut client, id).await;
-    assert!(matches!(again.step, Step::Call(_)));
+    call(again);
+}
+
+fn is_skipped(sending: &Sending) -> bool {
+    matches!(sending, Decision::Settle(send) if matches!(send.settled, Settled::Skipped("challenge_ended")))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,16 +171,16 @@ async fn r32_r44_no_send_is_claimed_once_the_end_of_the_challenge_is_committed()
     let (id, code) = fixture.issue("ada", "l1").await;
     let (mut a, mut b) = (fixture.client().await, fixture.client().await);
     let first = fixture.guess(&mut a, id, &code).await;
-    let (_tx, dispatch) = after(first, fixture.sms(&mut b, id)).await;
-    assert!(matches!(dispatch.step, Step::Skip("challenge_ended")));
+    let (_tx, sending) = after(first, fixture.sms(&mut b, id)).await;
+    assert!(is_skipped(&sending));
 
     fixture.database.jump(Duration::from_secs(3600)).await;
     let (id, _) = fixture.issue("ada", "l2").await;
     let gone = json!({ "version": 2, "phone": SMS, "two_factor": true, "active": false });
     let first = fixture.put(&mut a, "ada", gone).await;
     let mut other = fixture.client().await;
-    let (_tx, dispatch) = after(first, fixture.sms(&mut other, id)).await;
-    assert!(matches!(dispatch.step, Step::Skip("challenge_ended")));
+    let (_tx, sending) = after(first, fixture.sms(&mut other, id)).await;
+    assert!(is_skipped(&sending));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,8 +226,10 @@ async fn whoever_keeps_to_the_locking_order_meets_no_deadlock() {
                     .await
                     .unwrap();
                 fixture.resend(&mut client, id).await.tx.commit().await.unwrap();
-                let (tx, dispatch) = fixture.sms(&mut client, id).await;
-                store::claim_sends(&tx, &[&dispatch], CLAIM).await.unwrap();
+                let (tx, sending) = fixture.sms(&mut client, id).await;
+                if let Decision::Call(call) = sending {
+                    store::claim_sends(&tx, &[&call], CLAIM).await.unwrap();
+                }
                 tx.commit().await.unwrap();
             }
             fixture.guess(&mut client, id, code).await.tx.commit().await.unwrap();

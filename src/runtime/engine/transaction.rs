@@ -1,21 +1,41 @@
-//! Passes that only read and write the database.
+//! The engine of workers that only read and write the database.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::super::disposal::Output;
-use super::super::pass::sub_batches;
-use super::super::worker::Worker;
-use super::{Engine, RENEW_AFTER, pause_under_load};
-use crate::failpoint::{Bug, Point, reach, seeded};
+use super::super::batch::{BatchContext, Item, sub_batches};
+use super::super::blame::Failure;
+use super::super::output::Output;
+use super::super::worker::TransactionWorker;
+use super::engine::{Engine, EngineSettings, RENEW_AFTER, Shared, pause_under_load};
+use super::isolate::{How, Work};
+use crate::broker::supervise;
+use crate::failpoint::{self, Bug, Point, reach, seeded};
 use crate::fault::Fault;
 use crate::observe;
 
-impl<W: Worker> Engine<W> {
-    /// Settles what comes until `stop`, a pass at a time.
-    pub(super) async fn inward(&self, stop: CancellationToken) -> Result<(), Fault> {
+/// Runs a worker on one queue until `stop`, whatever happens to the broker or the database.
+pub async fn run_transactions<W: TransactionWorker>(
+    worker: Arc<W>,
+    shared: Shared,
+    settings: EngineSettings,
+    stop: CancellationToken,
+) {
+    let engine = Engine::start(worker, shared, settings, failpoint::TRANSACTION);
+    supervise(settings.queue, stop, async |stop: CancellationToken| {
+        // On the heap: a debug build copies a future that it moves, and threads have 2 MiB of stack.
+        let end = Box::pin(engine.transactions(stop)).await;
+        end.inspect_err(|fault| observe::session_ended(settings.queue, fault))
+    })
+    .await;
+}
+
+impl<W: TransactionWorker> Engine<W> {
+    /// Handles what comes until `stop`, a batch at a time.
+    async fn transactions(&self, stop: CancellationToken) -> Result<(), Fault> {
         let batch_max = self.settings.batch_max;
         let (mut publisher, mut consumer) = self.open(batch_max * 2).await?;
         let mut draining = false;
@@ -44,7 +64,7 @@ impl<W: Worker> Engine<W> {
                 consumer.ack_through(last).await?;
             }
             let (started, size) = (Instant::now(), batch.len());
-            let span = tracing::debug_span!("pass", worker = W::NAME, messages = size);
+            let span = tracing::debug_span!("batch", worker = W::NAME, messages = size);
             async {
                 let mut outputs = vec![Output::default()];
                 let items = self.read(batch, &mut outputs[0]);
@@ -56,7 +76,7 @@ impl<W: Worker> Engine<W> {
                 let one = sub_batches.len() <= 1;
                 for sub_batch in sub_batches {
                     let done: Vec<u64> = sub_batch.iter().map(|item| item.delivery.tag).collect();
-                    outputs.extend(self.settle(sub_batch).await);
+                    outputs.extend(self.handle(sub_batch).await);
                     self.publish(&mut publisher, &consumer, &outputs).await?;
                     outputs.clear();
                     if !one && !seeded(Bug::AckBeforeCommit) {
@@ -75,12 +95,35 @@ impl<W: Worker> Engine<W> {
             }
             .instrument(span)
             .await?;
-            observe::pass(W::NAME, size, started.elapsed());
+            observe::batch(W::NAME, size, started.elapsed());
             let pause = pause_under_load(size, batch_max, started.elapsed());
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
         }
         consumer.close().await
+    }
+
+    /// Handles a sub-batch; returns what is to be published for it.
+    async fn handle(&self, sub_batch: Vec<Item<W::Message>>) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        for (items, done) in self.isolate(&self.settled, sub_batch, Writing(&self.context)).await {
+            match done {
+                Ok(output) => outputs.push(output),
+                Err(undone) => outputs.extend(items.iter().map(|item| self.leave(item, &undone))),
+            }
+        }
+        outputs
+    }
+}
+
+/// The transaction of a sub-batch.
+struct Writing<'a, W>(&'a BatchContext<W>);
+
+impl<W: TransactionWorker> Work<Item<W::Message>> for Writing<'_, W> {
+    type Done = Output;
+
+    async fn run(&self, items: &[Item<W::Message>], how: How) -> Result<Output, Failure> {
+        self.0.decide_and_write(items, how.lock_wait(items)).await
     }
 }

@@ -22,11 +22,11 @@ pub(super) struct Output {
     pub(super) messages: Vec<Outgoing>,
     replies: Vec<Reply>,
     again: Vec<Again>,
-    home: Vec<(Incoming, &'static str)>,
+    redirected: Vec<(Incoming, &'static str)>,
     dead: Vec<DeadLetter>,
 }
 
-/// So many bytes of a message that is set aside are kept; 64 KiB are more than any that could be read.
+/// So many bytes of a dead letter are kept; 64 KiB are more than any that could be read.
 /// Sealed it is a third larger, and a broker that has taken it must take it again: RabbitMQ 4 refuses
 /// what is over 16 MiB, and for as long as it refuses, a worker waits.
 const KEPT_MAX: usize = 1024 * 1024;
@@ -65,9 +65,9 @@ impl Output {
         self.again.push(Again { message: message.clone(), delay, attempt: message.attempt });
     }
 
-    /// The message came by a detour: it goes to its own queue, and has not failed.
-    pub(super) fn send_home(&mut self, message: Incoming, queue: &'static str) {
-        self.home.push((message, queue));
+    /// A binding is missing: the message goes to its own queue, and has not failed.
+    pub(super) fn redirect(&mut self, message: Incoming, queue: &'static str) {
+        self.redirected.push((message, queue));
     }
 
     /// The message waits for what another session holds: it comes again, as often as it takes, and no
@@ -80,17 +80,19 @@ impl Output {
     }
 
     /// The message failed: to the next retry delay, or to the dead letters.
-    pub(super) fn failed(&mut self, message: &Incoming, fault: &Fault, origin: &DeadLetterSource) {
+    pub(super) fn failed(&mut self, message: &Incoming, fault: &Fault, source: &DeadLetterSource) {
         match (fault, delay_after(message.attempt)) {
             (Fault::Permanent(why), _) => {
-                self.aside(message, DeadReason::Permanent, why.clone(), origin);
+                self.dead_letter(message, DeadReason::Permanent, why.clone(), source);
             }
             (_, Some(delay)) => {
                 let attempt = message.attempt + 1;
-                crate::observe::retried(origin.worker, attempt, fault);
+                crate::observe::retried(source.worker, attempt, fault);
                 self.again.push(Again { message: message.clone(), delay, attempt });
             }
-            (_, None) => self.aside(message, DeadReason::Exhausted, fault.to_string(), origin),
+            (_, None) => {
+                self.dead_letter(message, DeadReason::Exhausted, fault.to_string(), source)
+            }
         }
     }
 
@@ -99,29 +101,29 @@ impl Output {
         &mut self,
         message: &Incoming,
         why: Rejected,
-        origin: &DeadLetterSource,
+        source: &DeadLetterSource,
     ) {
-        self.aside_for(message, &why.flaw, why.reason, why.detail, origin);
+        self.dead_letter_for(message, &why.flaw, why.reason, why.detail, source);
     }
 
-    /// Sets a message aside, sealed, and tells the one who waits for its outcome.
-    pub(super) fn aside(
+    /// Dead-letters a message, sealed, and answers the one who waits for its outcome.
+    pub(super) fn dead_letter(
         &mut self,
         message: &Incoming,
         reason: DeadReason,
         detail: String,
-        origin: &DeadLetterSource,
+        source: &DeadLetterSource,
     ) {
-        self.aside_for(message, &Flaw::Message, reason, detail, origin);
+        self.dead_letter_for(message, &Flaw::Message, reason, detail, source);
     }
 
-    fn aside_for(
+    fn dead_letter_for(
         &mut self,
         message: &Incoming,
         flaw: &Flaw,
         reason: DeadReason,
         mut detail: String,
-        origin: &DeadLetterSource,
+        source: &DeadLetterSource,
     ) {
         let kept = &message.body[..message.body.len().min(KEPT_MAX)];
         if kept.len() < message.body.len() {
@@ -132,7 +134,7 @@ impl Output {
         }
         let id = message.message_id.as_deref().and_then(|id| uuid::Uuid::parse_str(id).ok());
         let id = id.map(|id| id.to_string()).unwrap_or_default();
-        crate::observe::dead_letter(origin.worker, reason.label(), &id, &detail);
+        crate::observe::dead_letter(source.worker, reason.label(), &id, &detail);
         let told = match reason {
             // What the database says of it is for the operator.
             DeadReason::Exhausted | DeadReason::Permanent | DeadReason::Panicked => {
@@ -150,18 +152,18 @@ impl Output {
                 Flaw::Field(name) => Outcome::body_of_invalid(name.as_deref(), &told),
             },
         );
-        let body = origin.seal_to.seal(kept).into_bytes();
+        let body = source.seal_to.seal(kept).into_bytes();
         self.dead.push(DeadLetter {
             message: Incoming { body, ..message.clone() },
             reason,
             detail,
-            worker: origin.worker.to_owned(),
-            queue: origin.queue.to_owned(),
+            worker: source.worker.to_owned(),
+            queue: source.queue.to_owned(),
         });
     }
 
-    /// Whether a message was set aside.
-    pub(super) fn set_aside(&self) -> bool {
+    /// Whether a message was dead-lettered.
+    pub(super) fn dead_lettered(&self) -> bool {
         !self.dead.is_empty()
     }
 
@@ -173,13 +175,15 @@ impl Output {
             delay: again.delay,
             attempt: again.attempt,
         });
-        let home =
-            self.home.iter().map(|(message, queue)| Publication::ToOwnQueue { message, queue });
+        let redirected = self
+            .redirected
+            .iter()
+            .map(|(message, queue)| Publication::ToOwnQueue { message, queue });
         let messages = self.messages.iter().map(Publication::Message);
         let dead = self.dead.iter().map(Publication::Dead);
         messages
             .chain(again)
-            .chain(home)
+            .chain(redirected)
             .chain(dead)
             .chain(self.replies.iter().map(Publication::Reply))
             .collect()
@@ -193,7 +197,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_ladder_climbs_and_ends(attempt in 0_u32..100) {
+        fn the_retry_schedule_grows_and_ends(attempt in 0_u32..100) {
             let (this, next) = (delay_after(attempt), delay_after(attempt + 1));
             prop_assert_eq!(this.is_some(), attempt < 4);
             if let (Some(this), Some(next)) = (this, next) {
@@ -205,12 +209,12 @@ mod tests {
     #[test]
     fn whose_field_cannot_be_used_is_told_which() {
         let keys = crate::domain::keys::Keyring::for_tests();
-        let origin = DeadLetterSource { worker: "w", queue: "w.login", seal_to: keys.public() };
+        let source = DeadLetterSource { worker: "w", queue: "w.login", seal_to: keys.public() };
         let message = Incoming { reply_to: Some("to".into()), ..Incoming::default() };
         let told = |flaw| {
             let mut output = Output::default();
             let why = Rejected { flaw, ..Rejected::malformed("why") };
-            output.rejected(&message, why, &origin);
+            output.rejected(&message, why, &source);
             assert_eq!(output.dead[0].reason, DeadReason::Malformed);
             serde_json::from_str::<serde_json::Value>(&output.replies[0].body).unwrap()
         };
@@ -253,9 +257,9 @@ mod tests {
     }
 
     #[test]
-    fn a_message_set_aside_is_sealed_and_its_sender_is_told() {
+    fn a_dead_letter_is_sealed_and_its_sender_is_answered() {
         let keys = crate::domain::keys::Keyring::for_tests();
-        let origin = DeadLetterSource { worker: "w", queue: "w.login", seal_to: keys.public() };
+        let source = DeadLetterSource { worker: "w", queue: "w.login", seal_to: keys.public() };
         let message = Incoming {
             reply_to: Some("amq.rabbitmq.reply-to.x".into()),
             body: b"+12025550123".to_vec(),
@@ -263,7 +267,7 @@ mod tests {
             ..Incoming::default()
         };
         let mut output = Output::default();
-        output.failed(&message, &Fault::Transient("locked".into()), &origin);
+        output.failed(&message, &Fault::Transient("locked".into()), &source);
         let letter = &output.dead[0];
         assert_eq!(letter.reason, DeadReason::Exhausted);
         let sealed = std::str::from_utf8(&letter.message.body).unwrap();

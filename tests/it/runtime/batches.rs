@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::fake::{Act, Gathering, HELD, Outward};
+use super::fake::{Act, FakeProvider, Gathering, HELD};
 use super::fixture::{QUEUE, RuntimeFixture, endless, note, short};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,7 +25,7 @@ async fn r109_a_claim_that_grew_old_before_its_call_is_given_back_and_its_messag
     const MESSAGES: usize = 5;
     let mut fixture = RuntimeFixture::open(short).await;
     fixture.claim_fresh = HELD - Duration::from_millis(500);
-    let fake = Outward::new();
+    let fake = FakeProvider::new();
     let notes: Vec<_> = (0..MESSAGES).map(|n| note(&format!("m{n}"), Act::Block)).collect();
     fixture.publish(&notes).await;
     let process = fixture.start(&fake).await;

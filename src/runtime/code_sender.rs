@@ -1,0 +1,92 @@
+//! The worker that hands codes to a provider. `sms_delivery` and `email_fallback` differ in the provider
+//! only.
+
+use uuid::Uuid;
+
+use super::worker::{ProviderWorker, Worker};
+use crate::domain::Timestamp;
+use crate::fault::Fault;
+use crate::message::{Command, Decoded};
+use crate::rules::claimed::{Claimed, Decision};
+use crate::rules::delivery::{
+    self, Answer, DeliveryCall, DeliverySettlement, Facts, RenderedMessage, SendRequest,
+};
+use crate::rules::{DecisionContext, RuleInputs};
+use crate::store::{self, Claim, Tx};
+
+/// A provider that carries codes.
+pub trait CodeProvider: Send + Sync + 'static {
+    /// The worker that hands codes to it.
+    const WORKER: &'static str;
+
+    /// Makes one call, bounded in time.
+    fn send(&self, message: &RenderedMessage) -> impl Future<Output = Answer> + Send;
+}
+
+/// The worker.
+pub struct CodeSender<P> {
+    /// The provider.
+    pub provider: P,
+    /// The keys, the limits, the texts.
+    pub rules: RuleInputs,
+    /// What a claim sets.
+    pub claim: Claim,
+}
+
+impl<P: CodeProvider> Worker for CodeSender<P> {
+    const NAME: &'static str = P::WORKER;
+    type Message = Command;
+    type Facts = Option<Facts>;
+
+    async fn load(
+        &self,
+        tx: &Tx<'_>,
+        batch: &[&Decoded<Command>],
+    ) -> Result<Vec<Option<Facts>>, Fault> {
+        let challenge = |decoded: &&Decoded<Command>| {
+            SendRequest::of(&decoded.message).map(|request| request.challenge.0)
+        };
+        let challenges: Option<Vec<Uuid>> = batch.iter().map(challenge).collect();
+        let refused = || Fault::Permanent("this queue does not take that command".into());
+        store::delivery_facts(tx, &challenges.ok_or_else(refused)?).await
+    }
+}
+
+impl<P: CodeProvider> ProviderWorker for CodeSender<P> {
+    type Call = DeliveryCall;
+    type Settlement = DeliverySettlement;
+
+    fn decide(
+        &self,
+        command: &Decoded<Command>,
+        facts: Option<Facts>,
+        ctx: &mut DecisionContext<'_>,
+    ) -> Decision<DeliveryCall, DeliverySettlement> {
+        let Some(request) = SendRequest::of(&command.message) else {
+            unreachable!("`load` has refused what is no command to send")
+        };
+        delivery::decide(&request, facts, &self.rules, ctx.now)
+    }
+
+    async fn claim(&self, tx: &Tx<'_>, calls: &[&DeliveryCall]) -> Result<(), Fault> {
+        store::claim_sends(tx, calls, self.claim).await
+    }
+
+    async fn release(&self, tx: &Tx<'_>, calls: &[&DeliveryCall]) -> Result<(), Fault> {
+        store::release_sends(tx, calls, self.claim).await
+    }
+
+    async fn call(&self, call: Claimed<DeliveryCall>) -> DeliverySettlement {
+        let answer = self.provider.send(call.message()).await;
+        call.answered(answer, &self.rules.policy)
+    }
+
+    async fn settle(
+        &self,
+        tx: &Tx<'_>,
+        sends: &[&DeliverySettlement],
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        store::settle_sends(tx, sends, now).await
+    }
+}
