@@ -6,14 +6,14 @@
 //! | reads    | `account` `member` `login` `challenge` `delivery_attempt` `destination` `wrong_guess` |
 //! | writes   | `challenge` `login` `delivery_attempt` `destination`                         |
 //! | causes   | `sms.send` `email.send`; `challenge.*` events                                |
-//! | rule     | [`stepup::rules::code_generation`]                                           |
+//! | rule     | [`stepup::rules::challenge::decide`]                                           |
 
 use stepup::domain::Timestamp;
 use stepup::domain::id::ChallengeId;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
 use stepup::rules::RuleInputs;
-use stepup::rules::code_generation::{self, Ask, Facts, Write};
+use stepup::rules::challenge::decide::{CodeGenerationMessage, Facts, Write, decide};
 use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, ChallengeKey, IssueKey, Tx};
@@ -26,10 +26,14 @@ pub struct CodeGeneration {
 
 impl Worker for CodeGeneration {
     const NAME: &'static str = "code_generation";
-    type Message = Ask;
+    type Message = CodeGenerationMessage;
     type Facts = Facts;
 
-    async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Ask>]) -> Result<Vec<Facts>, Fault> {
+    async fn load(
+        &self,
+        tx: &Tx<'_>,
+        batch: &[&Decoded<CodeGenerationMessage>],
+    ) -> Result<Vec<Facts>, Fault> {
         let (mut issues, mut others) = (Vec::new(), Vec::new());
         for decoded in batch {
             match key_of(decoded) {
@@ -41,8 +45,8 @@ impl Worker for CodeGeneration {
         let mut issues = store::issue_facts(tx, &issues, policy).await?.into_iter();
         let mut others = store::challenge_facts(tx, &others, policy).await?.into_iter();
         let unknown = Facts::Unknown { own_account: false };
-        let next = |decoded: &&Decoded<Ask>| {
-            let facts = if matches!(decoded.message, Ask::Issue(_)) {
+        let next = |decoded: &&Decoded<CodeGenerationMessage>| {
+            let facts = if matches!(decoded.message, CodeGenerationMessage::Issue(_)) {
                 issues.next()
             } else {
                 others.next()
@@ -58,11 +62,11 @@ impl TransactionWorker for CodeGeneration {
 
     fn decide(
         &self,
-        ask: &Decoded<Ask>,
+        ask: &Decoded<CodeGenerationMessage>,
         facts: Facts,
         ctx: &mut DecisionContext<'_>,
     ) -> Decided<Write> {
-        code_generation::decide(&ask.message, facts, &self.rules, ctx)
+        decide(&ask.message, facts, &self.rules, ctx)
     }
 
     async fn store(&self, tx: &Tx<'_>, writes: &[&Write], _: Timestamp) -> Result<(), Fault> {
@@ -87,22 +91,24 @@ enum Key<'a> {
     Challenge(ChallengeKey<'a>),
 }
 
-fn key_of(decoded: &Decoded<Ask>) -> Key<'_> {
+fn key_of(decoded: &Decoded<CodeGenerationMessage>) -> Key<'_> {
     let challenge = |challenge, asker| Key::Challenge(ChallengeKey { challenge, asker });
     match &decoded.message {
-        Ask::Issue(request) => Key::Issue(IssueKey {
+        CodeGenerationMessage::Issue(request) => Key::Issue(IssueKey {
             app: request.app.as_str(),
             account: request.ask.account.as_str(),
             member: request.ask.member.as_str(),
             login: request.ask.login.as_str(),
             id: ChallengeId(decoded.id),
         }),
-        Ask::Resend(r) => {
+        CodeGenerationMessage::Resend(r) => {
             challenge(r.ask.challenge, Some((r.app.as_str(), r.ask.account.as_str())))
         }
-        Ask::Cancel(r) => {
+        CodeGenerationMessage::Cancel(r) => {
             challenge(r.ask.challenge, Some((r.app.as_str(), r.ask.account.as_str())))
         }
-        Ask::Expire(id) | Ask::Abandon(id) => challenge(*id, None),
+        CodeGenerationMessage::Expire(id) | CodeGenerationMessage::Abandon(id) => {
+            challenge(*id, None)
+        }
     }
 }

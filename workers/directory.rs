@@ -14,7 +14,8 @@ use stepup::domain::Timestamp;
 use stepup::domain::keys::Keyring;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, Request};
-use stepup::rules::directory::{self, Ask, Facts, Write};
+use stepup::rules::directory::decide::decide;
+use stepup::rules::directory::facts::{DirectoryMessage, Facts, Write, numbers};
 use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Tx};
@@ -27,19 +28,25 @@ pub struct Directory {
 
 impl Worker for Directory {
     const NAME: &'static str = "directory";
-    type Message = Ask;
+    type Message = DirectoryMessage;
     type Facts = Facts;
 
-    async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Ask>]) -> Result<Vec<Facts>, Fault> {
+    async fn load(
+        &self,
+        tx: &Tx<'_>,
+        batch: &[&Decoded<DirectoryMessage>],
+    ) -> Result<Vec<Facts>, Fault> {
         if let Some(facts) = self.owned_numbers(tx, batch).await? {
             return Ok(vec![facts]);
         }
         let keys: Vec<(&str, Option<&str>)> = batch
             .iter()
             .map(|decoded| match &decoded.message {
-                Ask::Account(request) => (request.ask.account.as_str(), None),
-                Ask::OwnedNumbers(request) => (request.ask.account.as_str(), None),
-                Ask::Member(r) => (r.ask.account.as_str(), Some(r.ask.member.as_str())),
+                DirectoryMessage::Account(request) => (request.ask.account.as_str(), None),
+                DirectoryMessage::OwnedNumbers(request) => (request.ask.account.as_str(), None),
+                DirectoryMessage::Member(r) => {
+                    (r.ask.account.as_str(), Some(r.ask.member.as_str()))
+                }
             })
             .collect();
         // A member that follows its account in the same batch must see it: walk such a batch.
@@ -50,12 +57,12 @@ impl Worker for Directory {
             return Err(Fault::Transient("an account and its member in one batch".into()));
         }
         let mut facts = store::directory_facts(tx, &keys).await?;
-        let actor = |(at, decoded): (usize, &&Decoded<Ask>)| match &decoded.message {
-            Ask::Member(Request { ask, .. }) => {
+        let actor = |(at, decoded): (usize, &&Decoded<DirectoryMessage>)| match &decoded.message {
+            DirectoryMessage::Member(Request { ask, .. }) => {
                 let actor = ask.actor.as_ref().filter(|actor| **actor != ask.member)?;
                 Some((at, (keys[at].0, actor.as_str().to_owned())))
             }
-            Ask::Account(_) | Ask::OwnedNumbers(_) => None,
+            DirectoryMessage::Account(_) | DirectoryMessage::OwnedNumbers(_) => None,
         };
         let (places, asked): (Vec<usize>, Vec<(&str, String)>) =
             batch.iter().enumerate().filter_map(actor).unzip();
@@ -68,9 +75,7 @@ impl Worker for Directory {
             .iter()
             .zip(&facts)
             .filter_map(|(decoded, facts)| Some((decoded, &facts.account.as_ref()?.0)))
-            .flat_map(|(decoded, account)| {
-                directory::numbers(&decoded.message, account, &self.keys)
-            })
+            .flat_map(|(decoded, account)| numbers(&decoded.message, account, &self.keys))
             .collect();
         let named: Vec<&[u8]> = named.iter().map(Vec::as_slice).collect();
         if !named.is_empty() {
@@ -88,11 +93,11 @@ impl TransactionWorker for Directory {
 
     fn decide(
         &self,
-        ask: &Decoded<Ask>,
+        ask: &Decoded<DirectoryMessage>,
         facts: Facts,
         ctx: &mut DecisionContext<'_>,
     ) -> Decided<Write> {
-        directory::decide(&ask.message, facts, &self.keys, ctx)
+        decide(&ask.message, facts, &self.keys, ctx)
     }
 
     async fn store(&self, tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(), Fault> {
@@ -119,17 +124,17 @@ impl Directory {
     async fn owned_numbers(
         &self,
         tx: &Tx<'_>,
-        batch: &[&Decoded<Ask>],
+        batch: &[&Decoded<DirectoryMessage>],
     ) -> Result<Option<Facts>, Fault> {
         let list = batch.iter().find_map(|decoded| match &decoded.message {
-            Ask::OwnedNumbers(request) => Some((&decoded.message, request)),
-            Ask::Account(_) | Ask::Member(_) => None,
+            DirectoryMessage::OwnedNumbers(request) => Some((&decoded.message, request)),
+            DirectoryMessage::Account(_) | DirectoryMessage::Member(_) => None,
         });
         let Some((ask, request)) = list else { return Ok(None) };
         if batch.len() > 1 {
             return Err(Fault::Transient("a list of numbers in a batch".into()));
         }
-        let numbers = |account: &_| directory::numbers(ask, account, &self.keys);
+        let numbers = |account: &_| numbers(ask, account, &self.keys);
         let account = request.ask.account.as_str();
         store::owned_numbers_facts(tx, account, numbers).await.map(Some)
     }

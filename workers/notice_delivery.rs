@@ -6,7 +6,7 @@
 //! | reads    | `notice` `account` `member` `email_proof`                                   |
 //! | writes   | `notice`                                                                    |
 //! | causes   | `notice.send` (the next try); `notice.sent` `notice.dropped`                |
-//! | rule     | [`stepup::rules::notice::decide`]                                           |
+//! | rule     | [`stepup::rules::delivery::notice::decide`]                                           |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use stepup::gateway::MailGateway;
 use stepup::message::{Command, Decoded};
 use stepup::rules::DecisionContext;
 use stepup::rules::claimed::{Claimed, Decision};
-use stepup::rules::notice::{self, Facts, NoticeCall, NoticeSettlement};
+use stepup::rules::delivery::notice;
+use stepup::rules::delivery::notice::{Facts, NoticeCall, NoticeSettlement};
 use stepup::rules::text::Texts;
 use stepup::runtime::{ProviderWorker, Worker};
 use stepup::store::{self, Tx};

@@ -7,12 +7,12 @@
 //! | reads    | `member`                                                                    |
 //! | writes   | `notice`                                                                    |
 //! | causes   | `notice.send`                                                               |
-//! | rule     | [`stepup::rules::notice::fan_out`]                                          |
+//! | rule     | [`stepup::rules::delivery::recipients::fan_out`]                                          |
 
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, EventRecord};
-use stepup::rules::notice::{self, Notice, Recipients};
+use stepup::rules::delivery::recipients::{Notice, Recipients, fan_out};
 use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Tx};
@@ -53,7 +53,7 @@ impl TransactionWorker for Notification {
         recipients: Recipients,
         _: &mut DecisionContext<'_>,
     ) -> Decided<Vec<Notice>> {
-        notice::fan_out(&event.message, recipients)
+        fan_out(&event.message, recipients)
     }
 
     async fn store(

@@ -6,14 +6,16 @@
 //! | reads    | `account` `member` `login` `challenge` `destination` `delivery_attempt` `wrong_guess` `owned_number` `email_proof` `approval` |
 //! | writes   | `challenge` `login` `delivery_attempt` `destination` `member` `activity` `email_proof` `notice` `wrong_guess` `approval` |
 //! | causes   | `sms.send` `notice.send`; `member.email_verified` `challenge.issued` `challenge.superseded` `challenge.expired` `challenge.refused` `setting.redeemed` `setting.stale` |
-//! | rule     | [`stepup::rules::settings`]; what a verification brings about is in [`stepup::rules::apply`] |
+//! | rule     | [`stepup::rules::setting::decide`]; what a verification brings about is in [`stepup::rules::challenge::verified`] |
 
 use stepup::domain::Timestamp;
 use stepup::domain::id::ChallengeId;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
 use stepup::rules::RuleInputs;
-use stepup::rules::settings::{self, Ask, Facts, Found, MemberFacts, Write};
+use stepup::rules::factor::facts::{Found, MemberFacts};
+use stepup::rules::factor::message::{SettingsMessage, wanted};
+use stepup::rules::setting::decide::{Facts, Write, decide};
 use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Pending, Tx};
@@ -26,10 +28,14 @@ pub struct SettingsWorker {
 
 impl Worker for SettingsWorker {
     const NAME: &'static str = "settings";
-    type Message = Ask;
+    type Message = SettingsMessage;
     type Facts = Facts;
 
-    async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Ask>]) -> Result<Vec<Facts>, Fault> {
+    async fn load(
+        &self,
+        tx: &Tx<'_>,
+        batch: &[&Decoded<SettingsMessage>],
+    ) -> Result<Vec<Facts>, Fault> {
         let (mut facts, mut members, mut approvals) = (Vec::new(), Vec::new(), Vec::new());
         for (at, decoded) in batch.iter().enumerate() {
             facts.push(Facts::Unknown { own_account: false });
@@ -54,11 +60,11 @@ impl TransactionWorker for SettingsWorker {
 
     fn decide(
         &self,
-        ask: &Decoded<Ask>,
+        ask: &Decoded<SettingsMessage>,
         facts: Facts,
         ctx: &mut DecisionContext<'_>,
     ) -> Decided<Write> {
-        settings::decide(&ask.message, facts, &self.rules, ctx)
+        decide(&ask.message, facts, &self.rules, ctx)
     }
 
     async fn store(&self, tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(), Fault> {
@@ -84,7 +90,7 @@ impl TransactionWorker for SettingsWorker {
 }
 
 /// A message and its place in the batch.
-type Placed<'a> = (usize, &'a Decoded<Ask>);
+type Placed<'a> = (usize, &'a Decoded<SettingsMessage>);
 
 impl SettingsWorker {
     async fn of_members(
@@ -92,7 +98,7 @@ impl SettingsWorker {
         tx: &Tx<'_>,
         asks: &[Placed<'_>],
     ) -> Result<Vec<(usize, Facts)>, Fault> {
-        let member = |ask: &Ask| ask.member().map(|member| member.as_str().to_owned());
+        let member = |ask: &SettingsMessage| ask.member().map(|member| member.as_str().to_owned());
         let names: Vec<String> =
             asks.iter().map(|(_, d)| member(&d.message).unwrap_or_default()).collect();
         let keys: Vec<(&str, &str)> = asks
@@ -105,8 +111,7 @@ impl SettingsWorker {
             let own = party.filter(|(account, _)| account.app == *decoded.message.app());
             match own {
                 Some((account, Some(member))) => {
-                    let wanted =
-                        settings::wanted(&decoded.message, &account, &member, &self.rules.keys);
+                    let wanted = wanted(&decoded.message, &account, &member, &self.rules.keys);
                     known.push((*at, decoded.id, account, member, wanted));
                 }
                 own => facts.push((*at, Facts::Unknown { own_account: own.is_some() })),

@@ -12,7 +12,7 @@ use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
 use stepup::rules::RuleInputs;
-use stepup::rules::support::{self, Ask, Facts, Write};
+use stepup::rules::support::decide::{Facts, SupportMessage, Write, decide};
 use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Tx};
@@ -25,13 +25,13 @@ pub struct Support {
 
 impl Worker for Support {
     const NAME: &'static str = "support";
-    type Message = Ask;
+    type Message = SupportMessage;
     type Facts = Option<Facts>;
 
     async fn load(
         &self,
         tx: &Tx<'_>,
-        batch: &[&Decoded<Ask>],
+        batch: &[&Decoded<SupportMessage>],
     ) -> Result<Vec<Option<Facts>>, Fault> {
         let mut facts = Vec::with_capacity(batch.len());
         for ask in batch {
@@ -46,11 +46,11 @@ impl TransactionWorker for Support {
 
     fn decide(
         &self,
-        ask: &Decoded<Ask>,
+        ask: &Decoded<SupportMessage>,
         facts: Option<Facts>,
         ctx: &mut DecisionContext<'_>,
     ) -> Decided<Write> {
-        support::decide(&ask.message, facts, &self.rules.policy, &self.rules.keys, ctx.now)
+        decide(&ask.message, facts, &self.rules.policy, &self.rules.keys, ctx.now)
     }
 
     async fn store(&self, tx: &Tx<'_>, writes: &[&Write], _: Timestamp) -> Result<(), Fault> {

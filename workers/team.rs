@@ -7,7 +7,7 @@
 //! | reads    | `account` `member` `mandate` `review` `review_member` `login` `challenge` `destination` `delivery_attempt` `wrong_guess` |
 //! | writes   | `account` `member` `mandate` `review` `activity` `challenge` `login` `delivery_attempt` `destination` |
 //! | causes   | `review.check` `mandate.apply` `sms.send`; `mandate.enabled` `mandate.disabled` `factor.enabled` `factor.disabled` `challenge.issued` `challenge.expired` `challenge.superseded` `challenge.cancelled` `challenge.refused` |
-//! | rule     | [`stepup::rules::team`]; who may do what is in [`stepup::rules::role`]       |
+//! | rule     | [`stepup::rules::team`]; who may do what is in [`stepup::rules::team::role`]       |
 
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::Decoded;
 use stepup::rules::RuleInputs;
-use stepup::rules::team::{self, Ask, Facts, Write};
+use stepup::rules::team::decide::{Facts, TeamMessage, Write, decide};
 use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Tx};
@@ -28,15 +28,15 @@ pub struct Team {
 
 impl Worker for Team {
     const NAME: &'static str = "team";
-    type Message = Ask;
+    type Message = TeamMessage;
     type Facts = Option<Facts>;
 
     async fn load(
         &self,
         tx: &Tx<'_>,
-        batch: &[&Decoded<Ask>],
+        batch: &[&Decoded<TeamMessage>],
     ) -> Result<Vec<Option<Facts>>, Fault> {
-        let asks: Vec<(Uuid, &Ask)> =
+        let asks: Vec<(Uuid, &TeamMessage)> =
             batch.iter().map(|decoded| (decoded.id, &decoded.message)).collect();
         store::team_facts(tx, &asks, &self.rules.keys, &self.rules.policy).await
     }
@@ -47,11 +47,11 @@ impl TransactionWorker for Team {
 
     fn decide(
         &self,
-        ask: &Decoded<Ask>,
+        ask: &Decoded<TeamMessage>,
         facts: Option<Facts>,
         ctx: &mut DecisionContext<'_>,
     ) -> Decided<Write> {
-        team::decide(&ask.message, facts, &self.rules, ctx)
+        decide(&ask.message, facts, &self.rules, ctx)
     }
 
     async fn store(&self, tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(), Fault> {

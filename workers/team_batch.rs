@@ -8,7 +8,7 @@
 //! | reads    | `account` `member` `review` `mandate` `login` `challenge`                   |
 //! | writes   | `review` `review_member` `mandate` `member` `challenge` `activity`          |
 //! | causes   | `review.check` `mandate.apply` (the next batch); `review.finished` `mandate.applied` `factor.enabled` `factor.disabled` `challenge.cancelled` |
-//! | rule     | [`stepup::rules::review::check`] [`stepup::rules::mandate::apply`]          |
+//! | rule     | [`stepup::rules::team::review::check`] [`stepup::rules::team::mandate::apply`]          |
 
 use std::sync::Arc;
 
@@ -16,8 +16,10 @@ use stepup::domain::Timestamp;
 use stepup::domain::keys::Keyring;
 use stepup::fault::Fault;
 use stepup::message::{Command, Decoded};
-use stepup::rules::mandate::{self, Applied};
-use stepup::rules::review::{self, Checked};
+use stepup::rules::team::mandate;
+use stepup::rules::team::mandate::Applied;
+use stepup::rules::team::review;
+use stepup::rules::team::review::Checked;
 use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Tx};

@@ -6,13 +6,15 @@
 //! | reads    | `member` `challenge` `login` `delivery_attempt` `wrong_guess` `account` `owned_number` |
 //! | writes   | `challenge` `member` `wrong_guess` `destination` `approval` `activity`      |
 //! | causes   | `challenge.verified` `.locked` `.cancelled` `guess.failed` `guess.limit_reached` `factor.suspended` `.enabled` `.disabled` `member.phone_changed` |
-//! | rule     | [`stepup::rules::verification`]                                             |
+//! | rule     | [`stepup::rules::challenge::verify`]                                             |
 
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, Request, VerifyChallenge};
 use stepup::rules::RuleInputs;
-use stepup::rules::verification::{self, Facts, Write};
+use stepup::rules::challenge::facts::VerificationFacts;
+use stepup::rules::challenge::verify;
+use stepup::rules::challenge::verify::Write;
 use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, ChallengeKey, Tx};
@@ -26,13 +28,13 @@ pub struct Verification {
 impl Worker for Verification {
     const NAME: &'static str = "verification";
     type Message = Request<VerifyChallenge>;
-    type Facts = Option<Facts>;
+    type Facts = Option<VerificationFacts>;
 
     async fn load(
         &self,
         tx: &Tx<'_>,
         batch: &[&Decoded<Self::Message>],
-    ) -> Result<Vec<Option<Facts>>, Fault> {
+    ) -> Result<Vec<Option<VerificationFacts>>, Fault> {
         let key = |decoded: &&Decoded<Self::Message>| {
             let Request { app, ask } = &decoded.message;
             (ask.challenge, app.as_str().to_owned(), ask.account.as_str().to_owned())
@@ -55,10 +57,10 @@ impl TransactionWorker for Verification {
     fn decide(
         &self,
         guess: &Decoded<Self::Message>,
-        facts: Option<Facts>,
+        facts: Option<VerificationFacts>,
         ctx: &mut DecisionContext<'_>,
     ) -> Decided<Write> {
-        verification::decide(&guess.message, facts, &self.rules, ctx)
+        verify::decide(&guess.message, facts, &self.rules, ctx)
     }
 
     async fn store(&self, tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(), Fault> {

@@ -208,6 +208,12 @@ impl Outcome {
         }
     }
 
+    /// The answer to a request of which a field of ours has a wrong value.
+    pub fn invalid(field: &'static str, why: &str) -> Self {
+        let detail = Some(why.to_owned());
+        Self { field: Some(field), detail, ..Self::new(OutcomeKind::Invalid) }
+    }
+
     /// The JSON body of the answer to a request of which a field cannot be understood. Its name need
     /// not be one of ours.
     pub fn body_of_invalid(field: Option<&str>, detail: &str) -> String {

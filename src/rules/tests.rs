@@ -1,19 +1,15 @@
 //! The life of challenges under arbitrary sequences of whatever can happen to them: the rules
 //! against a model of the tables that does what the store does, and nothing more.
 
+use crate::rules::challenge::facts::IssueFacts;
+use crate::rules::challenge::facts::VerificationFacts;
+use crate::rules::challenge::spec::Issued;
 use std::collections::HashMap;
 
 use proptest::prelude::*;
 use time::Duration;
 use uuid::Uuid;
 
-use super::RuleInputs;
-use super::claimed::{Claimed, Decision};
-use super::code_generation::{self, Ask, ChallengeFacts, Facts, Write};
-use super::delivery::{self, Answer, Attempt, FALLBACK_SEND, SendRequest, Settled};
-use super::limits::NumberFacts;
-use super::tests_support::{NOW, account, ctx, member, rules};
-use super::{Ending, Verdict, directory, issue, verification};
 use crate::domain::Timestamp;
 use crate::domain::challenge::{AttemptState, Challenge, Channel, State};
 use crate::domain::id::{ChallengeId, LoginId};
@@ -23,6 +19,19 @@ use crate::message::{
     CancelChallenge, Command, Effect, EmailCause, IssueChallenge, LoginPurpose, PutMember, Request,
     ResendChallenge, Secret, VerifyChallenge,
 };
+use crate::rules::challenge::decide;
+use crate::rules::challenge::decide::{CodeGenerationMessage, Facts, Write};
+use crate::rules::challenge::events::Ending;
+use crate::rules::challenge::facts::ChallengeFacts;
+use crate::rules::challenge::verify;
+use crate::rules::claimed::{Claimed, Decision};
+use crate::rules::delivery::{self, Answer, Attempt, FALLBACK_SEND, SendRequest, Settled};
+use crate::rules::directory;
+use crate::rules::directory::facts::DirectoryMessage;
+use crate::rules::inputs::RuleInputs;
+use crate::rules::limits::NumberFacts;
+use crate::rules::tests_support::{NOW, account, ctx, member, rules};
+use crate::rules::verdict::Verdict;
 
 /// What happens. `usize` picks a challenge or a command among those there are.
 #[derive(Clone, Debug)]
@@ -177,8 +186,8 @@ impl Tables {
         }
     }
 
-    fn ask(&mut self, ask: &Ask, facts: Facts) {
-        let decided = code_generation::decide(ask, facts, &self.rules, &mut ctx(self.now));
+    fn ask(&mut self, ask: &CodeGenerationMessage, facts: Facts) {
+        let decided = decide::decide(ask, facts, &self.rules, &mut ctx(self.now));
         match decided.write {
             None => {}
             Some(Write::End(ending)) => self.end(&ending),
@@ -194,7 +203,7 @@ impl Tables {
                     self.granted(grant.destination_index, grant.resend_at);
                 }
             }
-            Some(Write::Issue(issue::Issued { new, ended })) => {
+            Some(Write::Issue(Issued { new, ended })) => {
                 if let Some(ending) = ended {
                     self.end(&ending);
                 }
@@ -238,18 +247,18 @@ impl Tables {
                 let Some((at, challenge)) = of(pick(n, rows)) else { return };
                 let ask = ResendChallenge { account: account_id, challenge, channel };
                 let facts = Facts::Challenge(Box::new(self.facts(at)));
-                self.ask(&Ask::Resend(Request { app, ask }), facts);
+                self.ask(&CodeGenerationMessage::Resend(Request { app, ask }), facts);
             }
             Happens::Cancel(n) => {
                 let Some((at, challenge)) = of(pick(n, rows)) else { return };
                 let ask = CancelChallenge { account: account_id, challenge };
                 let facts = Facts::Challenge(Box::new(self.facts(at)));
-                self.ask(&Ask::Cancel(Request { app, ask }), facts);
+                self.ask(&CodeGenerationMessage::Cancel(Request { app, ask }), facts);
             }
             Happens::Expire(n) => {
                 let Some((at, challenge)) = of(pick(n, rows)) else { return };
                 let facts = Facts::Challenge(Box::new(self.facts(at)));
-                self.ask(&Ask::Expire(challenge), facts);
+                self.ask(&CodeGenerationMessage::Expire(challenge), facts);
             }
             Happens::Guess(n, right) => {
                 if let Some(at) = pick(n, rows) {
@@ -279,7 +288,7 @@ impl Tables {
         let login = LoginId::parse(&format!("login-{n}")).unwrap();
         let current = self.logins.get(&login).map(|at| self.rows[*at].challenge.clone());
         let index = self.member.phone.as_ref().map(|phone| phone.index.clone());
-        let facts = issue::Facts {
+        let facts = IssueFacts {
             id: ChallengeId(Uuid::from_u128(self.rows.len() as u128 + 1)),
             account: account(),
             member: self.member.clone(),
@@ -291,7 +300,7 @@ impl Tables {
         let (member, purpose) = (self.member.id.clone(), LoginPurpose::Login);
         let ask = IssueChallenge { account: account().id, member, login, purpose };
         let request = Request { app: account().app, ask };
-        self.ask(&Ask::Issue(request), Facts::Issue(Box::new(facts)));
+        self.ask(&CodeGenerationMessage::Issue(request), Facts::Issue(Box::new(facts)));
     }
 
     fn guess(&mut self, at: usize, right: bool) {
@@ -316,7 +325,7 @@ impl Tables {
             .map(|attempt| attempt.channel)
             .collect();
         claimed.dedup();
-        let facts = verification::Facts {
+        let facts = VerificationFacts {
             challenge,
             account: account(),
             member: self.member.clone(),
@@ -327,7 +336,7 @@ impl Tables {
             wrong: self.wrong.clone(),
         };
         let request = Request { app: account().app, ask };
-        let decided = verification::decide(&request, Some(facts), &self.rules, &mut ctx(self.now));
+        let decided = verify::decide(&request, Some(facts), &self.rules, &mut ctx(self.now));
         let Some(write) = decided.write else { return self.follow(decided.effects) };
         // Invariant 5: only what may be compared was.
         let row = &mut self.rows[at];
@@ -355,7 +364,7 @@ impl Tables {
         let Some(request) = SendRequest::of(command) else {
             let Command::Abandon { challenge } = *command else { return };
             let facts = Facts::Challenge(Box::new(self.facts(self.at(challenge))));
-            return self.ask(&Ask::Abandon(challenge), facts);
+            return self.ask(&CodeGenerationMessage::Abandon(challenge), facts);
         };
         let at = self.at(request.challenge);
         let facts = delivery::Facts {
@@ -457,7 +466,7 @@ impl Tables {
             actor: None,
         };
         let open = self.rows.iter().map(|row| &row.challenge);
-        let facts = directory::Facts {
+        let facts = directory::facts::Facts {
             actor: None,
             account: Some((account(), 1)),
             member: Some(self.member.clone()),
@@ -465,9 +474,9 @@ impl Tables {
             owned: Default::default(),
             holders: Vec::new(),
         };
-        let ask = directory::Ask::Member(Request { app: account().app, ask });
-        let decided = directory::decide(&ask, facts, &self.rules.keys, &mut ctx(self.now));
-        let Some(directory::Write::Member(change)) = decided.write else { panic!() };
+        let ask = DirectoryMessage::Member(Request { app: account().app, ask });
+        let decided = directory::decide::decide(&ask, facts, &self.rules.keys, &mut ctx(self.now));
+        let Some(directory::facts::Write::Member(change)) = decided.write else { panic!() };
         self.member = *change.member;
         change.endings.iter().for_each(|ending| self.end(ending));
         self.follow(decided.effects);
@@ -512,7 +521,7 @@ proptest! {
         for at in 0..tables.rows.len() {
             let id = tables.rows[at].challenge.id;
             let facts = Facts::Challenge(Box::new(tables.facts(at)));
-            tables.ask(&Ask::Expire(id), facts);
+            tables.ask(&CodeGenerationMessage::Expire(id), facts);
         }
         tables.check();
         prop_assert!(tables.rows.iter().all(|row| row.challenge.state != State::Open));

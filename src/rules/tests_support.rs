@@ -6,11 +6,6 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use time::macros::datetime;
 
-use super::DecisionContext;
-use super::RuleInputs;
-use super::code_generation::ChallengeFacts;
-use super::limits::NumberFacts;
-use super::text::Texts;
 use crate::domain::Timestamp;
 use crate::domain::account::{Account, EmailFallback};
 use crate::domain::challenge::{AttemptState, Challenge, Channel, Purpose, State};
@@ -21,6 +16,11 @@ use crate::domain::member::{Contact, Member, Role};
 use crate::domain::phone::Country;
 use crate::domain::policy::Policy;
 use crate::message::{IssueChallenge, LoginPurpose, Request};
+use crate::rules::challenge::facts::ChallengeFacts;
+use crate::rules::inputs::RuleInputs;
+use crate::rules::limits::NumberFacts;
+use crate::rules::text::Texts;
+use crate::rules::verdict::DecisionContext;
 
 pub const NOW: Timestamp = datetime!(2026-01-01 12:00:00 UTC);
 pub const CODE: &str = "012345";

@@ -7,11 +7,12 @@ use super::worker::{ProviderWorker, Worker};
 use crate::domain::Timestamp;
 use crate::fault::Fault;
 use crate::message::{Command, Decoded};
+use crate::rules::DecisionContext;
+use crate::rules::RuleInputs;
 use crate::rules::claimed::{Claimed, Decision};
 use crate::rules::delivery::{
     self, Answer, DeliveryCall, DeliverySettlement, Facts, RenderedMessage, SendRequest,
 };
-use crate::rules::{DecisionContext, RuleInputs};
 use crate::store::{self, Claim, Tx};
 
 /// A provider that carries codes.

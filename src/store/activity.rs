@@ -10,7 +10,7 @@ use crate::domain::Timestamp;
 use crate::domain::activity::{Filter, Page, Row};
 use crate::domain::id::{AccountId, AppName};
 use crate::fault::Fault;
-use crate::rules::change::Activity;
+use crate::rules::activity::Activity;
 
 /// The columns of a [`Row`], in the order in which [`read`] takes them.
 pub(super) const ROW: &str = "a.seq, a.at, a.account, a.member, a.actor, a.action, a.origin, \

@@ -6,7 +6,7 @@ use super::{Tx, accounts, row};
 use crate::domain::approval::{Approval, Operation};
 use crate::domain::id::{ChallengeId, LoginId, MemberId, SettingName};
 use crate::fault::Fault;
-use crate::rules::approval::{Facts, Spent};
+use crate::rules::setting::approval::{Facts, Spent};
 
 /// Writes new approvals.
 ///

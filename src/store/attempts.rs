@@ -10,10 +10,10 @@ use crate::domain::Timestamp;
 use crate::domain::challenge::{AttemptState, Channel};
 use crate::domain::id::ChallengeId;
 use crate::fault::Fault;
+use crate::rules::challenge::resend::Grant;
 use crate::rules::delivery::{
     Answer, Attempt, DeliveryCall, DeliverySettlement, FALLBACK_SEND, Facts, SendRequest, Settled,
 };
-use crate::rules::resend::Grant;
 
 /// A send that is granted.
 pub(super) struct NewSend<'a> {

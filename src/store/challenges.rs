@@ -1,5 +1,6 @@
 //! Challenges: the facts about them, and their writes.
 
+use crate::rules::challenge::facts::IssueFacts;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use crate::domain::challenge::{Challenge, Channel, State};
 use crate::domain::id::ChallengeId;
 use crate::domain::policy::Policy;
 use crate::fault::Fault;
-use crate::rules::Ending;
-use crate::rules::code_generation::{ChallengeFacts, Facts};
-use crate::rules::issue::{self, NewChallenge};
+use crate::rules::challenge::decide::Facts;
+use crate::rules::challenge::events::Ending;
+use crate::rules::challenge::facts::ChallengeFacts;
+use crate::rules::challenge::resend::Grant;
+use crate::rules::challenge::spec::NewChallenge;
 use crate::rules::limits::NumberFacts;
-use crate::rules::resend::Grant;
 
 /// What a login is looked up by.
 pub struct IssueKey<'a> {
@@ -169,7 +171,7 @@ pub async fn issue_facts(
         let index = member.phone.as_ref().map(|phone| phone.index.as_slice());
         let number = index.and_then(|index| numbers.get(index)).cloned().unwrap_or_default();
         let (account_id, member_id) = member_key.clone();
-        Facts::Issue(Box::new(issue::Facts {
+        Facts::Issue(Box::new(IssueFacts {
             id: key.id,
             account: account.clone(),
             member: member.clone(),

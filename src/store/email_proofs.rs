@@ -10,7 +10,7 @@ use crate::domain::email_proof::EmailProof;
 use crate::domain::id::{AccountId, MemberId};
 use crate::domain::keys::KeyId;
 use crate::fault::Fault;
-use crate::rules::email_proof::Write;
+use crate::rules::factor::email_proof::Write;
 
 /// The open proofs of these members.
 pub(super) async fn load(

@@ -14,8 +14,9 @@ use crate::domain::approval::Approval;
 use crate::domain::challenge::{AttemptState, Challenge, Channel, Purpose, State};
 use crate::domain::policy::Policy;
 use crate::fault::Fault;
-use crate::rules::change::Change;
-use crate::rules::verification::{Facts, Write};
+use crate::rules::challenge::facts::VerificationFacts;
+use crate::rules::challenge::verify::Write;
+use crate::rules::factor::change::Change;
 
 /// When these members entered wrong codes, over the last `window`.
 pub(super) async fn wrong(
@@ -58,7 +59,7 @@ pub async fn verification_facts(
     tx: &Tx<'_>,
     keys: &[ChallengeKey<'_>],
     policy: &Policy,
-) -> Result<Vec<Option<Facts>>, Fault> {
+) -> Result<Vec<Option<VerificationFacts>>, Fault> {
     let ids: Vec<Uuid> = keys.iter().map(|key| key.challenge.0).collect();
     let (members, challenges, replaced, sent, known, wrong) = try_join!(
         members::lock_of(tx, &ids),
@@ -85,7 +86,7 @@ pub async fn verification_facts(
             .map(|attempt| attempt.channel)
             .collect();
         claimed.dedup();
-        Some(Facts {
+        Some(VerificationFacts {
             challenge: challenge.clone(),
             account: account.clone(),
             open: open

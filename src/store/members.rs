@@ -9,8 +9,8 @@ use crate::domain::Timestamp;
 use crate::domain::challenge::Challenge;
 use crate::domain::member::Member;
 use crate::fault::Fault;
-use crate::rules::change::Change;
-use crate::rules::directory::Facts;
+use crate::rules::directory::facts::Facts;
+use crate::rules::factor::change::Change;
 
 /// Account and member, as a key.
 pub(super) type Key = (String, String);

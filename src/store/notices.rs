@@ -9,11 +9,10 @@ use super::{Settlement, Tx, accounts, email_proofs, members, row};
 use crate::domain::Timestamp;
 use crate::domain::challenge::AttemptState;
 use crate::domain::id::{AccountId, MemberId};
+use crate::domain::notice::NoticeKind;
 use crate::fault::Fault;
-use crate::rules::notice::{
-    BEFORE, EventRecordRef, Facts, Notice, NoticeCall, NoticeKind, NoticeSettled, NoticeSettlement,
-    Recipients,
-};
+use crate::rules::delivery::notice::{Facts, NoticeCall, NoticeSettled, NoticeSettlement};
+use crate::rules::delivery::recipients::{BEFORE, EventRecordRef, Notice, Recipients};
 
 /// Who may be told of an event about this member: the members of the account who hear of changed
 /// numbers, in the order of their ids, and the member.

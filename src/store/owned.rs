@@ -8,8 +8,8 @@ use super::{Tx, accounts, members, row};
 use crate::domain::id::AccountId;
 use crate::domain::member::Member;
 use crate::fault::Fault;
-use crate::rules::change::Change;
-use crate::rules::directory::{Facts, Holder};
+use crate::rules::directory::facts::{Facts, Holder};
+use crate::rules::factor::change::Change;
 
 /// Those of these numbers that belong to a company, whosesoever.
 ///

@@ -12,7 +12,7 @@ use crate::domain::challenge::Challenge;
 use crate::domain::member::Member;
 use crate::domain::policy::Policy;
 use crate::fault::Fault;
-use crate::rules::settings::{Found, Wanted};
+use crate::rules::factor::facts::{Found, Wanted};
 
 /// Accounts and members by their ids, the members locked. In order; an account or a member that is
 /// not there is `None`.

@@ -5,8 +5,9 @@ use uuid::Uuid;
 use super::{Tx, accounts, activity, members, row};
 use crate::domain::Timestamp;
 use crate::domain::id::{AccountId, MemberId};
+use crate::domain::reset::{Reset, ResetState};
 use crate::fault::Fault;
-use crate::rules::support::{Ask, CarriedOut, Facts, Reset, ResetState, Write};
+use crate::rules::support::decide::{CarriedOut, Facts, SupportMessage, Write};
 
 const COLUMNS: &str = "id, account, member, reason, requested_by, approved_by, due_at, state";
 
@@ -32,20 +33,26 @@ fn reset(found: &tokio_postgres::Row) -> Result<Reset, Fault> {
 ///
 /// # Errors
 /// As every statement.
-pub async fn support_facts(tx: &Tx<'_>, id: Uuid, ask: &Ask) -> Result<Option<Facts>, Fault> {
+pub async fn support_facts(
+    tx: &Tx<'_>,
+    id: Uuid,
+    ask: &SupportMessage,
+) -> Result<Option<Facts>, Fault> {
     let (asker, named, actor) = match ask {
-        Ask::Request(request) => (Some((&request.app, &request.ask.account)), None, None),
-        Ask::Approve(request) => {
+        SupportMessage::Request(request) => {
+            (Some((&request.app, &request.ask.account)), None, None)
+        }
+        SupportMessage::Approve(request) => {
             (Some((&request.app, &request.ask.account)), Some(request.ask.reset), None)
         }
-        Ask::Cancel(request) => {
+        SupportMessage::Cancel(request) => {
             let actor = Some(&request.ask.actor);
             (Some((&request.app, &request.ask.account)), Some(request.ask.reset), actor)
         }
-        Ask::CarryOut(reset) => (None, Some(*reset), None),
+        SupportMessage::CarryOut(reset) => (None, Some(*reset), None),
     };
     let (account, member) = match (ask, named) {
-        (Ask::Request(request), _) => {
+        (SupportMessage::Request(request), _) => {
             (request.ask.account.to_string(), request.ask.member.to_string())
         }
         (_, Some(reset)) => {

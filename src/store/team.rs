@@ -11,11 +11,13 @@ use crate::domain::id::{AccountId, ChallengeId, MemberId};
 use crate::domain::keys::Keyring;
 use crate::domain::policy::Policy;
 use crate::fault::Fault;
-use crate::rules::change::Change;
-use crate::rules::mandate::{self, Applied};
-use crate::rules::review::{self, Checked, Contacts, NewReview, Review};
-use crate::rules::settings::Found;
-use crate::rules::team::{Ask, Facts, Mandated};
+use crate::rules::factor::change::Change;
+use crate::rules::factor::facts::Found;
+use crate::rules::team::decide::{Facts, Mandated, TeamMessage};
+use crate::rules::team::mandate;
+use crate::rules::team::mandate::Applied;
+use crate::rules::team::review;
+use crate::rules::team::review::{Checked, Contacts, NewReview, Review};
 
 /// A digest of all that a verdict on a member's contacts rests on, but for what a login proves: else
 /// a review would not outlive the next login.
@@ -29,7 +31,7 @@ const CONTACTS: &str = "md5(ROW(m.phone_index, m.phone_textable, m.phone_country
 /// As every statement.
 pub async fn team_facts(
     tx: &Tx<'_>,
-    asks: &[(Uuid, &Ask)],
+    asks: &[(Uuid, &TeamMessage)],
     keys: &Keyring,
     policy: &Policy,
 ) -> Result<Vec<Option<Facts>>, Fault> {

@@ -11,7 +11,11 @@ use stepup::message::{
     Command, Decoded, EventKind, EventRecord, Exchange, Flaw, Incoming, Message, Rejected, Request,
     Senders, VerifyChallenge, decode,
 };
-use stepup::rules::{self, code_generation, directory, settings, support};
+use stepup::rules::challenge::decide::CodeGenerationMessage;
+use stepup::rules::directory::facts::DirectoryMessage;
+use stepup::rules::factor::message::SettingsMessage;
+use stepup::rules::support::decide::SupportMessage;
+use stepup::rules::team::decide::TeamMessage;
 
 mod factor;
 mod live;
@@ -93,20 +97,20 @@ fn read_as(kind: &str, key: &str, body: &Value) -> Result<(), Rejected> {
             read::<Request<VerifyChallenge>>(key, "demo", body).map(drop)
         }
         ("request", key) if key.starts_with("directory") => {
-            read::<directory::Ask>(key, "demo", body).map(drop)
+            read::<DirectoryMessage>(key, "demo", body).map(drop)
         }
         ("request", key)
             if topology::home_queue(Exchange::Requests, key) == Some("settings.settings") =>
         {
-            read::<settings::Ask>(key, "demo", body).map(drop)
+            read::<SettingsMessage>(key, "demo", body).map(drop)
         }
         ("request", key) if key.starts_with("team") => {
-            read::<rules::team::Ask>(key, "demo", body).map(drop)
+            read::<TeamMessage>(key, "demo", body).map(drop)
         }
         ("request", key) if key.starts_with("support") => {
-            read::<support::Ask>(key, "demo", body).map(drop)
+            read::<SupportMessage>(key, "demo", body).map(drop)
         }
-        ("request", key) => read::<code_generation::Ask>(key, "demo", body).map(drop),
+        ("request", key) => read::<CodeGenerationMessage>(key, "demo", body).map(drop),
         ("command", key) => read::<Command>(key, "stepup", body).map(drop),
         ("event", key) => read::<EventRecord>(key, "stepup", body).map(|event| {
             assert_eq!(event.message.kind.label(), key);

@@ -2,10 +2,6 @@
 
 use zeroize::Zeroizing;
 
-use super::send::{
-    Answer, Attempt, DeliveryCall, DeliverySend, DeliverySettlement, Facts, RenderedMessage,
-    SendRequest, Settled, TEXT_FAULTY, mailable,
-};
 use crate::domain::Timestamp;
 use crate::domain::account::EmailFallback;
 use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel};
@@ -14,9 +10,13 @@ use crate::domain::keys::Place;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::policy::Policy;
 use crate::message::{EmailCause, RetryDelay};
-use crate::rules::RuleInputs;
-use crate::rules::change::voided;
+use crate::rules::challenge::void::voided;
 use crate::rules::claimed::Decision;
+use crate::rules::delivery::send::{
+    Answer, Attempt, DeliveryCall, DeliverySend, DeliverySettlement, Facts, RenderedMessage,
+    SendRequest, Settled, TEXT_FAULTY, mailable,
+};
+use crate::rules::inputs::RuleInputs;
 
 /// Why nothing is sent: what was sealed does not open any more.
 const KEY_LOST: &str = "key_lost";

@@ -5,17 +5,19 @@
 //! sent again by itself.
 
 mod claim;
+pub mod notice;
+pub mod recipients;
 mod send;
 mod settlement;
 
-pub use self::claim::decide;
-pub(super) use self::claim::too_late;
-pub(super) use self::send::mailable;
-pub use self::send::{
+pub use crate::rules::delivery::claim::decide;
+pub(super) use crate::rules::delivery::claim::too_late;
+pub(super) use crate::rules::delivery::send::mailable;
+pub use crate::rules::delivery::send::{
     Answer, Attempt, DeliveryCall, DeliverySettlement, FALLBACK_SEND, Facts, RenderedMessage,
     SendRequest, Settled, TEXT_FAULTY,
 };
-pub use self::settlement::{ASKED_CALLS_MAX, delay_while_closed, retry_delay};
+pub use crate::rules::delivery::settlement::{ASKED_CALLS_MAX, delay_while_closed, retry_delay};
 
 #[cfg(test)]
 mod tests;

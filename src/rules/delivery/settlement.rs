@@ -1,15 +1,15 @@
 //! What an answer means: the events it is told by, the next try, and what follows a failure.
 
-use super::send::{
-    Answer, DeliveryCall, DeliverySend, DeliverySettlement, FALLBACK_SEND, RenderedMessage,
-    SendRequest, Settled,
-};
 use crate::domain::challenge::Channel;
 use crate::domain::policy::Policy;
 use crate::message::{Command, Effect, EmailCause, Event, EventKind, RetryDelay};
-use crate::rules::Verdict;
+use crate::rules::challenge::events::about;
 use crate::rules::claimed::Claimed;
-use crate::rules::told::about;
+use crate::rules::delivery::send::{
+    Answer, DeliveryCall, DeliverySend, DeliverySettlement, FALLBACK_SEND, RenderedMessage,
+    SendRequest, Settled,
+};
+use crate::rules::verdict::Verdict;
 
 impl Claimed<DeliveryCall> {
     /// What the provider gets.

@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 use time::Duration;
 
-use super::super::tests_support::{CODE, NOW, account, challenge, member, rules};
 use super::*;
 use crate::domain::account::Account;
 use crate::domain::account::EmailFallback;
@@ -11,8 +10,9 @@ use crate::domain::id::ChallengeId;
 use crate::domain::member::Member;
 use crate::domain::policy::Policy;
 use crate::message::{Command, Effect, EmailCause, EventKind, RetryDelay};
-use crate::rules::Verdict;
 use crate::rules::claimed::{Claimed, Decision};
+use crate::rules::tests_support::{CODE, NOW, account, challenge, member, rules};
+use crate::rules::verdict::Verdict;
 
 const SMS: SendRequest = SendRequest {
     challenge: ChallengeId(uuid::Uuid::from_u128(1)),

@@ -1,12 +1,12 @@
 //! What an app tells of an account.
 
-use super::{Facts, Write, invalid, refused, stored};
 use crate::domain::account::{Account, ORIGIN_MAX, SENSITIVE_SETTINGS};
 use crate::domain::id::SettingName;
 use crate::domain::shown::{is_blank, looks_like_link, not_plain};
 use crate::message::{Event, EventKind, Outcome, OutcomeKind, PutAccount, Request};
-use crate::rules::Decided;
+use crate::rules::directory::facts::{Facts, Write, invalid, refused, stored};
 use crate::rules::text::plain;
+use crate::rules::verdict::Decided;
 
 /// The longest name of an account, in characters.
 const NAME_MAX: usize = 100;

@@ -1,16 +1,17 @@
 //! What an app tells of a member: a changed number, a switched off factor or a deactivated member ends
 //! what is open.
 
-use super::{Facts, Write, invalid, refused, stored};
 use crate::domain::email::EmailAddress;
 use crate::domain::keys::Keyring;
 use crate::domain::member::{Member, Role};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::{Chance, Timestamp};
 use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, PutMember, Request};
-use crate::rules::change::{self, ChangeAuthor};
-use crate::rules::role::{Operation, may};
-use crate::rules::{Decided, DecisionContext};
+use crate::rules::directory::facts::{Facts, Write, invalid, refused, stored};
+use crate::rules::factor::change;
+use crate::rules::factor::change::ChangeAuthor;
+use crate::rules::team::role::{Operation, may};
+use crate::rules::verdict::{Decided, DecisionContext};
 
 /// The rule of a member.
 pub(super) fn put_member(
@@ -165,14 +166,15 @@ mod tests {
     use std::collections::HashSet;
     use std::sync::Arc;
 
-    use super::super::{Ask, decide};
     use super::*;
     use crate::domain::account::Account;
     use crate::domain::challenge::CancelReason;
     use crate::domain::id::AppName;
     use crate::message::Secret;
-    use crate::rules::Ending;
-    use crate::rules::change::Activity;
+    use crate::rules::activity::Activity;
+    use crate::rules::challenge::events::Ending;
+    use crate::rules::directory::decide::decide;
+    use crate::rules::directory::facts::DirectoryMessage;
     use crate::rules::tests_support::{NOW, account, challenge, ctx, member};
     use serde_json::json;
 
@@ -239,7 +241,12 @@ mod tests {
 
     fn decided(ask: PutMember, facts: Facts) -> Decided<Write> {
         let request = Request { app: account().app, ask };
-        decide(&Ask::Member(request), facts, &Arc::new(Keyring::for_tests()), &mut ctx(NOW))
+        decide(
+            &DirectoryMessage::Member(request),
+            facts,
+            &Arc::new(Keyring::for_tests()),
+            &mut ctx(NOW),
+        )
     }
 
     fn kind(decided: &Decided<Write>) -> OutcomeKind {

@@ -1,6 +1,5 @@
 //! An account's own numbers, and what follows for members who have one of them.
 
-use super::{Ask, Facts, Holder, Write, invalid, numbers, refused, stored};
 use crate::domain::Timestamp;
 use crate::domain::activity::Client;
 use crate::domain::challenge::{CancelReason, Challenge, State};
@@ -8,9 +7,14 @@ use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::phone::PhoneNumber;
 use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, PutOwnedNumbers, Request};
-use crate::rules::change::{self, ChangeAuthor};
-use crate::rules::told::ending_event;
-use crate::rules::{Decided, Ending};
+use crate::rules::challenge::events::Ending;
+use crate::rules::challenge::events::ending_event;
+use crate::rules::directory::facts::{
+    DirectoryMessage, Facts, Holder, Write, invalid, numbers, refused, stored,
+};
+use crate::rules::factor::change;
+use crate::rules::factor::change::ChangeAuthor;
+use crate::rules::verdict::Decided;
 
 /// Numbers an account may call its own: what fits into one message.
 const OWNED_NUMBERS_MAX: usize = 500;
@@ -18,7 +22,7 @@ const OWNED_NUMBERS_MAX: usize = 500;
 /// The rule of R-8: who has a number of a company is flagged and told, and codes on their way there
 /// are voided. Who has one no longer, is not.
 pub(super) fn put_owned_numbers(
-    ask: &Ask,
+    ask: &DirectoryMessage,
     request: &Request<PutOwnedNumbers>,
     facts: Facts,
     keys: &Keyring,

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::{Environment, UndefinedBehavior};
 
-use super::gsm::{SEGMENT, septets};
-use super::{FALLBACK, Texts, bound_line, code_mail, notice, rendered, sms, values};
 use crate::domain::account::ORIGIN_MAX;
 use crate::domain::challenge::Purpose;
 use crate::domain::code::{CODE_DIGITS, Code};
-use crate::rules::notice::NoticeKind;
+use crate::domain::notice::NoticeKind;
+use crate::rules::text::gsm::{SEGMENT, septets};
+use crate::rules::text::{FALLBACK, Texts, bound_line, code_mail, notice, rendered, sms, values};
 
 /// How much of a summary an SMS shows at the very least, in characters: enough to tell one change
 /// from another.

@@ -15,12 +15,12 @@ use minijinja::value::{Object, ObjectRepr, Value};
 use minijinja::{Environment, Template};
 use zeroize::Zeroizing;
 
-pub(super) use self::gsm::plain;
-use self::gsm::{SEGMENT, one_line, septets, shortened};
-use super::notice::NoticeKind;
 use crate::domain::account::Account;
 use crate::domain::challenge::Purpose;
 use crate::domain::code::Code;
+use crate::domain::notice::NoticeKind;
+pub(super) use crate::rules::text::gsm::plain;
+use crate::rules::text::gsm::{SEGMENT, one_line, septets, shortened};
 
 /// The languages that are built in: a tag (BCP 47), and its file.
 const EMBEDDED: &[(&str, &str)] = &[

@@ -13,7 +13,7 @@ use stepup::fault::Fault;
 use stepup::message::{
     Decoded, Event, EventKind, Message, Outcome, OutcomeKind, Rejected, Subject,
 };
-use stepup::rules::change::Activity;
+use stepup::rules::activity::Activity;
 use stepup::rules::claimed::{Claimed, Decision};
 use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::{

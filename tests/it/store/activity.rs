@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use stepup::domain::activity::{Client, Filter, USER_AGENT_MAX};
 use stepup::domain::id::{AccountId, AppName, ChallengeId, MemberId};
-use stepup::rules::change::Activity;
+use stepup::rules::activity::Activity;
 use stepup::store::{self, Store};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;

@@ -393,7 +393,7 @@ async fn a_row_that_waits_for_the_chain_is_told_only_after_a_minute() {
     let report = Report::new().await;
     let now = time::OffsetDateTime::now_utc();
     let at = |ago: i64| now - time::Duration::seconds(ago);
-    let row = |ago| stepup::rules::change::Activity { at: at(ago), ..change("acme", 1) };
+    let row = |ago| stepup::rules::activity::Activity { at: at(ago), ..change("acme", 1) };
     write(&report.store, &[row(1)]).await;
     assert_eq!(report.audit(&["verify"]).0, 0);
     write(&report.store, &[row(100)]).await;

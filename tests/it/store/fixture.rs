@@ -13,11 +13,12 @@ use stepup::domain::policy::Policy;
 use stepup::fault::Fault;
 use stepup::message::{Command, Decoded, Effect, Message, Outcome};
 use stepup::rules::RuleInputs;
+use stepup::rules::challenge::decide::Write;
+use stepup::rules::challenge::verify;
 use stepup::rules::claimed::Decision;
-use stepup::rules::code_generation::Write;
 use stepup::rules::delivery::{self, DeliveryCall, DeliverySettlement, SendRequest};
 use stepup::rules::text::Texts;
-use stepup::rules::{Decided, DecisionContext, Verdict, verification};
+use stepup::rules::{Decided, DecisionContext, Verdict};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Claim, Client, Store, Tx};
 use stepup_workers::code_generation::CodeGeneration;
@@ -51,7 +52,7 @@ pub fn call(sending: Sending) -> DeliveryCall {
 pub struct Judged<'a> {
     pub tx: Tx<'a>,
     /// What a guess costs or brings.
-    pub guess: Option<verification::Write>,
+    pub guess: Option<verify::Write>,
     reply: Option<Outcome>,
     effects: Vec<Effect>,
 }

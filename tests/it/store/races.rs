@@ -8,9 +8,9 @@ use serde_json::json;
 use stepup::domain::id::{AccountId, MemberId};
 use stepup::domain::member::Member;
 use stepup::fault::Fault;
-use stepup::rules::change::Change;
 use stepup::rules::claimed::Decision;
 use stepup::rules::delivery::Settled;
+use stepup::rules::factor::change::Change;
 use stepup::store::{self, Claim};
 use tokio::time::timeout;
 

@@ -3,7 +3,6 @@
 
 use uuid::Uuid;
 
-use super::Decided;
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::id::{AccountId, MemberId};
@@ -12,6 +11,7 @@ pub use crate::domain::member::Contacts;
 use crate::domain::member::Member;
 use crate::domain::phone::PhoneNumber;
 use crate::message::{Command, Event, EventKind};
+use crate::rules::verdict::Decided;
 
 /// Members looked at in one pass.
 pub const BATCH: usize = 500;
@@ -143,8 +143,8 @@ pub fn check(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::{NOW, account, contact, member};
     use super::*;
+    use crate::rules::tests_support::{NOW, account, contact, member};
 
     fn found(member: Member) -> Vec<Contacts> {
         verdicts(&member, &account(), false, &Keyring::for_tests())

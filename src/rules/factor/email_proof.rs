@@ -1,17 +1,19 @@
 //! The proof of an email address: when a code is mailed, and whether a guess is right.
 
-use super::RuleInputs;
-use super::change::{self, Change, ChangeAuthor};
-use super::limits::full_until;
-use super::notice::{EventRecordRef, Notice, NoticeKind};
-use super::told::invalid_guess;
-use super::{Decided, DecisionContext, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::activity::Client;
 use crate::domain::challenge::{AttemptState, Channel};
 use crate::domain::email_proof::EmailProof;
 use crate::domain::member::Member;
+use crate::domain::notice::NoticeKind;
 use crate::message::{Command, ConfirmEmail, Outcome, OutcomeKind, ProveEmail, Request};
+use crate::rules::challenge::events::invalid_guess;
+use crate::rules::delivery::recipients::{EventRecordRef, Notice};
+use crate::rules::factor::change;
+use crate::rules::factor::change::{Change, ChangeAuthor};
+use crate::rules::inputs::RuleInputs;
+use crate::rules::limits::full_until;
+use crate::rules::verdict::{Decided, DecisionContext, seconds_until};
 use uuid::Uuid;
 
 /// What is known of a member's address.
@@ -162,9 +164,9 @@ pub fn confirm(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::{NOW, account, ctx, member, rules};
     use super::*;
     use crate::message::Secret;
+    use crate::rules::tests_support::{NOW, account, ctx, member, rules};
     use time::Duration;
 
     fn unconfirmed() -> Member {

@@ -2,22 +2,26 @@
 
 use serde_json::Value;
 
-use super::limits::NumberFacts;
-use super::told::{end, ended, outcome};
-use super::{Decided, DecisionContext, Ending, RuleInputs, issue, resend};
 use crate::domain::Timestamp;
-use crate::domain::account::Account;
-use crate::domain::challenge::{AttemptState, CancelReason, Challenge, Channel, State};
+use crate::domain::challenge::{AttemptState, CancelReason, Challenge, State};
 use crate::domain::id::{AppName, ChallengeId};
-use crate::domain::member::Member;
 use crate::message::{
     CancelChallenge, Command, Event, IssueChallenge, Message, Outcome, OutcomeKind, Rejected,
     Request, ResendChallenge, Subject,
 };
+use crate::rules::challenge::events::Ending;
+use crate::rules::challenge::events::ending_event;
+use crate::rules::challenge::events::{ended, outcome};
+use crate::rules::challenge::facts::{ChallengeFacts, IssueFacts};
+use crate::rules::challenge::resend::Grant;
+use crate::rules::challenge::spec::{ChallengeSpec, Issued};
+use crate::rules::challenge::{issue, resend};
+use crate::rules::inputs::RuleInputs;
+use crate::rules::verdict::{Decided, DecisionContext};
 
 /// What this worker is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum CodeGenerationMessage {
     /// A new login.
     Issue(Request<IssueChallenge>),
     /// The code once more.
@@ -30,7 +34,7 @@ pub enum Ask {
     Abandon(ChallengeId),
 }
 
-impl Message for Ask {
+impl Message for CodeGenerationMessage {
     fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
         match key {
             "challenge.issue" => Request::read(key, app, body).map(Self::Issue),
@@ -56,18 +60,18 @@ impl Message for Ask {
     fn given_up(&self) -> Option<Event> {
         match self {
             Self::Issue(request) => {
-                Some(issue::refused(&issue::ChallengeSpec::login(request), "given_up"))
+                Some(issue::refused(&ChallengeSpec::login(request), "given_up"))
             }
             _ => None,
         }
     }
 }
 
-/// What is known when an [`Ask`] is decided.
+/// What is known when an [`CodeGenerationMessage`] is decided.
 #[derive(Clone, Debug)]
 pub enum Facts {
     /// For an issue.
-    Issue(Box<issue::Facts>),
+    Issue(Box<IssueFacts>),
     /// For everything else.
     Challenge(Box<ChallengeFacts>),
     /// The account is not the app's, or nobody knows the member or the challenge.
@@ -77,55 +81,40 @@ pub enum Facts {
     },
 }
 
-/// What is known of a challenge.
-#[derive(Clone, Debug)]
-pub struct ChallengeFacts {
-    /// The challenge.
-    pub challenge: Challenge,
-    /// Its account.
-    pub account: Account,
-    /// Its member, today.
-    pub member: Member,
-    /// Whether a newer challenge completes the same pending login.
-    pub replaced: bool,
-    /// Its deliveries so far.
-    pub attempts: Vec<(Channel, AttemptState)>,
-    /// What was sent to its number.
-    pub number: NumberFacts,
-}
-
 /// What is written.
 #[derive(Debug)]
 pub enum Write {
     /// A new challenge.
-    Issue(issue::Issued),
+    Issue(Issued),
     /// A further send.
-    Grant(resend::Grant),
+    Grant(Grant),
     /// An end.
     End(Ending),
 }
 
 /// The rule.
 pub fn decide(
-    ask: &Ask,
+    ask: &CodeGenerationMessage,
     facts: Facts,
     rules: &RuleInputs,
     ctx: &mut DecisionContext<'_>,
 ) -> Decided<Write> {
     match (ask, facts) {
-        (Ask::Issue(request), Facts::Issue(facts)) => {
+        (CodeGenerationMessage::Issue(request), Facts::Issue(facts)) => {
             issue::decide(request, &facts, rules, ctx).map(Write::Issue)
         }
-        (Ask::Issue(request), Facts::Unknown { own_account }) => {
-            let demand = issue::ChallengeSpec::login(request);
+        (CodeGenerationMessage::Issue(request), Facts::Unknown { own_account }) => {
+            let demand = ChallengeSpec::login(request);
             issue::refuse(&demand, own_account, Outcome::new(OutcomeKind::NotFound))
         }
-        (Ask::Resend(request), Facts::Challenge(facts)) => {
-            resend::decide(&request.ask, &facts, &rules.policy, ctx.now)
+        (CodeGenerationMessage::Resend(request), Facts::Challenge(facts)) => {
+            resend::decide(&request.ask, &facts, &rules.policy, ctx.now).map(Write::Grant)
         }
-        (Ask::Cancel(_), Facts::Challenge(facts)) => cancel(&facts, ctx.now),
-        (Ask::Expire(_), Facts::Challenge(facts)) => expire(&facts.challenge, ctx.now),
-        (Ask::Abandon(_), Facts::Challenge(facts)) => abandon(&facts, ctx.now),
+        (CodeGenerationMessage::Cancel(_), Facts::Challenge(facts)) => cancel(&facts, ctx.now),
+        (CodeGenerationMessage::Expire(_), Facts::Challenge(facts)) => {
+            expire(&facts.challenge, ctx.now)
+        }
+        (CodeGenerationMessage::Abandon(_), Facts::Challenge(facts)) => abandon(&facts, ctx.now),
         _ => Decided::answer(Outcome::new(OutcomeKind::NotFound)),
     }
 }
@@ -151,6 +140,22 @@ fn expire(challenge: &Challenge, now: Timestamp) -> Decided<Write> {
     end(challenge, State::Expired, None, now)
 }
 
+/// Ends a challenge, with its event.
+fn end(
+    challenge: &Challenge,
+    state: State,
+    reason: Option<CancelReason>,
+    now: Timestamp,
+) -> Decided<Write> {
+    let event = ending_event(challenge, state, reason);
+    Decided {
+        label: state.label(),
+        write: Some(Write::End(Ending { challenge: challenge.id, state, reason, at: now })),
+        effects: vec![event.into()],
+        reply: None,
+    }
+}
+
 /// A challenge whose every message failed cannot be answered by anybody.
 fn abandon(facts: &ChallengeFacts, now: Timestamp) -> Decided<Write> {
     let hope = facts
@@ -168,16 +173,16 @@ fn abandon(facts: &ChallengeFacts, now: Timestamp) -> Decided<Write> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::issue_request;
     use super::*;
     use crate::message::EventKind;
+    use crate::rules::tests_support::issue_request;
 
     #[test]
     fn a_login_that_is_given_up_is_told_as_refused_and_a_command_is_not() {
-        let event = Ask::Issue(issue_request()).given_up().unwrap();
+        let event = CodeGenerationMessage::Issue(issue_request()).given_up().unwrap();
         assert_eq!(event.kind, EventKind::ChallengeRefused);
         assert_eq!(event.reason.as_deref(), Some("given_up"));
         assert_eq!(event.login, Some(issue_request().ask.login));
-        assert_eq!(Ask::Expire(ChallengeId(uuid::Uuid::nil())).given_up(), None);
+        assert_eq!(CodeGenerationMessage::Expire(ChallengeId(uuid::Uuid::nil())).given_up(), None);
     }
 }

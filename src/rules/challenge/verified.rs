@@ -1,14 +1,15 @@
 //! What a verification brings about, by purpose. Everything else about a challenge is the same for
 //! all of them.
 
-use super::DecisionContext;
-use super::RuleInputs;
-use super::change::{self, Change, ChangeAuthor};
-use super::verification::Facts;
 use crate::domain::approval::Approval;
 use crate::domain::challenge::{CancelReason, Purpose};
 use crate::domain::phone::PhoneNumber;
 use crate::message::{Effect, Request, VerifyChallenge};
+use crate::rules::challenge::facts::VerificationFacts;
+use crate::rules::factor::change;
+use crate::rules::factor::change::{Change, ChangeAuthor};
+use crate::rules::inputs::RuleInputs;
+use crate::rules::verdict::DecisionContext;
 
 /// What follows from the right code, besides the end of its challenge.
 #[derive(Default)]
@@ -24,7 +25,7 @@ pub struct Applied {
 /// The rule. An error is why the challenge ends without having brought anything about.
 pub fn apply(
     request: &Request<VerifyChallenge>,
-    facts: &Facts,
+    facts: &VerificationFacts,
     amr: &[&'static str],
     rules: &RuleInputs,
     ctx: &mut DecisionContext<'_>,
@@ -64,11 +65,6 @@ pub fn apply(
 
 #[cfg(test)]
 mod tests {
-    use super::super::change::number_operation;
-    use super::super::tests_support::{CODE, NOW, account, challenge, ctx, member, rules};
-    use super::super::told::ending_event;
-    use super::super::verification::{self, Write};
-    use super::super::{Decided, seconds_until};
     use super::*;
     use crate::domain::account::Account;
     use crate::domain::activity::Client;
@@ -79,6 +75,12 @@ mod tests {
     use crate::domain::keys::Place;
     use crate::domain::member::Member;
     use crate::message::{EventKind, OutcomeKind, Secret};
+    use crate::rules::challenge::events::ending_event;
+    use crate::rules::challenge::verify;
+    use crate::rules::challenge::verify::Write;
+    use crate::rules::challenge::void::number_operation;
+    use crate::rules::tests_support::{CODE, NOW, account, challenge, ctx, member, rules};
+    use crate::rules::verdict::{Decided, seconds_until};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
@@ -106,9 +108,9 @@ mod tests {
         it
     }
 
-    fn facts(purpose: Purpose) -> Facts {
+    fn facts(purpose: Purpose) -> VerificationFacts {
         let two_factor = purpose.factor_must_be().unwrap_or(true);
-        Facts {
+        VerificationFacts {
             challenge: of(purpose),
             account: account(),
             member: Member { two_factor, ..member() },
@@ -125,7 +127,7 @@ mod tests {
         Client { ip: Some([192, 0, 2, 7].into()), user_agent: Some("Mozilla/5.0".into()) }
     }
 
-    fn guess(text: &str, facts: Facts) -> Decided<Write> {
+    fn guess(text: &str, facts: VerificationFacts) -> Decided<Write> {
         let (account_id, challenge) = (account().id, facts.challenge.id);
         let ask = VerifyChallenge {
             account: account_id,
@@ -134,7 +136,7 @@ mod tests {
             client: here(),
         };
         let request = Request { app: account().app, ask };
-        verification::decide(&request, Some(facts), &rules(), &mut ctx(NOW))
+        verify::decide(&request, Some(facts), &rules(), &mut ctx(NOW))
     }
 
     fn changed(decided: Decided<Write>) -> Change {
@@ -191,7 +193,7 @@ mod tests {
             ..of(purpose)
         };
         let open = vec![with(7, Purpose::Login), with(8, Purpose::Disable)];
-        let decided = guess(CODE, Facts { open, ..facts(Purpose::NumberChangeNew) });
+        let decided = guess(CODE, VerificationFacts { open, ..facts(Purpose::NumberChangeNew) });
         assert!(tells(&decided, EventKind::PhoneChanged));
         let Change { member, endings, .. } = changed(decided);
         assert!(member.two_factor, "a change of number turns nothing off");
@@ -212,11 +214,11 @@ mod tests {
 
     #[test]
     fn r6_r15_r100_what_forbids_it_meanwhile_wins_over_the_right_code() {
-        let owned = Facts { owned: true, ..facts(Purpose::Enrolment) };
+        let owned = VerificationFacts { owned: true, ..facts(Purpose::Enrolment) };
         let mut enabled = facts(Purpose::Enrolment);
         enabled.member.two_factor = true;
         let mandatory = Account { mandatory: true, ..account() };
-        let mandated = Facts { account: mandatory, ..facts(Purpose::Disable) };
+        let mandated = VerificationFacts { account: mandatory, ..facts(Purpose::Disable) };
         for (facts, kind) in [
             (owned, OutcomeKind::CompanyOwnedNumber),
             (enabled, OutcomeKind::AlreadyEnabled),
@@ -232,7 +234,7 @@ mod tests {
     #[test]
     fn r96_r99_the_right_code_turns_it_off_and_closes_what_is_open() {
         let open = vec![Challenge { id: ChallengeId(uuid::Uuid::from_u128(7)), ..challenge() }];
-        let decided = guess(CODE, Facts { open, ..facts(Purpose::Disable) });
+        let decided = guess(CODE, VerificationFacts { open, ..facts(Purpose::Disable) });
         assert!(tells(&decided, EventKind::FactorDisabled));
         let Change { member, endings, activity } = changed(decided);
         assert!(!member.two_factor);

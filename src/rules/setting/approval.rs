@@ -1,10 +1,6 @@
 //! A change of a sensitive setting: a code for exactly this change, and the one
 //! go-ahead to carry it out.
 
-use super::RuleInputs;
-use super::factor::invalid;
-use super::issue::{self, ChallengeSpec, Issued};
-use super::{Decided, DecisionContext, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::approval::Operation;
@@ -15,6 +11,11 @@ use crate::domain::shown::not_plain;
 use crate::message::{
     Event, EventKind, Outcome, OutcomeKind, RedeemApproval, Request, RequestSettingChange,
 };
+use crate::rules::challenge::facts::IssueFacts;
+use crate::rules::challenge::issue;
+use crate::rules::challenge::spec::{ChallengeSpec, Issued};
+use crate::rules::inputs::RuleInputs;
+use crate::rules::verdict::{Decided, DecisionContext, seconds_until};
 
 /// The longest summary, in characters. An SMS shows what fits into one segment.
 pub const SUMMARY_MAX: usize = 200;
@@ -22,21 +23,24 @@ pub const SUMMARY_MAX: usize = 200;
 /// The rule of the request.
 pub fn request(
     request: &Request<RequestSettingChange>,
-    facts: &issue::Facts,
+    facts: &IssueFacts,
     rules: &RuleInputs,
     ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
     let ask = &request.ask;
     if !facts.account.sensitive_settings.contains(&ask.setting) {
         let why = "setting is not among the account's sensitive_settings";
-        return Decided::answer(invalid("setting", why));
+        return Decided::answer(Outcome::invalid("setting", why));
     }
     let summary = ask.summary.expose().trim();
     if !(1..=SUMMARY_MAX).contains(&summary.chars().count()) {
-        return Decided::answer(invalid("summary", "summary is not of 1 to 200 characters"));
+        return Decided::answer(Outcome::invalid(
+            "summary",
+            "summary is not of 1 to 200 characters",
+        ));
     }
     if let Some(why) = not_plain(summary) {
-        return Decided::answer(invalid("summary", &format!("summary {why}")));
+        return Decided::answer(Outcome::invalid("summary", &format!("summary {why}")));
     }
     let values = [ask.before.expose(), ask.after.expose(), summary];
     let demand = ChallengeSpec {
@@ -143,16 +147,16 @@ pub fn redeem(
 
 #[cfg(test)]
 mod tests {
-    use super::super::limits::NumberFacts;
-    use super::super::tests_support::{NOW, account, ctx, member, rules};
     use super::*;
     use crate::domain::challenge::Challenge;
     use crate::domain::member::Member;
     use crate::message::Secret;
+    use crate::rules::limits::NumberFacts;
+    use crate::rules::tests_support::{NOW, account, ctx, member, rules};
     use time::Duration;
 
-    fn facts() -> issue::Facts {
-        issue::Facts {
+    fn facts() -> IssueFacts {
+        IssueFacts {
             id: ChallengeId(uuid::Uuid::from_u128(3)),
             account: account(),
             member: member(),
@@ -163,16 +167,11 @@ mod tests {
         }
     }
 
-    fn asked(after: &str, setting: &str, facts: &issue::Facts) -> Decided<Issued> {
+    fn asked(after: &str, setting: &str, facts: &IssueFacts) -> Decided<Issued> {
         summed_up(&format!("payouts to {after}"), after, setting, facts)
     }
 
-    fn summed_up(
-        summary: &str,
-        after: &str,
-        setting: &str,
-        facts: &issue::Facts,
-    ) -> Decided<Issued> {
+    fn summed_up(summary: &str, after: &str, setting: &str, facts: &IssueFacts) -> Decided<Issued> {
         let ask = RequestSettingChange {
             account: account().id,
             member: member().id,
@@ -224,7 +223,7 @@ mod tests {
     #[test]
     fn r59_another_value_under_the_same_name_takes_a_code_of_its_own() {
         let first = issued(asked("DE2", "bank_account", &facts()));
-        let again = issue::Facts { current: Some(first.clone()), ..facts() };
+        let again = IssueFacts { current: Some(first.clone()), ..facts() };
         let same = asked("DE2", "bank_account", &again);
         assert_eq!(same.reply.unwrap().challenge, Some(first.id));
         let other = asked("DE3", "bank_account", &again);
@@ -233,7 +232,7 @@ mod tests {
 
     #[test]
     fn d8_with_2fa_off_no_code_is_needed_unless_the_account_says_so() {
-        let mut off = issue::Facts { member: Member { two_factor: false, ..member() }, ..facts() };
+        let mut off = IssueFacts { member: Member { two_factor: false, ..member() }, ..facts() };
         assert_eq!(kind(&asked("DE2", "bank_account", &off)), OutcomeKind::NotRequired);
         off.account.require_for_sensitive_settings = true;
         assert_eq!(kind(&asked("DE2", "bank_account", &off)), OutcomeKind::FactorRequired);

@@ -5,40 +5,23 @@
 //! digits, is neither compared nor counted. That is decided last: a challenge that has ended, or a
 //! member who has to wait, gets the same answer whatever was typed.
 
-use super::RuleInputs;
-use super::apply::{self, Applied};
-use super::change::{Change, voided};
-use super::limits::inside;
-use super::told::{about, cancelled_as, ended, ending_event, invalid_guess, outcome};
-use super::{Decided, DecisionContext, Ending, seconds_until};
 use crate::domain::Timestamp;
-use crate::domain::account::Account;
 use crate::domain::approval::Approval;
 use crate::domain::challenge::{CancelReason, Challenge, Channel, Purpose, State};
 use crate::domain::code::Code;
-use crate::domain::member::Member;
 use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, Request, VerifyChallenge};
-
-/// What is known when a guess is judged.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// The challenge it names.
-    pub challenge: Challenge,
-    /// Its account.
-    pub account: Account,
-    /// Its member.
-    pub member: Member,
-    /// The member's other open challenges. Not looked for at a login, which changes nothing.
-    pub open: Vec<Challenge>,
-    /// Whether the number to bind belongs to a company by now. Not looked for where none is bound.
-    pub owned: bool,
-    /// Whether a newer challenge completes the same pending login.
-    pub replaced: bool,
-    /// The channels by which the code was claimed so far.
-    pub claimed: Vec<Channel>,
-    /// The member's wrong codes in the longest window.
-    pub wrong: Vec<Timestamp>,
-}
+use crate::rules::challenge::events::Ending;
+use crate::rules::challenge::events::{
+    about, cancelled_as, ended, ending_event, invalid_guess, outcome,
+};
+use crate::rules::challenge::facts::VerificationFacts;
+use crate::rules::challenge::verified;
+use crate::rules::challenge::verified::Applied;
+use crate::rules::challenge::void::voided;
+use crate::rules::factor::change::Change;
+use crate::rules::inputs::RuleInputs;
+use crate::rules::limits::inside;
+use crate::rules::verdict::{Decided, DecisionContext, seconds_until};
 
 /// What is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +58,7 @@ impl Write {
 /// The rule. Without facts the challenge is not the app's, or nobody's.
 pub fn decide(
     request: &Request<VerifyChallenge>,
-    facts: Option<Facts>,
+    facts: Option<VerificationFacts>,
     rules: &RuleInputs,
     ctx: &mut DecisionContext<'_>,
 ) -> Decided<Write> {
@@ -118,7 +101,7 @@ fn amr(claimed: &[Channel]) -> Vec<&'static str> {
 }
 
 /// Why not even the right code would do any more.
-fn void(facts: &Facts) -> Option<CancelReason> {
+fn void(facts: &VerificationFacts) -> Option<CancelReason> {
     let purpose = facts.challenge.purpose;
     if facts.owned {
         Some(CancelReason::CompanyOwnedNumber)
@@ -130,7 +113,7 @@ fn void(facts: &Facts) -> Option<CancelReason> {
 }
 
 /// The challenge ends, and no guess is counted.
-fn cancelled(facts: Facts, reason: CancelReason, now: Timestamp) -> Decided<Write> {
+fn cancelled(facts: VerificationFacts, reason: CancelReason, now: Timestamp) -> Decided<Write> {
     let (challenge, member) = (facts.challenge, facts.member);
     let event = ending_event(&challenge, State::Cancelled, Some(reason));
     let reply = outcome(&challenge, cancelled_as(Some(reason)));
@@ -152,14 +135,14 @@ fn cancelled(facts: Facts, reason: CancelReason, now: Timestamp) -> Decided<Writ
 
 fn right(
     request: &Request<VerifyChallenge>,
-    facts: Facts,
+    facts: VerificationFacts,
     rules: &RuleInputs,
     ctx: &mut DecisionContext<'_>,
 ) -> Decided<Write> {
     let now = ctx.now;
     let amr = amr(&facts.claimed);
     let Applied { change, approval, effects: followed } =
-        match apply::apply(request, &facts, &amr, rules, ctx) {
+        match verified::apply(request, &facts, &amr, rules, ctx) {
             Ok(applied) => applied,
             Err(reason) => return cancelled(facts, reason, now),
         };
@@ -200,7 +183,7 @@ fn right(
     Decided { label: "verified", write: Some(write), effects, reply: Some(reply) }
 }
 
-fn wrong(facts: Facts, rules: &RuleInputs, now: Timestamp) -> Decided<Write> {
+fn wrong(facts: VerificationFacts, rules: &RuleInputs, now: Timestamp) -> Decided<Write> {
     let (challenge, member, policy) = (facts.challenge, facts.member, &rules.policy);
     let left = (policy.wrong_per_challenge - challenge.wrong - 1).max(0);
     let in_a_row = member.wrong_in_a_row + 1;
@@ -245,17 +228,18 @@ fn wrong(facts: Facts, rules: &RuleInputs, now: Timestamp) -> Decided<Write> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::{CODE, NOW, account, challenge, ctx, member, rules};
     use super::*;
     use crate::domain::keys::Place;
+    use crate::domain::member::Member;
     use crate::message::Secret;
+    use crate::rules::tests_support::{CODE, NOW, account, challenge, ctx, member, rules};
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use time::Duration;
 
-    fn facts() -> Facts {
-        Facts {
+    fn facts() -> VerificationFacts {
+        VerificationFacts {
             challenge: challenge(),
             account: account(),
             member: member(),
@@ -267,7 +251,7 @@ mod tests {
         }
     }
 
-    fn guess(text: &str, facts: Facts, seconds: i64) -> Decided<Write> {
+    fn guess(text: &str, facts: VerificationFacts, seconds: i64) -> Decided<Write> {
         let ask = VerifyChallenge {
             account: account().id,
             challenge: challenge().id,
@@ -284,7 +268,8 @@ mod tests {
 
     #[test]
     fn r21_the_right_code_ends_the_challenge_and_clears_the_row_of_wrong_ones() {
-        let facts = Facts { member: Member { wrong_in_a_row: 3, ..member() }, ..facts() };
+        let facts =
+            VerificationFacts { member: Member { wrong_in_a_row: 3, ..member() }, ..facts() };
         let decided = guess(CODE, facts, 1);
         assert_eq!(kind(&decided), OutcomeKind::Verified);
         let write = decided.write.unwrap();
@@ -296,7 +281,7 @@ mod tests {
 
     #[test]
     fn amr_is_the_weakest_channel_claimed_before() {
-        let both = Facts { claimed: vec![Channel::Sms, Channel::Email], ..facts() };
+        let both = VerificationFacts { claimed: vec![Channel::Sms, Channel::Email], ..facts() };
         let decided = guess(CODE, both, 61);
         assert_eq!(decided.reply.unwrap().amr.unwrap(), ["otp", "stepup:email"]);
         assert!(!decided.write.unwrap().phone_verified, "an email proves no number");
@@ -334,10 +319,11 @@ mod tests {
     fn r22_a_malformed_guess_tells_nothing_new_of_a_challenge_that_takes_no_guess() {
         let mut ended = facts();
         ended.challenge.state = State::Locked;
-        let suspended = Facts { member: Member { suspended_at: Some(NOW), ..member() }, ..facts() };
+        let suspended =
+            VerificationFacts { member: Member { suspended_at: Some(NOW), ..member() }, ..facts() };
         let guess_after = Some(NOW + Duration::seconds(30));
-        let waiting = Facts { member: Member { guess_after, ..member() }, ..facts() };
-        for facts in [ended, suspended, waiting, Facts { replaced: true, ..facts() }] {
+        let waiting = VerificationFacts { member: Member { guess_after, ..member() }, ..facts() };
+        for facts in [ended, suspended, waiting, VerificationFacts { replaced: true, ..facts() }] {
             let (malformed, right) = (guess("x", facts.clone(), 1), guess(CODE, facts, 1));
             assert_eq!(malformed.reply, right.reply);
             assert_eq!(malformed.write, right.write);
@@ -367,7 +353,7 @@ mod tests {
 
     #[test]
     fn r20_a_guess_for_a_replaced_challenge_costs_nothing() {
-        let mut facts = Facts { replaced: true, ..facts() };
+        let mut facts = VerificationFacts { replaced: true, ..facts() };
         facts.challenge.state = State::Expired;
         let decided = guess(CODE, facts.clone(), 1);
         assert_eq!(kind(&decided), OutcomeKind::Superseded);
@@ -378,10 +364,11 @@ mod tests {
 
     #[test]
     fn r22_five_in_a_row_must_wait_and_a_guess_meanwhile_is_not_compared() {
-        let facts = Facts { member: Member { wrong_in_a_row: 4, ..member() }, ..facts() };
+        let facts =
+            VerificationFacts { member: Member { wrong_in_a_row: 4, ..member() }, ..facts() };
         let write = guess("999999", facts.clone(), 0).write.unwrap();
         assert_eq!(write.guess_after, Some(NOW + Duration::seconds(30)));
-        let waiting = Facts {
+        let waiting = VerificationFacts {
             member: Member { wrong_in_a_row: 5, guess_after: write.guess_after, ..member() },
             ..facts
         };
@@ -395,18 +382,19 @@ mod tests {
     #[test]
     fn r22_the_hundredth_wrong_code_in_thirty_days_suspends_and_no_further_one_is_compared() {
         let past = |count: i64| (0..count).map(|n| NOW - Duration::hours(n * 7 + 25)).collect();
-        let last = guess("999999", Facts { wrong: past(99), ..facts() }, 0);
+        let last = guess("999999", VerificationFacts { wrong: past(99), ..facts() }, 0);
         assert!(last.write.unwrap().suspend);
-        let suspended = Facts { wrong: past(100), ..facts() };
+        let suspended = VerificationFacts { wrong: past(100), ..facts() };
         assert_eq!(kind(&guess(CODE, suspended, 0)), OutcomeKind::Suspended);
-        let marked = Facts { member: Member { suspended_at: Some(NOW), ..member() }, ..facts() };
+        let marked =
+            VerificationFacts { member: Member { suspended_at: Some(NOW), ..member() }, ..facts() };
         assert_eq!(kind(&guess(CODE, marked, 0)), OutcomeKind::Suspended);
     }
 
     #[test]
     fn r22_the_fifteenth_of_a_day_is_told() {
         let wrong = (0..14).map(|n| NOW - Duration::minutes(n)).collect();
-        let decided = guess("999999", Facts { wrong, ..facts() }, 0);
+        let decided = guess("999999", VerificationFacts { wrong, ..facts() }, 0);
         let told = decided.effects.iter().any(|effect| {
             matches!(effect, Effect::Event(event) if event.kind == EventKind::GuessLimitReached)
         });

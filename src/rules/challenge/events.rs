@@ -1,7 +1,5 @@
-//! What is told of a challenge, and of its end.
+//! Events and outcomes about a challenge, and its end.
 
-use super::Decided;
-use super::code_generation::Write;
 use crate::domain::Timestamp;
 use crate::domain::approval::Operation;
 use crate::domain::challenge::{CancelReason, Challenge, Purpose, State};
@@ -28,24 +26,8 @@ impl Ending {
     }
 }
 
-/// Ends a challenge and tells everybody.
-pub(super) fn end(
-    challenge: &Challenge,
-    state: State,
-    reason: Option<CancelReason>,
-    now: Timestamp,
-) -> Decided<Write> {
-    let event = ending_event(challenge, state, reason);
-    Decided {
-        label: state.label(),
-        write: Some(Write::End(Ending { challenge: challenge.id, state, reason, at: now })),
-        effects: vec![event.into()],
-        reply: None,
-    }
-}
-
 /// The terminal event of a challenge.
-pub(super) fn ending_event(
+pub(in crate::rules) fn ending_event(
     challenge: &Challenge,
     state: State,
     reason: Option<CancelReason>,
@@ -62,7 +44,7 @@ pub(super) fn ending_event(
 }
 
 /// An event about a challenge.
-pub(super) fn about(challenge: &Challenge, kind: EventKind) -> Event {
+pub(in crate::rules) fn about(challenge: &Challenge, kind: EventKind) -> Event {
     Event {
         member: Some(challenge.member.clone()),
         challenge: Some(challenge.id),
@@ -75,18 +57,18 @@ pub(super) fn about(challenge: &Challenge, kind: EventKind) -> Event {
 }
 
 /// An outcome about a challenge.
-pub(super) fn outcome(challenge: &Challenge, kind: OutcomeKind) -> Outcome {
+pub(in crate::rules) fn outcome(challenge: &Challenge, kind: OutcomeKind) -> Outcome {
     let purpose = Some(challenge.purpose).filter(|purpose| *purpose != Purpose::Login);
     Outcome { challenge: Some(challenge.id), purpose, ..Outcome::new(kind) }
 }
 
 /// The answer to what cannot be the code: nothing was compared, and `left` guesses are still left.
-pub(super) fn invalid_guess(reply: Outcome, left: i16) -> Outcome {
+pub(in crate::rules) fn invalid_guess(reply: Outcome, left: i16) -> Outcome {
     Outcome { field: Some("guess"), attempts_left: Some(left), ..reply }
 }
 
 /// The answer about a challenge that no longer takes anything.
-pub(super) fn ended(challenge: &Challenge, replaced: bool) -> Outcome {
+pub(in crate::rules) fn ended(challenge: &Challenge, replaced: bool) -> Outcome {
     let kind = match challenge.state {
         State::Verified => OutcomeKind::AlreadyUsed,
         _ if replaced => OutcomeKind::Superseded,
@@ -102,7 +84,7 @@ pub(super) fn ended(challenge: &Challenge, replaced: bool) -> Outcome {
 
 /// What a challenge that was cancelled answers. Where the person can do something about the reason,
 /// it is said.
-pub(super) const fn cancelled_as(reason: Option<CancelReason>) -> OutcomeKind {
+pub(in crate::rules) const fn cancelled_as(reason: Option<CancelReason>) -> OutcomeKind {
     match reason {
         Some(CancelReason::TargetChanged) => OutcomeKind::TargetChanged,
         Some(CancelReason::CompanyOwnedNumber) => OutcomeKind::CompanyOwnedNumber,

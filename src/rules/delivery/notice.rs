@@ -2,174 +2,22 @@
 //! members about their own, and the proof of an address. Who gets one, and whether it still goes
 //! when it is its turn.
 
-use super::claimed::{Claimed, Decision};
-use super::delivery::{
-    Answer, RenderedMessage, TEXT_FAULTY, delay_while_closed, mailable, retry_delay,
-};
-use super::text::{Change, Texts};
-use super::{Decided, Verdict};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::challenge::AttemptState;
 use crate::domain::email_proof::EmailProof;
-use crate::domain::id::{MemberId, derived};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
-use crate::domain::string_enum::string_enum;
-use crate::message::{Command, Effect, Event, EventKind, EventRecord, RetryDelay};
-use uuid::Uuid;
-
-string_enum! {
-    /// What a notice is about.
-    NoticeKind {
-        /// To an admin: a member's number was changed.
-        NumberChanged = "number_changed",
-        /// To a member: your number was changed.
-        OwnNumberChanged = "own_number_changed",
-        /// To a member: your number belongs to a company, and gets no codes.
-        OwnNumberOwned = "own_number_owned",
-        /// To a member: 2FA was turned on.
-        OwnFactorEnabled = "own_factor_enabled",
-        /// To a member: 2FA was turned off.
-        OwnFactorDisabled = "own_factor_disabled",
-        /// To a member: support is about to reset the factor.
-        OwnResetApproved = "own_reset_approved",
-        /// To a member: support has reset the factor.
-        OwnResetDone = "own_reset_done",
-        /// To an admin: support is about to reset a member's factor.
-        ResetApproved = "reset_approved",
-        /// To an admin: support has reset a member's factor.
-        ResetDone = "reset_done",
-        /// To a member: the code that proves the address.
-        EmailProof = "email_proof",
-    }
-}
-
-/// A notice as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Its id: a function of what it is about and of who gets it, so that there is one for each pair.
-    pub id: Uuid,
-    /// What it is about.
-    pub kind: NoticeKind,
-    /// Who gets it.
-    pub recipient: MemberId,
-    /// Whether it goes to the address that the recipient had before.
-    pub to_before: bool,
-    /// What about.
-    pub event: EventRecordRef,
-    /// Where it stands.
-    pub state: AttemptState,
-    /// Calls so far.
-    pub tries: i16,
-    /// Until when the one who claimed it may still settle it.
-    pub lease_until: Option<Timestamp>,
-}
-
-/// The parts of an event that a notice tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventRecordRef {
-    /// The account.
-    pub account: crate::domain::id::AccountId,
-    /// Whose number.
-    pub member: MemberId,
-    /// Who changed it.
-    pub actor: MemberId,
-    /// When.
-    pub at: Timestamp,
-    /// The number before, masked.
-    pub old_number: Option<String>,
-    /// The number after, masked.
-    pub new_number: Option<String>,
-}
-
-/// Who may be told of an event.
-#[derive(Clone, Debug, Default)]
-pub struct Recipients {
-    /// The primary admins who hear of changed numbers.
-    pub subscribers: Vec<MemberId>,
-    /// Whether the member has an address.
-    pub member_has_address: bool,
-    /// Whether the member had another one not long ago.
-    pub member_had_address: bool,
-}
-
-/// How long a former address hears of what happens to the factor: 30 days.
-pub const BEFORE: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
-
-/// What the member and what the subscribed admins hear of an event.
-fn kinds(event: &EventRecord) -> (Option<NoticeKind>, Option<NoticeKind>) {
-    let because = |reason| event.reason.as_deref() == Some(reason);
-    // What the app says of its own accord, such as at an import, the app tells of itself.
-    let by_somebody = event.actor.is_some() || event.challenge.is_some();
-    match event.kind {
-        // Of a mandate the app tells everybody; of a reset there is a notice of its own.
-        EventKind::FactorEnabled | EventKind::FactorDisabled if because("mandate") => (None, None),
-        EventKind::PhoneChanged if because("support") => (None, None),
-        EventKind::PhoneChanged => {
-            (Some(NoticeKind::OwnNumberChanged), Some(NoticeKind::NumberChanged))
-        }
-        EventKind::NumberOwned => (Some(NoticeKind::OwnNumberOwned), None),
-        EventKind::FactorEnabled if by_somebody => (Some(NoticeKind::OwnFactorEnabled), None),
-        EventKind::FactorDisabled => (Some(NoticeKind::OwnFactorDisabled), None),
-        EventKind::ResetApproved => {
-            (Some(NoticeKind::OwnResetApproved), Some(NoticeKind::ResetApproved))
-        }
-        EventKind::FactorReset => (Some(NoticeKind::OwnResetDone), Some(NoticeKind::ResetDone)),
-        _ => (None, None),
-    }
-}
-
-/// The rule of the fan-out: of a changed number or a reset hear each subscribed primary admin, their
-/// own changes included (D-7), and the member, also at the address before; of the rest the member.
-pub fn fan_out(event: &EventRecord, recipients: Recipients) -> Decided<Vec<Notice>> {
-    let (Some(account), Some(member)) = (&event.account, &event.member) else {
-        return Decided::nothing("not_about_a_member");
-    };
-    let Recipients { subscribers, member_has_address, member_had_address } = recipients;
-    let (to_member, to_admins) = kinds(event);
-    let mut notified: Vec<(NoticeKind, MemberId, bool)> = Vec::new();
-    // Whoever is notified as an admin is not notified twice.
-    let as_admin = to_admins.is_some() && subscribers.contains(member);
-    if let Some(kind) = to_admins {
-        notified.extend(subscribers.into_iter().map(|admin| (kind, admin, false)));
-    }
-    if let Some(kind) = to_member {
-        let to = |to_before| (kind, member.clone(), to_before);
-        notified.extend((member_has_address && !as_admin).then(|| to(false)));
-        notified.extend(member_had_address.then(|| to(true)));
-    }
-    if notified.is_empty() {
-        return Decided::nothing("no_recipient");
-    }
-    let about = EventRecordRef {
-        account: account.clone(),
-        member: member.clone(),
-        actor: event.actor.clone().unwrap_or_else(|| member.clone()),
-        at: event.at,
-        old_number: event.old_number.clone(),
-        new_number: event.new_number.clone(),
-    };
-    let notices: Vec<Notice> = notified
-        .into_iter()
-        .map(|(kind, recipient, to_before)| Notice {
-            id: derived(
-                event.id,
-                &format!("notice/{recipient}{}", if to_before { "/before" } else { "" }),
-            ),
-            kind,
-            recipient,
-            to_before,
-            event: about.clone(),
-            state: AttemptState::Queued,
-            tries: 0,
-            lease_until: None,
-        })
-        .collect();
-    let send = |notice: &Notice| Effect::from(Command::SendNotice { notice: notice.id, tries: 0 });
-    let effects = notices.iter().map(send).collect();
-    Decided { label: "notified", write: Some(notices), effects, reply: None }
-}
+use crate::domain::notice::NoticeKind;
+use crate::message::{Command, Effect, Event, EventKind, RetryDelay};
+use crate::rules::claimed::{Claimed, Decision};
+use crate::rules::delivery::recipients::BEFORE;
+use crate::rules::delivery::recipients::Notice;
+use crate::rules::delivery::{
+    Answer, RenderedMessage, TEXT_FAULTY, delay_while_closed, mailable, retry_delay,
+};
+use crate::rules::text::{Change, Texts};
+use crate::rules::verdict::Verdict;
 
 /// What is known when it is a notice's turn.
 #[derive(Clone, Debug)]
@@ -363,11 +211,16 @@ impl Verdict for NoticeSettlement {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::{NOW, TEXTS, account, member};
     use super::*;
+    use crate::domain::id::MemberId;
     use crate::domain::keys::Place;
     use crate::domain::member::Role;
+    use crate::message::EventRecord;
+    use crate::rules::delivery::recipients::Recipients;
+    use crate::rules::delivery::recipients::fan_out;
+    use crate::rules::tests_support::{NOW, TEXTS, account, member};
     use serde_json::json;
+    use uuid::Uuid;
 
     fn event() -> EventRecord {
         serde_json::from_value(json!({
@@ -482,7 +335,7 @@ mod tests {
         let address = crate::domain::email::EmailAddress::parse("new@acme.example").unwrap();
         let mut moved = member();
         let old = moved.email.as_ref().unwrap().sealed.clone();
-        moved.set_email(Some(&address), &keys, super::super::tests_support::ctx(NOW).rng);
+        moved.set_email(Some(&address), &keys, crate::rules::tests_support::ctx(NOW).rng);
         (moved.email_before, moved.email_changed_at) = (Some(old), Some(NOW - BEFORE / 2));
         let kind = NoticeKind::OwnFactorDisabled;
         let notice = Notice { kind, to_before: true, ..notice() };
@@ -521,7 +374,7 @@ mod tests {
             let mut member = admin();
             let place = Place::Contact(member.account.as_str(), member.id.as_str(), "email");
             let sealed =
-                keys.seal(&place, address.as_bytes(), super::super::tests_support::ctx(NOW).rng);
+                keys.seal(&place, address.as_bytes(), crate::rules::tests_support::ctx(NOW).rng);
             member.email.as_mut().unwrap().sealed = sealed;
             member
         };

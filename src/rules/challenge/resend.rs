@@ -1,10 +1,5 @@
 //! Whether the same code goes out once more, and in time.
 
-use super::code_generation::{ChallengeFacts, Write};
-use super::delivery::too_late;
-use super::limits::all_full_until;
-use super::told::{about, ended, outcome};
-use super::{Decided, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::challenge::{AttemptState, Channel};
 use crate::domain::id::ChallengeId;
@@ -12,6 +7,11 @@ use crate::domain::policy::Policy;
 use crate::message::{
     Command, EmailCause, Event, EventKind, Outcome, OutcomeKind, ResendChallenge,
 };
+use crate::rules::challenge::events::{about, ended, outcome};
+use crate::rules::challenge::facts::ChallengeFacts;
+use crate::rules::delivery::too_late;
+use crate::rules::limits::all_full_until;
+use crate::rules::verdict::{Decided, seconds_until};
 
 /// A further send, granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub fn decide(
     facts: &ChallengeFacts,
     policy: &Policy,
     now: Timestamp,
-) -> Decided<Write> {
+) -> Decided<Grant> {
     let challenge = &facts.challenge;
     let answer = |kind| Decided::answer(outcome(challenge, kind));
     if facts.replaced || !challenge.live(now) {
@@ -107,7 +107,7 @@ fn grant(
     facts: &ChallengeFacts,
     policy: &Policy,
     now: Timestamp,
-) -> Decided<Write> {
+) -> Decided<Grant> {
     let challenge = &facts.challenge;
     let send = challenge.sends + 1;
     let resend_at = now + policy.resend_wait(send);
@@ -140,7 +140,7 @@ fn grant(
     let write = Grant { challenge: id, channel, send, resend_at, destination_index, now };
     Decided {
         label: "resent",
-        write: Some(Write::Grant(write)),
+        write: Some(write),
         effects: vec![event.into(), command.into()],
         reply: Some(reply),
     }
@@ -148,11 +148,11 @@ fn grant(
 
 #[cfg(test)]
 mod tests {
-    use super::super::limits::NumberFacts;
-    use super::super::tests_support::{NOW, challenge_facts};
     use super::*;
     use crate::domain::challenge::{CancelReason, State};
     use crate::domain::member::Member;
+    use crate::rules::limits::NumberFacts;
+    use crate::rules::tests_support::{NOW, challenge_facts};
     use time::Duration;
 
     fn ask(channel: Channel) -> ResendChallenge {

@@ -2,16 +2,10 @@
 //! . What touches others is proved by the admin's own code first, bound to exactly
 //! this: without a proof the answer is a challenge, which then is the proof.
 
+use crate::rules::challenge::facts::IssueFacts;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::RuleInputs;
-use super::change::{self, Activity, Change, ChangeAuthor};
-use super::issue::{self, ChallengeSpec, Issued};
-use super::review::{NewReview, Review};
-use super::role::{Operation, may};
-use super::settings::{Found, Wanted};
-use super::{Decided, DecisionContext, factor};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::activity::Client;
@@ -23,13 +17,24 @@ use crate::message::{
     Command, DisableMandate, DisableMember, EnableMandate, EnableMember, Event, EventKind, Message,
     Outcome, OutcomeKind, Rejected, Request, ReviewContacts, Subject,
 };
+use crate::rules::activity::Activity;
+use crate::rules::challenge::issue;
+use crate::rules::challenge::spec::{ChallengeSpec, Issued};
+use crate::rules::factor::change;
+use crate::rules::factor::change::{Change, ChangeAuthor};
+use crate::rules::factor::enrolment;
+use crate::rules::factor::facts::{Found, Wanted};
+use crate::rules::inputs::RuleInputs;
+use crate::rules::team::review::{NewReview, Review};
+use crate::rules::team::role::{Operation, may};
+use crate::rules::verdict::{Decided, DecisionContext};
 
 /// Members that a mandate may acknowledge by name: what fits into one message.
 pub const ACKNOWLEDGED_MAX: usize = 1000;
 
 /// What this worker is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum TeamMessage {
     /// Look at everybody's contacts.
     Review(Request<ReviewContacts>),
     /// 2FA becomes mandatory.
@@ -46,16 +51,16 @@ pub enum Ask {
 macro_rules! each {
     ($ask:expr, $request:ident => $of:expr) => {
         match $ask {
-            Ask::Review($request) => $of,
-            Ask::EnableMandate($request) => $of,
-            Ask::DisableMandate($request) => $of,
-            Ask::EnableMember($request) => $of,
-            Ask::DisableMember($request) => $of,
+            TeamMessage::Review($request) => $of,
+            TeamMessage::EnableMandate($request) => $of,
+            TeamMessage::DisableMandate($request) => $of,
+            TeamMessage::EnableMember($request) => $of,
+            TeamMessage::DisableMember($request) => $of,
         }
     };
 }
 
-impl Message for Ask {
+impl Message for TeamMessage {
     fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
         match key {
             "team.review" => Request::read(key, app, body).map(Self::Review),
@@ -72,7 +77,7 @@ impl Message for Ask {
     }
 }
 
-impl Ask {
+impl TeamMessage {
     /// The app that asks.
     pub fn app(&self) -> &AppName {
         each!(self, request => &request.app)
@@ -183,7 +188,7 @@ fn pending(digest: &[u8]) -> Option<LoginId> {
     LoginId::parse(&name).ok()
 }
 
-/// What is known when an [`Ask`] is decided.
+/// What is known when an [`TeamMessage`] is decided.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The id of the request.
@@ -245,7 +250,7 @@ fn answer(kind: OutcomeKind) -> Decided<Write> {
 
 /// The rule. Without facts the account is not the app's.
 pub fn decide(
-    ask: &Ask,
+    ask: &TeamMessage,
     facts: Option<Facts>,
     rules: &RuleInputs,
     ctx: &mut DecisionContext<'_>,
@@ -258,32 +263,40 @@ pub fn decide(
         return answer(OutcomeKind::NotFound);
     }
     match ask {
-        Ask::Review(_) => review(ask, &facts, rules, ctx.now),
-        Ask::EnableMandate(request) => match obstacle(&request.ask, &facts, ctx.now) {
+        TeamMessage::Review(_) => review(ask, &facts, rules, ctx.now),
+        TeamMessage::EnableMandate(request) => match obstacle(&request.ask, &facts, ctx.now) {
             Some(outcome) => Decided::answer(outcome),
             None => proved(ask, &facts, actor, rules, ctx, |facts, now| {
                 mandated(ask, facts, true, request.ask.grace_until, now)
             }),
         },
-        Ask::DisableMandate(_) if !facts.account.mandatory => answer(OutcomeKind::NotEnabled),
-        Ask::DisableMandate(_) => proved(ask, &facts, actor, rules, ctx, |facts, now| {
+        TeamMessage::DisableMandate(_) if !facts.account.mandatory => {
+            answer(OutcomeKind::NotEnabled)
+        }
+        TeamMessage::DisableMandate(_) => proved(ask, &facts, actor, rules, ctx, |facts, now| {
             mandated(ask, facts, false, None, now)
         }),
-        Ask::EnableMember(request) => enable_member(ask, &request.ask, &facts, rules, ctx.now),
-        Ask::DisableMember(_) if facts.account.mandatory => answer(OutcomeKind::MandatoryByAccount),
-        Ask::DisableMember(_) if subject.is_some_and(|subject| !subject.two_factor) => {
+        TeamMessage::EnableMember(request) => {
+            enable_member(ask, &request.ask, &facts, rules, ctx.now)
+        }
+        TeamMessage::DisableMember(_) if facts.account.mandatory => {
+            answer(OutcomeKind::MandatoryByAccount)
+        }
+        TeamMessage::DisableMember(_) if subject.is_some_and(|subject| !subject.two_factor) => {
             answer(OutcomeKind::NotEnabled)
         }
         // Off, the password alone would do again: only a reset ends it.
-        Ask::DisableMember(_) if subject.is_some_and(|subject| subject.suspended_at.is_some()) => {
+        TeamMessage::DisableMember(_)
+            if subject.is_some_and(|subject| subject.suspended_at.is_some()) =>
+        {
             answer(OutcomeKind::Suspended)
         }
-        Ask::DisableMember(_) => proved(ask, &facts, actor, rules, ctx, |facts, now| {
+        TeamMessage::DisableMember(_) => proved(ask, &facts, actor, rules, ctx, |facts, now| {
             let off = |member: &Member| Member { two_factor: false, ..member.clone() };
             // The code was for this once: whoever turns it on again needs another to turn it off.
             let spent = facts.found.proof.as_ref().map(|proof| proof.id);
             if facts.found.current.as_ref().map(|current| current.id) != spent {
-                return Decided::answer(factor::invalid(
+                return Decided::answer(Outcome::invalid(
                     "proof",
                     "proof was used already, or a later one was asked for",
                 ));
@@ -293,7 +306,7 @@ pub fn decide(
     }
 }
 
-fn review(ask: &Ask, facts: &Facts, rules: &RuleInputs, now: Timestamp) -> Decided<Write> {
+fn review(ask: &TeamMessage, facts: &Facts, rules: &RuleInputs, now: Timestamp) -> Decided<Write> {
     let review = NewReview {
         id: facts.id,
         account: facts.account.id.clone(),
@@ -316,16 +329,19 @@ fn obstacle(ask: &EnableMandate, facts: &Facts, now: Timestamp) -> Option<Outcom
         return Some(Outcome::new(OutcomeKind::AlreadyEnabled));
     }
     if !ask.confirmed {
-        return Some(factor::invalid("confirmed", "confirmed is not true: let the admin confirm"));
+        return Some(Outcome::invalid("confirmed", "confirmed is not true: let the admin confirm"));
     }
     if ask.acknowledged.len() > ACKNOWLEDGED_MAX {
-        return Some(factor::invalid("acknowledged", "acknowledged has more than 1000 names"));
+        return Some(Outcome::invalid("acknowledged", "acknowledged has more than 1000 names"));
     }
     let Some(review) = &facts.review else {
-        return Some(factor::invalid("review", "review is none of this account: begin one"));
+        return Some(Outcome::invalid("review", "review is none of this account: begin one"));
     };
     if !review.done {
-        return Some(factor::invalid("review", "review is not done yet: wait for review.finished"));
+        return Some(Outcome::invalid(
+            "review",
+            "review is not done yet: wait for review.finished",
+        ));
     }
     if review.outdated || now >= review.expires_at {
         return Some(Outcome { review: Some(review.id), ..Outcome::new(OutcomeKind::Stale) });
@@ -344,7 +360,7 @@ fn obstacle(ask: &EnableMandate, facts: &Facts, now: Timestamp) -> Option<Outcom
 /// Does `then` if the admin has shown a fresh code for exactly this; else asks for one (R-72, R-73,
 ///
 fn proved(
-    ask: &Ask,
+    ask: &TeamMessage,
     facts: &Facts,
     actor: Member,
     rules: &RuleInputs,
@@ -354,7 +370,7 @@ fn proved(
     let operation = ask.digest(facts.mandate, &rules.keys);
     if ask.proof().is_some() {
         let proof = facts.found.proof.as_ref();
-        return match factor::unproved(proof, Purpose::Team, &operation, ctx.now) {
+        return match enrolment::unproved(proof, Purpose::Team, &operation, ctx.now) {
             Some(refusal) => Decided::answer(refusal),
             None => then(facts, ctx.now),
         };
@@ -366,7 +382,7 @@ fn proved(
     let Found { current, wrong, number, .. } = facts.found.clone();
     let (id, account) = (ChallengeId(facts.id), facts.account.clone());
     let owned = actor.phone_owned_at.is_some();
-    let of_actor = issue::Facts { id, account, member: actor, current, wrong, number, owned };
+    let of_actor = IssueFacts { id, account, member: actor, current, wrong, number, owned };
     let demand = ChallengeSpec {
         app: ask.app(),
         account: ask.account(),
@@ -382,7 +398,7 @@ fn proved(
 }
 
 fn mandated(
-    ask: &Ask,
+    ask: &TeamMessage,
     facts: &Facts,
     mandatory: bool,
     grace_until: Option<Timestamp>,
@@ -425,7 +441,7 @@ fn mandated(
 
 /// 2FA on for one member, who proves the number at the next login.
 fn enable_member(
-    ask: &Ask,
+    ask: &TeamMessage,
     wanted: &EnableMember,
     facts: &Facts,
     rules: &RuleInputs,
@@ -451,7 +467,7 @@ fn enable_member(
 }
 
 fn switch(
-    ask: &Ask,
+    ask: &TeamMessage,
     facts: &Facts,
     turn: impl FnOnce(&Member) -> Member,
     spent: Option<ChallengeId>,

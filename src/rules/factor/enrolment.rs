@@ -2,22 +2,21 @@
 //! off, and email as a backup. Nothing changes before the code is verified; what
 //! changes then is decided in [`super::apply`].
 
-use super::RuleInputs;
-use super::change::{self, Change, ChangeAuthor};
-use super::issue::{self, ChallengeSpec, Issued};
-use super::settings::{Ask, MemberFacts, demand, operation};
-use super::told::ended;
-use super::{Decided, DecisionContext};
 use crate::domain::Timestamp;
 use crate::domain::challenge::{Challenge, Purpose, State};
-use crate::domain::keys::Keyring;
-use crate::domain::member::Member;
 use crate::domain::phone::{PhoneNumber, mask};
-use crate::message::{Outcome, OutcomeKind, Request, SetEmailBackup};
+use crate::message::{Outcome, OutcomeKind};
+use crate::rules::challenge::events::ended;
+use crate::rules::challenge::issue;
+use crate::rules::challenge::spec::{ChallengeSpec, Issued};
+use crate::rules::factor::facts::{MemberFacts, operation};
+use crate::rules::factor::message::{SettingsMessage, demand};
+use crate::rules::inputs::RuleInputs;
+use crate::rules::verdict::{Decided, DecisionContext};
 
 /// The rule of everything that takes a challenge.
 pub fn challenge(
-    ask: &Ask,
+    ask: &SettingsMessage,
     facts: &MemberFacts,
     rules: &RuleInputs,
     ctx: &mut DecisionContext<'_>,
@@ -25,7 +24,7 @@ pub fn challenge(
     let member = &facts.issue.member;
     let number = match ask.number(&facts.issue.account) {
         Ok(number) => number,
-        Err(why) => return Decided::answer(invalid("phone", &format!("phone {why}"))),
+        Err(why) => return Decided::answer(Outcome::invalid("phone", &format!("phone {why}"))),
     };
     let demand =
         ask.purpose(member, facts.issue.account.mandatory).and_then(|purpose| demand(ask, purpose));
@@ -50,7 +49,7 @@ pub fn challenge(
 }
 
 fn enrolment(
-    ask: &Ask,
+    ask: &SettingsMessage,
     demand: &ChallengeSpec<'_>,
     facts: &MemberFacts,
     rules: &RuleInputs,
@@ -66,7 +65,7 @@ fn enrolment(
     } else if member.two_factor {
         return Decided::answer(Outcome::new(OutcomeKind::AlreadyEnabled));
     }
-    if !matches!(ask, Ask::StartEnrolment(_)) {
+    if !matches!(ask, SettingsMessage::StartEnrolment(_)) {
         return issue::open(demand, &facts.issue, rules, ctx);
     }
     // shown first, and nothing is sent until it is asked for.
@@ -89,12 +88,12 @@ fn change_number(
 ) -> Decided<Issued> {
     let member = &facts.issue.member;
     let Some(number) = number else {
-        return Decided::answer(invalid("phone", "phone is missing"));
+        return Decided::answer(Outcome::invalid("phone", "phone is missing"));
     };
     let index = rules.keys.blind("phone", number.e164());
     let same = member.phone.as_ref().is_some_and(|phone| phone.index == index);
     if same && member.phone_verified_at.is_some() {
-        return Decided::answer(invalid("phone", "phone is the number already"));
+        return Decided::answer(Outcome::invalid("phone", "phone is the number already"));
     }
     let mandatory = facts.issue.account.mandatory;
     // Nobody gets round the proof of the address: an enrolment takes it, a change of number does not.
@@ -127,7 +126,7 @@ fn change_number(
 }
 
 /// Why `proof` does not show that it is the member who asks, for exactly this and not long ago.
-pub(super) fn unproved(
+pub(in crate::rules) fn unproved(
     proof: Option<&Challenge>,
     by: Purpose,
     operation: &[u8],
@@ -142,7 +141,7 @@ pub(super) fn unproved(
             Some(Outcome { challenge: Some(proof.id), ..Outcome::new(OutcomeKind::Expired) })
         }
         Some(proof) => Some(ended(proof, false)),
-        None => Some(invalid("proof", "proof is no verified challenge for exactly this")),
+        None => Some(Outcome::invalid("proof", "proof is no verified challenge for exactly this")),
     }
 }
 
@@ -161,54 +160,24 @@ fn disable(
     issue::open(demand, &facts.issue, rules, ctx)
 }
 
-/// The rule of the backup: a confirmed address, and 2FA on.
-pub fn set_email_backup(
-    request: &Request<SetEmailBackup>,
-    member: &Member,
-    keys: &Keyring,
-    now: Timestamp,
-) -> Decided<Change> {
-    let on = request.ask.on;
-    if on && !member.two_factor {
-        return Decided::answer(Outcome::new(OutcomeKind::NotEnabled));
-    }
-    if on && !(member.email.is_some() && member.email_verified) {
-        return Decided::answer(Outcome::new(OutcomeKind::EmailUnverified));
-    }
-    let stored = Outcome::new(OutcomeKind::Stored);
-    if member.email_backup == on {
-        return Decided::answer(stored);
-    }
-    let by = ChangeAuthor {
-        app: &request.app,
-        actor: None,
-        origin: None,
-        challenge: None,
-        client: request.ask.client.clone(),
-    };
-    let after = Member { email_backup: on, ..member.clone() };
-    // A challenge keeps what was so on its day: none ends with this.
-    let (change, effects) = change::change(Some(member), after, &[], &by, keys, now);
-    Decided { label: "stored", write: Some(change), effects, reply: Some(stored) }
-}
-
-pub(super) fn invalid(field: &'static str, why: &str) -> Outcome {
-    let detail = Some(why.to_owned());
-    Outcome { field: Some(field), detail, ..Outcome::new(OutcomeKind::Invalid) }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::limits::NumberFacts;
-    use super::super::tests_support::{NOW, account, ctx, member, rules};
     use super::*;
     use crate::domain::account::Account;
     use crate::domain::activity::Client;
     use crate::domain::id::ChallengeId;
+    use crate::domain::member::Member;
+    use crate::message::Request;
+    use crate::message::SetEmailBackup;
     use crate::message::{
         ChangeNumber, Command, DisableFactor, Effect, EventKind, Secret, SendEnrolment,
         StartEnrolment,
     };
+    use crate::rules::challenge::facts::IssueFacts;
+    use crate::rules::factor::change::Change;
+    use crate::rules::factor::email_backup::set_email_backup;
+    use crate::rules::limits::NumberFacts;
+    use crate::rules::tests_support::{NOW, account, ctx, member, rules};
     use time::Duration;
 
     const OTHER: &str = "+12025550177";
@@ -222,7 +191,7 @@ mod tests {
     }
 
     fn facts(member: Member) -> MemberFacts {
-        let issue = issue::Facts {
+        let issue = IssueFacts {
             id: ChallengeId(uuid::Uuid::from_u128(9)),
             account: account(),
             member,
@@ -238,23 +207,23 @@ mod tests {
         Request { app: account().app, ask }
     }
 
-    fn start(phone: Option<&str>) -> Ask {
+    fn start(phone: Option<&str>) -> SettingsMessage {
         let (account, member, phone) = (account().id, member().id, phone.map(Secret::new));
-        Ask::StartEnrolment(request(StartEnrolment { account, member, phone }))
+        SettingsMessage::StartEnrolment(request(StartEnrolment { account, member, phone }))
     }
 
-    fn send(phone: Option<&str>) -> Ask {
+    fn send(phone: Option<&str>) -> SettingsMessage {
         let (account, member, phone) = (account().id, member().id, phone.map(Secret::new));
-        Ask::SendEnrolment(request(SendEnrolment { account, member, phone }))
+        SettingsMessage::SendEnrolment(request(SendEnrolment { account, member, phone }))
     }
 
-    fn change_to(phone: &str, proof: Option<&Challenge>) -> Ask {
+    fn change_to(phone: &str, proof: Option<&Challenge>) -> SettingsMessage {
         let (account, member, phone) = (account().id, member().id, Secret::new(phone));
         let proof = proof.map(|proof| proof.id);
-        Ask::ChangeNumber(request(ChangeNumber { account, member, phone, proof }))
+        SettingsMessage::ChangeNumber(request(ChangeNumber { account, member, phone, proof }))
     }
 
-    fn decided(ask: &Ask, facts: &MemberFacts) -> Decided<Issued> {
+    fn decided(ask: &SettingsMessage, facts: &MemberFacts) -> Decided<Issued> {
         challenge(ask, facts, &rules(), &mut ctx(NOW))
     }
 
@@ -349,7 +318,7 @@ mod tests {
         let new = issued(decided(&ask, &proved(|_| {})));
         assert_eq!(new.purpose, Purpose::NumberChangeNew);
         assert_eq!(new.phone_index, rules().keys.blind("phone", OTHER));
-        let refused = |facts: &MemberFacts, ask: &Ask| kind(&decided(ask, facts));
+        let refused = |facts: &MemberFacts, ask: &SettingsMessage| kind(&decided(ask, facts));
         assert_eq!(refused(&proved(|p| p.expires_at = NOW), &ask), OutcomeKind::Expired);
         assert_eq!(refused(&proved(|p| p.state = State::Locked), &ask), OutcomeKind::Locked);
         assert_eq!(refused(&proved(|p| p.state = State::Open), &ask), OutcomeKind::Invalid);
@@ -395,7 +364,7 @@ mod tests {
     fn r96_r100_turning_off_takes_a_code_and_is_refused_under_a_mandate() {
         let ask = || {
             let (account, member) = (account().id, member().id);
-            Ask::Disable(request(DisableFactor { account, member }))
+            SettingsMessage::Disable(request(DisableFactor { account, member }))
         };
         assert_eq!(issued(decided(&ask(), &facts(member()))).purpose, Purpose::Disable);
         assert_eq!(kind(&decided(&ask(), &facts(off()))), OutcomeKind::NotEnabled);

@@ -47,9 +47,9 @@ pub fn may(operation: Operation, actor: Option<&Member>, subject: Option<&Member
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::member;
     use super::*;
     use crate::domain::id::MemberId;
+    use crate::rules::tests_support::member;
 
     fn of(role: Role, name: &str) -> Member {
         Member { role, id: MemberId::parse(name).unwrap(), ..member() }

@@ -1,112 +1,34 @@
 //! Whether a challenge is issued: for a login, and for every other purpose once its
 //! own rule has said what is wanted.
 
-mod draw;
-
+use crate::rules::challenge::facts::IssueFacts;
+use crate::rules::challenge::spec::ChallengeSpec;
+use crate::rules::challenge::spec::Issued;
+use crate::rules::challenge::spec::NewChallenge;
+use crate::rules::challenge::spec::Target;
 use time::Duration;
 
-use self::draw::draw;
-use super::RuleInputs;
-use super::delivery::too_late;
-use super::limits::NumberFacts;
-use super::limits::{all_full_until, full_until};
-use super::told::{about, ending_event, outcome};
-use super::{Decided, DecisionContext, Ending, seconds_until};
 use crate::domain::Timestamp;
-use crate::domain::account::Account;
 use crate::domain::approval::Operation;
-use crate::domain::challenge::{Challenge, Channel, Purpose, State};
-use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName};
+use crate::domain::challenge::{Challenge, Channel, State};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
-use crate::domain::phone::{Country, PhoneNumber, mask};
+use crate::domain::phone::mask;
 use crate::message::{
     Command, Effect, Event, EventKind, IssueChallenge, Outcome, OutcomeKind, Request,
 };
-
-/// What is known when a challenge is asked for.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// The id the challenge would have: that of the request.
-    pub id: ChallengeId,
-    /// The account; it is the app's.
-    pub account: Account,
-    /// The member.
-    pub member: Member,
-    /// The last challenge for the same.
-    pub current: Option<Challenge>,
-    /// The member's wrong codes in the longest window.
-    pub wrong: Vec<Timestamp>,
-    /// What was sent to the number that the code would go to.
-    pub number: NumberFacts,
-    /// Whether that number belongs to a company.
-    pub owned: bool,
-}
-
-/// Who wants a challenge, for what, and what exactly it approves.
-pub struct ChallengeSpec<'a> {
-    /// The app.
-    pub app: &'a AppName,
-    /// The account.
-    pub account: &'a AccountId,
-    /// The member.
-    pub member: &'a MemberId,
-    /// What the challenge completes. One is open for each at most.
-    pub login: LoginId,
-    /// What it proves.
-    pub purpose: Purpose,
-    /// Which setting is changed.
-    pub setting: Option<&'a SettingName>,
-    /// Digest of what is approved: an open challenge for another one is superseded.
-    pub operation: Vec<u8>,
-    /// The summary of what is approved; for a number to bind it is the number.
-    pub summary: Option<&'a str>,
-    /// Where the code goes, if not to the member's number.
-    pub number: Option<&'a PhoneNumber>,
-}
-
-/// A challenge to write, with the first send granted.
-#[derive(Debug)]
-pub struct NewChallenge {
-    /// The row.
-    pub challenge: Challenge,
-    /// When the first SMS may go: later than now if the number's timer still runs.
-    pub send_at: Timestamp,
-    /// When it was decided.
-    pub now: Timestamp,
-}
-
-/// A new challenge, and the end of the one whose place it takes, if that one was still open.
-#[derive(Debug)]
-pub struct Issued {
-    /// The new one.
-    pub new: Box<NewChallenge>,
-    /// The old one's end.
-    pub ended: Option<Ending>,
-}
-
-impl<'a> ChallengeSpec<'a> {
-    /// The demand of a login.
-    pub fn login(request: &'a Request<IssueChallenge>) -> Self {
-        let IssueChallenge { account, member, login, .. } = &request.ask;
-        Self {
-            app: &request.app,
-            account,
-            member,
-            login: login.clone(),
-            purpose: Purpose::Login,
-            setting: None,
-            operation: Vec::new(),
-            summary: None,
-            number: None,
-        }
-    }
-}
+use crate::rules::challenge::draw::draw;
+use crate::rules::challenge::events::Ending;
+use crate::rules::challenge::events::{about, ending_event, outcome};
+use crate::rules::delivery::too_late;
+use crate::rules::inputs::RuleInputs;
+use crate::rules::limits::{all_full_until, full_until};
+use crate::rules::verdict::{Decided, DecisionContext, seconds_until};
 
 /// The rule of a login.
 pub fn decide(
     request: &Request<IssueChallenge>,
-    facts: &Facts,
+    facts: &IssueFacts,
     rules: &RuleInputs,
     ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
@@ -131,20 +53,12 @@ pub fn decide(
 }
 
 /// A member who has to bind a number before logging in begins with the address.
-pub(super) fn to_enrol(member: &Member) -> OutcomeKind {
+pub(in crate::rules) fn to_enrol(member: &Member) -> OutcomeKind {
     match (member.suspended_at, &member.email) {
         (Some(_), _) => OutcomeKind::Suspended,
         (None, Some(_)) => OutcomeKind::EnrolmentRequired,
         (None, None) => OutcomeKind::ContactAdmin,
     }
-}
-
-/// The number a code would go to.
-struct Target {
-    index: Vec<u8>,
-    country: Option<Country>,
-    textable: bool,
-    masked: Option<String>,
 }
 
 fn target(demand: &ChallengeSpec<'_>, member: &Member, keys: &Keyring) -> Option<Target> {
@@ -167,7 +81,7 @@ fn target(demand: &ChallengeSpec<'_>, member: &Member, keys: &Keyring) -> Option
 /// The rule of every purpose: the open challenge for the same, a refusal, or a new challenge.
 pub fn open(
     demand: &ChallengeSpec<'_>,
-    facts: &Facts,
+    facts: &IssueFacts,
     rules: &RuleInputs,
     ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
@@ -204,11 +118,15 @@ pub fn open(
 }
 
 /// Why no code can go to a member's number, or to the one that is wanted.
-pub fn obstacle(demand: &ChallengeSpec<'_>, facts: &Facts, keys: &Keyring) -> Option<OutcomeKind> {
+pub fn obstacle(
+    demand: &ChallengeSpec<'_>,
+    facts: &IssueFacts,
+    keys: &Keyring,
+) -> Option<OutcomeKind> {
     usable(target(demand, &facts.member, keys), facts).err()
 }
 
-fn usable(target: Option<Target>, facts: &Facts) -> Result<Target, OutcomeKind> {
+fn usable(target: Option<Target>, facts: &IssueFacts) -> Result<Target, OutcomeKind> {
     let Some(target) = target else { return Err(OutcomeKind::NoPhone) };
     let allowed = |country| facts.account.countries.contains(&country);
     if !target.textable {
@@ -225,7 +143,7 @@ fn usable(target: Option<Target>, facts: &Facts) -> Result<Target, OutcomeKind> 
 fn issue(
     demand: &ChallengeSpec<'_>,
     target: Target,
-    facts: &Facts,
+    facts: &IssueFacts,
     rules: &RuleInputs,
     ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
@@ -274,7 +192,7 @@ pub fn refuse<W>(demand: &ChallengeSpec<'_>, own_account: bool, outcome: Outcome
 }
 
 /// The event of a demand that got no challenge.
-pub(super) fn refused(demand: &ChallengeSpec<'_>, reason: &str) -> Event {
+pub(in crate::rules) fn refused(demand: &ChallengeSpec<'_>, reason: &str) -> Event {
     let operation = demand.setting.and_then(|_| Operation::parse(&demand.operation));
     Event {
         app: Some(demand.app.clone()),

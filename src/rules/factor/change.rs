@@ -1,17 +1,19 @@
 //! What a change to a member brings with it, whoever makes it: the directory, the member, an admin
 //! or support. Open challenges that can no longer go on end, the Activity report gets its
-//! rows, and everybody is told; all in the transaction of the change.
+//! rows, and the events are caused; all in the transaction of the change.
 
-use super::Ending;
-use super::told::ending_event;
 use crate::domain::Timestamp;
 use crate::domain::activity::Client;
 use crate::domain::challenge::{CancelReason, Challenge, Purpose, State};
-use crate::domain::id::{AccountId, AppName, ChallengeId, MemberId};
+use crate::domain::id::{AppName, ChallengeId, MemberId};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::phone::mask;
 use crate::message::{Effect, Event, EventKind};
+use crate::rules::activity::Activity;
+use crate::rules::challenge::events::Ending;
+use crate::rules::challenge::events::ending_event;
+use crate::rules::challenge::void::voided;
 
 /// A change to a member, ready to be written in one transaction.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,33 +24,6 @@ pub struct Change {
     pub endings: Vec<Ending>,
     /// Rows for the Activity report.
     pub activity: Vec<Activity>,
-}
-
-/// A row of the Activity report. No codes, no full numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Activity {
-    /// The account.
-    pub account: AccountId,
-    /// Whom it concerns; nobody in particular where it is the whole account.
-    pub member: Option<MemberId>,
-    /// Who did it.
-    pub actor: MemberId,
-    /// `number_changed`, `two_factor_enabled`, `two_factor_disabled`, `email_backup_enabled`,
-    /// `email_backup_disabled`, `mandate_enabled`, `mandate_disabled`, `reset_requested`,
-    /// `reset_approved`, `reset_cancelled`, `factor_reset`.
-    pub action: &'static str,
-    /// `self`, `admin`, `mandate` or `support`.
-    pub origin: &'static str,
-    /// The number before, masked.
-    pub old_number: Option<String>,
-    /// The number after, masked.
-    pub new_number: Option<String>,
-    /// The challenge that proved it, if one did.
-    pub challenge: Option<ChallengeId>,
-    /// From where, if the app has told.
-    pub client: Client,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// Who makes a change, through which app, and by which proof.
@@ -66,7 +41,7 @@ pub struct ChangeAuthor<'a> {
     pub client: Client,
 }
 
-/// The change from `before` to `after`, and what everybody is told of it. `open` are the member's
+/// The change from `before` to `after`, and its events. `open` are the member's
 /// open challenges; the one that proved the change is not among them.
 pub fn change(
     before: Option<&Member>,
@@ -76,35 +51,18 @@ pub fn change(
     keys: &Keyring,
     now: Timestamp,
 ) -> (Change, Vec<Effect>) {
-    let mut effects: Vec<Effect> = Vec::new();
-    let mut endings = Vec::new();
     let index = |member: &Member| member.phone.as_ref().map(|phone| phone.index.clone());
     // A first number is no change, unless 2FA is on already: then it is what codes go to from now on.
     let had = |known: &Member| known.phone.is_some() || known.two_factor;
     let moved = before.filter(|known| had(known) && index(known) != index(&after));
-    // A number that was no factor yet can be no stolen one.
+    // With 2FA off the old number protected nothing: no cooling-off.
     if moved.is_some_and(|known| known.two_factor) {
         after.factor_changed_at = Some(now);
     }
-    if let Some(known) = before.and_then(|known| known.email.as_ref())
-        && after.email.as_ref().is_none_or(|email| email.index != known.index)
-    {
-        after.email_before = Some(known.sealed.clone());
-        after.email_changed_at = Some(now);
-        after.email_proved_at = None;
-    }
+    remember_address(before, &mut after, now);
     after.factor_by_mandate &= after.two_factor;
     let after = after;
-    // One whose time is over has been called expired to whoever asked, and is the timers' to end.
-    let turned_on = after.two_factor && before.is_some_and(|known| !known.two_factor);
-    for challenge in open.iter().filter(|challenge| challenge.live(now)) {
-        // While 2FA was off a new number needed no code at the old one; now it does.
-        let unproved = turned_on && challenge.purpose == Purpose::NumberChangeNew;
-        let unproved = unproved.then_some(CancelReason::FactorEnabled);
-        let Some(reason) = unproved.or_else(|| voided(challenge, &after, false)) else { continue };
-        endings.push(Ending::cancelled(challenge.id, reason, now));
-        effects.push(ending_event(challenge, State::Cancelled, Some(reason)).into());
-    }
+    let (endings, mut effects) = endings(before, &after, open, now);
     let actor = by.actor.unwrap_or(&after.id);
     let mut activity = Vec::new();
     let inherits = after.factor_by_mandate && !before.is_some_and(|known| known.factor_by_mandate);
@@ -165,44 +123,43 @@ pub fn change(
     (Change { member: Box::new(after), endings, activity }, effects)
 }
 
-/// Why an open challenge cannot go on with the member as they are now (R-8, R-15, R-43, R-44,
-/// Where 2FA is mandatory it counts as on, before the mandate has come to the member.
-pub fn voided(challenge: &Challenge, member: &Member, mandatory: bool) -> Option<CancelReason> {
-    let purpose = challenge.purpose;
-    let current = member.phone.as_ref().map(|phone| phone.index.as_slice());
-    let same_target = if purpose.binds_number() {
-        challenge.operation == number_operation(current, &challenge.phone_index)
-    } else {
-        current == Some(challenge.phone_index.as_slice())
-    };
-    if !member.active {
-        Some(CancelReason::MemberDeactivated)
-    } else if purpose.factor_must_be() == Some(true) && !member.two_factor && !mandatory {
-        Some(CancelReason::FactorDisabled)
-    } else if purpose.factor_must_be() == Some(false)
-        && member.two_factor
-        && !member.must_enrol(mandatory)
+/// Keeps the address before, which hears of what happens to the factor for a while.
+fn remember_address(before: Option<&Member>, after: &mut Member, now: Timestamp) {
+    if let Some(known) = before.and_then(|known| known.email.as_ref())
+        && after.email.as_ref().is_none_or(|email| email.index != known.index)
     {
-        Some(CancelReason::FactorEnabled)
-    } else if !same_target {
-        Some(CancelReason::TargetChanged)
-    } else if member.phone_owned_at.is_some() && !purpose.binds_number() {
-        Some(CancelReason::CompanyOwnedNumber)
-    } else {
-        None
+        after.email_before = Some(known.sealed.clone());
+        after.email_changed_at = Some(now);
+        after.email_proved_at = None;
     }
 }
 
-/// What the code for a number is bound to: the number before, and the one after. Blind indexes say
-/// nothing without their key.
-pub fn number_operation(before: Option<&[u8]>, after: &[u8]) -> Vec<u8> {
-    [before.unwrap_or_default(), after].concat()
+/// The open challenges that end with the change, and their events.
+fn endings(
+    before: Option<&Member>,
+    after: &Member,
+    open: &[Challenge],
+    now: Timestamp,
+) -> (Vec<Ending>, Vec<Effect>) {
+    let (mut endings, mut effects) = (Vec::new(), Vec::new());
+    let turned_on = after.two_factor && before.is_some_and(|known| !known.two_factor);
+    // Expired challenges are left to the timer.
+    for challenge in open.iter().filter(|challenge| challenge.live(now)) {
+        // While 2FA was off a new number needed no code at the old one; now it does.
+        let unproved = turned_on && challenge.purpose == Purpose::NumberChangeNew;
+        let unproved = unproved.then_some(CancelReason::FactorEnabled);
+        let Some(reason) = unproved.or_else(|| voided(challenge, after, false)) else { continue };
+        endings.push(Ending::cancelled(challenge.id, reason, now));
+        effects.push(ending_event(challenge, State::Cancelled, Some(reason)).into());
+    }
+    (endings, effects)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::{NOW, account, challenge, member};
     use super::*;
+    use crate::rules::challenge::void::number_operation;
+    use crate::rules::tests_support::{NOW, account, challenge, member};
 
     #[test]
     fn r49_a_new_number_that_took_no_code_at_the_old_one_ends_when_2fa_goes_on() {

@@ -2,67 +2,35 @@
 //! another approves; then it waits, so that whoever did not want it can stop it; then the number
 //! goes, and the member enrols again. Whether the two are who the app says is the app's matter.
 
+use crate::domain::reset::Reset;
+use crate::domain::reset::ResetState;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::change::{self, Activity, Change, ChangeAuthor};
-use super::role::{Operation, may};
-use super::{Decided, factor, seconds_until};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::activity::Client;
 use crate::domain::challenge::Challenge;
-use crate::domain::id::{AccountId, AppName, MemberId};
+use crate::domain::id::{AppName, MemberId};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::policy::Policy;
-use crate::domain::string_enum::string_enum;
 use crate::message::{
     ApproveReset, CancelReset, Command, Effect, Event, EventKind, Message, Outcome, OutcomeKind,
     Rejected, Request, RequestReset, RetryDelay, Subject,
 };
+use crate::rules::activity::Activity;
+use crate::rules::factor::change;
+use crate::rules::factor::change::{Change, ChangeAuthor};
+use crate::rules::team::role::{Operation, may};
+use crate::rules::verdict::{Decided, seconds_until};
 
 /// The longest reason, in characters.
 pub const REASON_MAX: usize = 500;
 
-string_enum! {
-    /// Where a reset stands.
-    ResetState {
-        /// One person has asked.
-        Requested = "requested",
-        /// Another has approved; it waits.
-        Approved = "approved",
-        /// The factor was reset.
-        Done = "done",
-        /// It was stopped.
-        Cancelled = "cancelled",
-    }
-}
-
-/// A reset as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reset {
-    /// Its id: that of the request.
-    pub id: Uuid,
-    /// The account.
-    pub account: AccountId,
-    /// The member.
-    pub member: MemberId,
-    /// Why.
-    pub reason: String,
-    /// Who asked, at support.
-    pub requested_by: MemberId,
-    /// Who approved.
-    pub approved_by: Option<MemberId>,
-    /// When it is carried out.
-    pub due_at: Option<Timestamp>,
-    /// Where it stands.
-    pub state: ResetState,
-}
-
 /// What this worker is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum SupportMessage {
     /// A member has lost the number.
     Request(Request<RequestReset>),
     /// A second person agrees.
@@ -73,7 +41,7 @@ pub enum Ask {
     CarryOut(Uuid),
 }
 
-impl Message for Ask {
+impl Message for SupportMessage {
     fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
         match key {
             "support.reset.request" => Request::read(key, app, body).map(Self::Request),
@@ -96,7 +64,7 @@ impl Message for Ask {
     }
 }
 
-/// What is known when an [`Ask`] is decided.
+/// What is known when an [`SupportMessage`] is decided.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The id of the request.
@@ -143,7 +111,7 @@ fn answer(kind: OutcomeKind) -> Decided<Write> {
 
 /// The rule. Without facts the account is not the app's, or nobody knows the member or the reset.
 pub fn decide(
-    ask: &Ask,
+    ask: &SupportMessage,
     facts: Option<Facts>,
     policy: &Policy,
     keys: &Keyring,
@@ -151,11 +119,15 @@ pub fn decide(
 ) -> Decided<Write> {
     let Some(facts) = facts else { return answer(OutcomeKind::NotFound) };
     match (ask, &facts.reset) {
-        (Ask::Request(request), _) => requested(&request.ask, &facts, now),
+        (SupportMessage::Request(request), _) => requested(&request.ask, &facts, now),
         (_, None) => answer(OutcomeKind::NotFound),
-        (Ask::Approve(request), Some(reset)) => approved(&request.ask, reset, &facts, policy, now),
-        (Ask::Cancel(request), Some(reset)) => cancelled(&request.ask, reset, &facts, now),
-        (Ask::CarryOut(_), Some(reset)) => carried_out(reset, &facts, keys, now),
+        (SupportMessage::Approve(request), Some(reset)) => {
+            approved(&request.ask, reset, &facts, policy, now)
+        }
+        (SupportMessage::Cancel(request), Some(reset)) => {
+            cancelled(&request.ask, reset, &facts, now)
+        }
+        (SupportMessage::CarryOut(_), Some(reset)) => carried_out(reset, &facts, keys, now),
     }
 }
 
@@ -199,7 +171,7 @@ fn requested(ask: &RequestReset, facts: &Facts, now: Timestamp) -> Decided<Write
     let control = |c: char| c.is_control() && c != '\n';
     if !(1..=REASON_MAX).contains(&reason.chars().count()) || reason.contains(control) {
         let why = "reason is not of 1 to 500 characters, or has control characters in it";
-        return Decided::answer(factor::invalid("reason", why));
+        return Decided::answer(Outcome::invalid("reason", why));
     }
     if !facts.member.two_factor {
         return answer(OutcomeKind::NotEnabled);
@@ -331,10 +303,10 @@ fn carried_out(reset: &Reset, facts: &Facts, keys: &Keyring, now: Timestamp) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::{NOW, account, challenge, member, rules};
     use super::*;
     use crate::domain::challenge::CancelReason;
     use crate::domain::member::Role;
+    use crate::rules::tests_support::{NOW, account, challenge, member, rules};
 
     fn id(name: &str) -> MemberId {
         MemberId::parse(name).unwrap()
@@ -352,7 +324,7 @@ mod tests {
         }
     }
 
-    fn decided(ask: &Ask, facts: Facts, now: Timestamp) -> Decided<Write> {
+    fn decided(ask: &SupportMessage, facts: Facts, now: Timestamp) -> Decided<Write> {
         decide(ask, Some(facts), &rules().policy, &rules().keys, now)
     }
 
@@ -369,10 +341,10 @@ mod tests {
         }
     }
 
-    fn approve(by: &str) -> Ask {
+    fn approve(by: &str) -> SupportMessage {
         let ask =
             ApproveReset { account: account().id, reset: Uuid::from_u128(1), approved_by: id(by) };
-        Ask::Approve(Request { app: account().app, ask })
+        SupportMessage::Approve(Request { app: account().app, ask })
     }
 
     fn kind(decided: &Decided<Write>) -> OutcomeKind {
@@ -388,7 +360,7 @@ mod tests {
                 requested_by: id("sue"),
                 reason: reason.into(),
             };
-            decided(&Ask::Request(Request { app: account().app, ask }), facts(None), NOW)
+            decided(&SupportMessage::Request(Request { app: account().app, ask }), facts(None), NOW)
         };
         assert_eq!(kind(&request("  ")), OutcomeKind::Invalid);
         let Some(Write::Requested(_, row)) = request("phone stolen").write else { panic!() };
@@ -405,7 +377,7 @@ mod tests {
 
     #[test]
     fn r105_it_waits_and_then_ends_what_is_open_and_lifts_a_suspension() {
-        let carry = Ask::CarryOut(Uuid::from_u128(1));
+        let carry = SupportMessage::CarryOut(Uuid::from_u128(1));
         let mut known = facts(Some(reset(ResetState::Approved)));
         known.member.suspended_at = Some(NOW);
         known.open[0].expires_at = NOW + rules().policy.reset_hold * 2;
@@ -425,7 +397,7 @@ mod tests {
     fn r95_a_reset_is_a_row_of_its_own_that_names_who_approved() {
         let known = facts(Some(reset(ResetState::Approved)));
         let due = NOW + rules().policy.reset_hold;
-        let carried = decided(&Ask::CarryOut(Uuid::from_u128(1)), known, due);
+        let carried = decided(&SupportMessage::CarryOut(Uuid::from_u128(1)), known, due);
         let Some(Write::Done(done)) = carried.write else { panic!() };
         let rows: Vec<_> = done
             .change
@@ -444,7 +416,7 @@ mod tests {
             let name = actor.as_ref().map_or_else(|| id("eve"), |actor| actor.id.clone());
             let ask = CancelReset { account: account().id, reset: Uuid::from_u128(1), actor: name };
             let known = Facts { actor, ..facts(Some(reset(ResetState::Approved))) };
-            decided(&Ask::Cancel(Request { app: account().app, ask }), known, NOW)
+            decided(&SupportMessage::Cancel(Request { app: account().app, ask }), known, NOW)
         };
         let other = Member { id: id("eve"), ..member() };
         for (allowed, origin) in
@@ -457,7 +429,8 @@ mod tests {
             assert_eq!(kind(&cancel(refused)), OutcomeKind::Forbidden);
         }
         let late = facts(Some(reset(ResetState::Cancelled)));
-        let carried = decided(&Ask::CarryOut(Uuid::from_u128(1)), late, NOW + time::Duration::DAY);
+        let carried =
+            decided(&SupportMessage::CarryOut(Uuid::from_u128(1)), late, NOW + time::Duration::DAY);
         assert!(carried.write.is_none());
     }
 }

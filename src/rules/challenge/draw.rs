@@ -2,20 +2,21 @@
 
 use zeroize::Zeroizing;
 
-use super::{ChallengeSpec, Facts, Target};
 use crate::domain::account::EmailFallback;
 use crate::domain::challenge::{Challenge, State};
 use crate::domain::code::{Binding, Code};
 use crate::domain::keys::{Keyring, Place};
 use crate::domain::member::Member;
-use crate::rules::DecisionContext;
-use crate::rules::RuleInputs;
+use crate::rules::challenge::facts::IssueFacts;
+use crate::rules::challenge::spec::{ChallengeSpec, Target};
+use crate::rules::inputs::RuleInputs;
+use crate::rules::verdict::DecisionContext;
 
 /// Draws the code and makes the challenge's row: digest, deliverable copy, and the facts of the day.
 pub(super) fn draw(
     demand: &ChallengeSpec<'_>,
     target: Target,
-    facts: &Facts,
+    facts: &IssueFacts,
     rules: &RuleInputs,
     ctx: &mut DecisionContext<'_>,
 ) -> Challenge {

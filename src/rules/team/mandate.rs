@@ -4,8 +4,6 @@
 
 use uuid::Uuid;
 
-use super::Decided;
-use super::change::{self, Change, ChangeAuthor};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::activity::Client;
@@ -14,6 +12,9 @@ use crate::domain::id::MemberId;
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::message::{Command, Effect, Event, EventKind};
+use crate::rules::factor::change;
+use crate::rules::factor::change::{Change, ChangeAuthor};
+use crate::rules::verdict::Decided;
 
 /// Members whose switch is turned in one pass.
 pub const BATCH: usize = 200;
@@ -114,8 +115,8 @@ pub fn apply(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_support::{NOW, account, challenge, member, rules};
     use super::*;
+    use crate::rules::tests_support::{NOW, account, challenge, member, rules};
 
     fn off() -> Member {
         Member { two_factor: false, ..member() }

@@ -1,0 +1,32 @@
+//! Rows of the Activity report.
+
+use crate::domain::Timestamp;
+use crate::domain::activity::Client;
+use crate::domain::id::{AccountId, ChallengeId, MemberId};
+
+/// A row of the Activity report. No codes, no full numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// The account.
+    pub account: AccountId,
+    /// Whom it concerns; nobody in particular where it is the whole account.
+    pub member: Option<MemberId>,
+    /// Who did it.
+    pub actor: MemberId,
+    /// `number_changed`, `two_factor_enabled`, `two_factor_disabled`, `email_backup_enabled`,
+    /// `email_backup_disabled`, `mandate_enabled`, `mandate_disabled`, `reset_requested`,
+    /// `reset_approved`, `reset_cancelled`, `factor_reset`.
+    pub action: &'static str,
+    /// `self`, `admin`, `mandate` or `support`.
+    pub origin: &'static str,
+    /// The number before, masked.
+    pub old_number: Option<String>,
+    /// The number after, masked.
+    pub new_number: Option<String>,
+    /// The challenge that proved it, if one did.
+    pub challenge: Option<ChallengeId>,
+    /// From where, if the app has told.
+    pub client: Client,
+    /// When.
+    pub at: Timestamp,
+}

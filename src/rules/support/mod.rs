@@ -1,0 +1,3 @@
+//! Resets of a lost factor by two people at support.
+
+pub mod decide;

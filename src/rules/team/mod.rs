@@ -1,0 +1,6 @@
+//! What admins ask for a team.
+
+pub mod decide;
+pub mod mandate;
+pub mod review;
+pub mod role;
