@@ -12,6 +12,49 @@ use uuid::Uuid;
 use super::Timestamp;
 use super::id::MemberId;
 use super::schema::{IpText, Moment};
+use super::string_enum::string_enum;
+
+string_enum! {
+    /// What a row of the report says was done.
+    Action {
+        /// The number that codes go to is another one, or none.
+        NumberChanged = "number_changed",
+        /// 2FA is on.
+        TwoFactorEnabled = "two_factor_enabled",
+        /// 2FA is off.
+        TwoFactorDisabled = "two_factor_disabled",
+        /// Email backs the SMS up.
+        EmailBackupEnabled = "email_backup_enabled",
+        /// It no longer does.
+        EmailBackupDisabled = "email_backup_disabled",
+        /// 2FA is mandatory for the account.
+        MandateEnabled = "mandate_enabled",
+        /// It no longer is.
+        MandateDisabled = "mandate_disabled",
+        /// Support was asked to reset a factor.
+        ResetRequested = "reset_requested",
+        /// A second person at support has agreed.
+        ResetApproved = "reset_approved",
+        /// The reset was stopped.
+        ResetCancelled = "reset_cancelled",
+        /// The factor was reset.
+        FactorReset = "factor_reset",
+    }
+}
+
+string_enum! {
+    /// On whose behalf it was done.
+    Origin {
+        /// The member's own.
+        Own = "self",
+        /// An admin's.
+        Admin = "admin",
+        /// A mandate of the account.
+        Mandate = "mandate",
+        /// Support's.
+        Support = "support",
+    }
+}
 
 /// The longest user agent that is kept, in characters. What is longer is cut: it is no reason to
 /// refuse a change.

@@ -1,7 +1,7 @@
 //! Rows of the Activity report.
 
 use crate::domain::Timestamp;
-use crate::domain::activity::Client;
+use crate::domain::activity::{Action, Client, Origin};
 use crate::domain::id::{AccountId, ChallengeId, MemberId};
 
 /// A row of the Activity report. No codes, no full numbers.
@@ -13,12 +13,10 @@ pub struct Activity {
     pub member: Option<MemberId>,
     /// Who did it.
     pub actor: MemberId,
-    /// `number_changed`, `two_factor_enabled`, `two_factor_disabled`, `email_backup_enabled`,
-    /// `email_backup_disabled`, `mandate_enabled`, `mandate_disabled`, `reset_requested`,
-    /// `reset_approved`, `reset_cancelled`, `factor_reset`.
-    pub action: &'static str,
-    /// `self`, `admin`, `mandate` or `support`.
-    pub origin: &'static str,
+    /// What was done.
+    pub action: Action,
+    /// On whose behalf.
+    pub origin: Origin,
     /// The number before, masked.
     pub old_number: Option<String>,
     /// The number after, masked.

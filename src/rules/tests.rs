@@ -1,9 +1,6 @@
 //! The life of challenges under arbitrary sequences of whatever can happen to them: the rules
 //! against a model of the tables that does what the store does, and nothing more.
 
-use crate::rules::challenge::facts::IssueFacts;
-use crate::rules::challenge::facts::VerificationFacts;
-use crate::rules::challenge::spec::Issued;
 use std::collections::HashMap;
 
 use proptest::prelude::*;
@@ -19,10 +16,10 @@ use crate::message::{
     CancelChallenge, Command, Effect, EmailCause, IssueChallenge, LoginPurpose, PutMember, Request,
     ResendChallenge, Secret, VerifyChallenge,
 };
-use crate::rules::challenge::decide;
-use crate::rules::challenge::decide::{CodeGenerationMessage, Facts, Write};
+use crate::rules::challenge::decide::{self, CodeGenerationMessage, Facts, Write};
 use crate::rules::challenge::events::Ending;
-use crate::rules::challenge::facts::ChallengeFacts;
+use crate::rules::challenge::facts::{ChallengeFacts, IssueFacts, VerificationFacts};
+use crate::rules::challenge::spec::Issued;
 use crate::rules::challenge::verify;
 use crate::rules::claimed::{Claimed, Decision};
 use crate::rules::delivery::{self, Answer, Attempt, FALLBACK_SEND, SendRequest, Settled};

@@ -3,14 +3,15 @@
 use std::net::IpAddr;
 
 use tokio_postgres::Row as Found;
-use uuid::Uuid;
 
-use super::{Store, Tx, row};
-use crate::domain::Timestamp;
+use super::pool::Store;
+use super::row;
+use super::tx::Tx;
 use crate::domain::activity::{Filter, Page, Row};
 use crate::domain::id::{AccountId, AppName};
 use crate::fault::Fault;
 use crate::rules::activity::Activity;
+use crate::store::tx::{Param, column};
 
 /// The columns of a [`Row`], in the order in which [`read`] takes them.
 pub(super) const ROW: &str = "a.seq, a.at, a.account, a.member, a.actor, a.action, a.origin, \
@@ -29,33 +30,18 @@ pub async fn append(tx: &Tx<'_>, rows: &[&Activity]) -> Result<(), Fault> {
     if rows.is_empty() {
         return Ok(());
     }
-    let accounts: Vec<&str> = rows.iter().map(|row| row.account.as_str()).collect();
-    let members: Vec<Option<&str>> =
-        rows.iter().map(|row| row.member.as_ref().map(|id| id.as_str())).collect();
-    let actors: Vec<&str> = rows.iter().map(|row| row.actor.as_str()).collect();
-    let actions: Vec<&str> = rows.iter().map(|row| row.action).collect();
-    let origins: Vec<&str> = rows.iter().map(|row| row.origin).collect();
-    let old: Vec<Option<&str>> = rows.iter().map(|row| row.old_number.as_deref()).collect();
-    let new: Vec<Option<&str>> = rows.iter().map(|row| row.new_number.as_deref()).collect();
-    let challenges: Vec<Option<Uuid>> =
-        rows.iter().map(|row| row.challenge.map(|id| id.0)).collect();
-    let ips: Vec<Option<String>> =
-        rows.iter().map(|row| row.client.ip.as_ref().map(IpAddr::to_string)).collect();
-    let agents: Vec<Option<&str>> =
-        rows.iter().map(|row| row.client.user_agent.as_deref()).collect();
-    let at: Vec<Timestamp> = rows.iter().map(|row| row.at).collect();
-    let params: [super::Param<'_>; 11] = [
-        &accounts,
-        &members,
-        &actors,
-        &actions,
-        &origins,
-        &old,
-        &new,
-        &challenges,
-        &ips,
-        &agents,
-        &at,
+    let params: [Param<'_>; 11] = [
+        &column(rows, |row| row.account.as_str()),
+        &column(rows, |row| row.member.as_ref().map(|id| id.as_str())),
+        &column(rows, |row| row.actor.as_str()),
+        &column(rows, |row| row.action.label()),
+        &column(rows, |row| row.origin.label()),
+        &column(rows, |row| row.old_number.as_deref()),
+        &column(rows, |row| row.new_number.as_deref()),
+        &column(rows, |row| row.challenge.map(|id| id.0)),
+        &column(rows, |row| row.client.ip.as_ref().map(IpAddr::to_string)),
+        &column(rows, |row| row.client.user_agent.as_deref()),
+        &column(rows, |row| row.at),
     ];
     tx.execute(SQL, &params).await?;
     Ok(())
@@ -88,7 +74,7 @@ pub async fn page(
     let member = filter.member.as_ref().map(|member| member.as_str());
     // One more than is shown says whether there is more.
     let limit = filter.limit + 1;
-    let params: [super::Param<'_>; 7] =
+    let params: [Param<'_>; 7] =
         [&account.as_str(), &before, &member, &filter.action, &filter.from, &filter.to, &limit];
     let found = tx.rows(&sql, &params).await?;
     let mut rows = found.iter().map(|found| read(found, 0)).collect::<Result<Vec<_>, _>>()?;

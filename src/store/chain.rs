@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Tx, activity, row};
+use super::tx::Tx;
+use super::{activity, row};
 use crate::domain::activity::{CHAIN_START, Head, Link, Row, chained};
 use crate::fault::Fault;
 

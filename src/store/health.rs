@@ -1,23 +1,16 @@
 //! Whether the database takes work, and what is in the way when it does not.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
-
 use super::failure::fault;
-use super::migrate;
 use super::pool::{Client, Store};
-use super::row;
+use super::{migrate, row};
 use crate::fault::{Dependency, Fault};
 
 /// A commit that takes longer does not count as done.
 const COMMIT_MAX: Duration = Duration::from_secs(2);
 /// How long it may take to find out what is in the way.
 const REASON_MAX: Duration = Duration::from_secs(1);
-
-/// The latest look: when it ended, and what it found.
-pub(super) type Looks = Arc<Mutex<Option<(Instant, Result<(), Fault>)>>>;
 
 impl Store {
     /// Whether the server answers.

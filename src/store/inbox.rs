@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::{Tx, row};
+use super::row;
+use super::tx::Tx;
 use crate::domain::Timestamp;
 use crate::fault::Fault;
 use crate::message::Outgoing;

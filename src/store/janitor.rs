@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Tx;
+use super::tx::Tx;
 use crate::domain::Timestamp;
 use crate::fault::Fault;
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{Store, row};
+use super::pool::Store;
+use super::row;
 use crate::domain::Timestamp;
 use crate::fault::Fault;
 

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
 
-use super::Store;
 use super::failure::{fault, with_causes};
+use super::pool::Store;
 use crate::fault::{Dependency, Fault};
 use crate::observe;
+use crate::store::row;
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -110,7 +111,7 @@ pub async fn check(store: &Store) -> Result<(), Fault> {
     let client = store.client().await?;
     let wanted = embedded::migrations::runner().get_migrations().len() as i64;
     let applied = client.0.query_one(SQL, &[]).await.map_err(|error| fault(&error))?;
-    if super::row::get::<i64>(&applied, 0)? >= wanted {
+    if row::get::<i64>(&applied, 0)? >= wanted {
         return Ok(());
     }
     Err(Fault::Down(Dependency::Database, "migrations are missing: run `stepup migrate`".into()))

@@ -3,17 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
     Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
 };
+use tokio::sync::Mutex;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::connect_fault;
-use super::health::Looks;
 use super::tx::Tx;
 use crate::fault::{Dependency, Fault};
+
+/// The latest look: when it ended, and what it found.
+pub(super) type Looks = Arc<Mutex<Option<(Instant, Result<(), Fault>)>>>;
 
 /// How long to wait for a connection of the pool, or for a new one. Longer means that the server is
 /// away, or that the pool is too small.

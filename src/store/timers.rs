@@ -4,9 +4,11 @@ use futures_util::try_join;
 use time::Duration;
 use uuid::Uuid;
 
-use super::{Tx, row};
+use super::row;
+use super::tx::Tx;
 use crate::domain::Timestamp;
 use crate::fault::Fault;
+use crate::store::tx::Param;
 
 /// How long ago the oldest row may be due that a watermark ahead of the clock has hidden: longer than any
 /// challenge is open.
@@ -129,7 +131,7 @@ pub async fn sweep(tx: &Tx<'_>, due: Due) -> Result<Option<Sweep>, Fault> {
     const MOVE: &str = "INSERT INTO watermark (timer, reached) VALUES ($1, $2) \
         ON CONFLICT (timer) DO UPDATE SET reached = $2";
     let name = due.label();
-    let params: [super::Param<'_>; 1] = [&name];
+    let params: [Param<'_>; 1] = [&name];
     let (locked, watermark, now) =
         try_join!(tx.rows(LOCK, &params), tx.rows(REACHED, &params), tx.now())?;
     if !locked.first().map_or(Ok(false), |locked| row::get(locked, 0))? {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Tx;
+use super::tx::Tx;
 use crate::domain::Timestamp;
 use crate::fault::Fault;
 use crate::message::EventRecord;

@@ -17,10 +17,21 @@ use crate::fault::Fault;
 /// A value for a place in a statement.
 pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
 
+/// One value of each row, for a statement that takes all rows at once.
+pub(super) fn column<'a, R, T>(rows: &[&'a R], value: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(|row| value(row)).collect()
+}
+
+/// The moment as many seconds ago as the parameter at this place says. A subquery, since a condition
+/// on an index takes no volatile call.
+pub(super) fn ago(place: usize) -> String {
+    format!("(SELECT stepup_now() - make_interval(secs => ${place}))")
+}
+
 /// One transaction. Dropped without [`Tx::commit`], it leaves nothing behind.
 ///
 /// Its beginning is sent ahead of the first statement and answered with it: a round trip less for
-/// every pass.
+/// every batch.
 pub struct Tx<'a> {
     client: &'a deadpool_postgres::Object,
     /// The answer to the beginning, until a statement has waited for it.

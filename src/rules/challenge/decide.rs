@@ -9,13 +9,11 @@ use crate::message::{
     CancelChallenge, Command, Event, IssueChallenge, Message, Outcome, OutcomeKind, Rejected,
     Request, ResendChallenge, Subject,
 };
-use crate::rules::challenge::events::Ending;
-use crate::rules::challenge::events::ending_event;
-use crate::rules::challenge::events::{ended, outcome};
+use crate::rules::challenge::events::{Ending, ended, ending_event, outcome};
 use crate::rules::challenge::facts::{ChallengeFacts, IssueFacts};
-use crate::rules::challenge::resend::Grant;
+use crate::rules::challenge::issue;
+use crate::rules::challenge::resend::{self, Grant};
 use crate::rules::challenge::spec::{ChallengeSpec, Issued};
-use crate::rules::challenge::{issue, resend};
 use crate::rules::inputs::RuleInputs;
 use crate::rules::verdict::{Decided, DecisionContext};
 

@@ -1,11 +1,6 @@
 //! Whether a challenge is issued: for a login, and for every other purpose once its
 //! own rule has said what is wanted.
 
-use crate::rules::challenge::facts::IssueFacts;
-use crate::rules::challenge::spec::ChallengeSpec;
-use crate::rules::challenge::spec::Issued;
-use crate::rules::challenge::spec::NewChallenge;
-use crate::rules::challenge::spec::Target;
 use time::Duration;
 
 use crate::domain::Timestamp;
@@ -18,8 +13,9 @@ use crate::message::{
     Command, Effect, Event, EventKind, IssueChallenge, Outcome, OutcomeKind, Request,
 };
 use crate::rules::challenge::draw::draw;
-use crate::rules::challenge::events::Ending;
-use crate::rules::challenge::events::{about, ending_event, outcome};
+use crate::rules::challenge::events::{Ending, about, ending_event, outcome};
+use crate::rules::challenge::facts::IssueFacts;
+use crate::rules::challenge::spec::{ChallengeSpec, Issued, NewChallenge, Target};
 use crate::rules::delivery::too_late;
 use crate::rules::inputs::RuleInputs;
 use crate::rules::limits::{all_full_until, full_until};

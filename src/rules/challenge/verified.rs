@@ -6,8 +6,7 @@ use crate::domain::challenge::{CancelReason, Purpose};
 use crate::domain::phone::PhoneNumber;
 use crate::message::{Effect, Request, VerifyChallenge};
 use crate::rules::challenge::facts::VerificationFacts;
-use crate::rules::factor::change;
-use crate::rules::factor::change::{Change, ChangeAuthor};
+use crate::rules::factor::change::{self, Change, ChangeAuthor};
 use crate::rules::inputs::RuleInputs;
 use crate::rules::verdict::DecisionContext;
 
@@ -67,7 +66,9 @@ pub fn apply(
 mod tests {
     use super::*;
     use crate::domain::account::Account;
+    use crate::domain::activity::Action;
     use crate::domain::activity::Client;
+    use crate::domain::activity::Origin;
     use crate::domain::approval::Operation;
     use crate::domain::challenge::{Challenge, Channel, State};
     use crate::domain::code::Code;
@@ -157,7 +158,10 @@ mod tests {
         assert_eq!(member.phone_verified_at, Some(NOW));
         assert_eq!(member.phone_in_clear(&rules().keys).unwrap().as_str(), OTHER);
         let actions: Vec<_> = activity.iter().map(|row| (row.action, row.origin)).collect();
-        assert_eq!(actions, [("number_changed", "self"), ("two_factor_enabled", "self")]);
+        assert_eq!(
+            actions,
+            [(Action::NumberChanged, Origin::Own), (Action::TwoFactorEnabled, Origin::Own)]
+        );
         assert!(activity.iter().all(|row| row.challenge == Some(challenge().id)));
         assert!(activity.iter().all(|row| row.client == here()), "R-92");
     }
@@ -239,7 +243,7 @@ mod tests {
         let Change { member, endings, activity } = changed(decided);
         assert!(!member.two_factor);
         assert_eq!(endings[0].reason, Some(CancelReason::FactorDisabled));
-        assert_eq!(activity[0].action, "two_factor_disabled");
+        assert_eq!(activity[0].action, Action::TwoFactorDisabled);
     }
 
     #[test]

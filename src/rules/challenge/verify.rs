@@ -10,13 +10,11 @@ use crate::domain::approval::Approval;
 use crate::domain::challenge::{CancelReason, Challenge, Channel, Purpose, State};
 use crate::domain::code::Code;
 use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, Request, VerifyChallenge};
-use crate::rules::challenge::events::Ending;
 use crate::rules::challenge::events::{
-    about, cancelled_as, ended, ending_event, invalid_guess, outcome,
+    Ending, about, cancelled_as, ended, ending_event, invalid_guess, outcome,
 };
 use crate::rules::challenge::facts::VerificationFacts;
-use crate::rules::challenge::verified;
-use crate::rules::challenge::verified::Applied;
+use crate::rules::challenge::verified::{self, Applied};
 use crate::rules::challenge::void::voided;
 use crate::rules::factor::change::Change;
 use crate::rules::inputs::RuleInputs;

@@ -11,8 +11,7 @@ use crate::domain::member::Member;
 use crate::domain::notice::NoticeKind;
 use crate::message::{Command, Effect, Event, EventKind, RetryDelay};
 use crate::rules::claimed::{Claimed, Decision};
-use crate::rules::delivery::recipients::BEFORE;
-use crate::rules::delivery::recipients::Notice;
+use crate::rules::delivery::recipients::{BEFORE, Notice};
 use crate::rules::delivery::{
     Answer, RenderedMessage, TEXT_FAULTY, delay_while_closed, mailable, retry_delay,
 };

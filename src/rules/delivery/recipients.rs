@@ -1,12 +1,14 @@
 //! Who is notified of an event.
 
+use crate::domain::activity::Origin;
+use uuid::Uuid;
+
 use crate::domain::Timestamp;
 use crate::domain::challenge::AttemptState;
 use crate::domain::id::{MemberId, derived};
 use crate::domain::notice::NoticeKind;
 use crate::message::{Command, Effect, EventKind, EventRecord};
 use crate::rules::verdict::Decided;
-use uuid::Uuid;
 
 /// A notice as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,13 +64,15 @@ pub const BEFORE: std::time::Duration = std::time::Duration::from_secs(30 * 24 *
 
 /// What the member and what the subscribed admins hear of an event.
 fn kinds(event: &EventRecord) -> (Option<NoticeKind>, Option<NoticeKind>) {
-    let because = |reason| event.reason.as_deref() == Some(reason);
+    let because = |origin: Origin| event.reason.as_deref() == Some(origin.label());
     // What the app says of its own accord, such as at an import, the app tells of itself.
     let by_somebody = event.actor.is_some() || event.challenge.is_some();
     match event.kind {
         // Of a mandate the app tells everybody; of a reset there is a notice of its own.
-        EventKind::FactorEnabled | EventKind::FactorDisabled if because("mandate") => (None, None),
-        EventKind::PhoneChanged if because("support") => (None, None),
+        EventKind::FactorEnabled | EventKind::FactorDisabled if because(Origin::Mandate) => {
+            (None, None)
+        }
+        EventKind::PhoneChanged if because(Origin::Support) => (None, None),
         EventKind::PhoneChanged => {
             (Some(NoticeKind::OwnNumberChanged), Some(NoticeKind::NumberChanged))
         }

@@ -2,10 +2,8 @@ use proptest::prelude::*;
 use time::Duration;
 
 use super::*;
-use crate::domain::account::Account;
-use crate::domain::account::EmailFallback;
-use crate::domain::challenge::State;
-use crate::domain::challenge::{AttemptState, Channel};
+use crate::domain::account::{Account, EmailFallback};
+use crate::domain::challenge::{AttemptState, Channel, State};
 use crate::domain::id::ChallengeId;
 use crate::domain::member::Member;
 use crate::domain::policy::Policy;

@@ -1,11 +1,10 @@
 //! What the directory's upserts change: the highest version wins.
 
-use crate::rules::directory::facts::DirectoryMessage;
-use crate::rules::directory::facts::{Facts, Write};
 use std::sync::Arc;
 
 use crate::domain::keys::Keyring;
 use crate::rules::directory::account::put_account;
+use crate::rules::directory::facts::{DirectoryMessage, Facts, Write};
 use crate::rules::directory::member::put_member;
 use crate::rules::directory::owned_numbers::put_owned_numbers;
 use crate::rules::verdict::{Decided, DecisionContext};

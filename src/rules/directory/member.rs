@@ -8,8 +8,7 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::{Chance, Timestamp};
 use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, PutMember, Request};
 use crate::rules::directory::facts::{Facts, Write, invalid, refused, stored};
-use crate::rules::factor::change;
-use crate::rules::factor::change::ChangeAuthor;
+use crate::rules::factor::change::{self, ChangeAuthor};
 use crate::rules::team::role::{Operation, may};
 use crate::rules::verdict::{Decided, DecisionContext};
 
@@ -163,6 +162,8 @@ fn put(
 
 #[cfg(test)]
 mod tests {
+    use crate::domain::activity::Action;
+    use crate::domain::activity::Origin;
     use std::collections::HashSet;
     use std::sync::Arc;
 
@@ -234,7 +235,7 @@ mod tests {
         let off = || PutMember { two_factor: Some(false), ..put(2, None) };
         let (later, _, rows) = written(decided(off(), Facts { member: None, ..mandated() }));
         assert!(later.two_factor && later.factor_by_mandate, "R-67");
-        assert_eq!(rows[0].origin, "mandate");
+        assert_eq!(rows[0].origin, Origin::Mandate);
         let (kept, ..) = written(decided(off(), mandated()));
         assert!(kept.two_factor && !kept.factor_by_mandate, "R-68: it was the member's own before");
     }
@@ -317,7 +318,10 @@ mod tests {
         let (stored, endings, activity) = written(decided);
         assert_eq!(stored.phone_verified_at, None);
         assert_eq!(endings[0].reason, Some(CancelReason::TargetChanged));
-        assert_eq!((activity[0].action, activity[0].origin), ("number_changed", "admin"));
+        assert_eq!(
+            (activity[0].action, activity[0].origin),
+            (Action::NumberChanged, Origin::Admin)
+        );
         assert_eq!(activity[0].actor.as_str(), "bob");
     }
 
@@ -327,7 +331,7 @@ mod tests {
         let off = PutMember { two_factor: Some(false), ..put(2, number) };
         let (_, endings, activity) = written(decided(off, facts()));
         assert_eq!(endings[0].reason, Some(CancelReason::FactorDisabled));
-        assert_eq!(activity[0].action, "two_factor_disabled");
+        assert_eq!(activity[0].action, Action::TwoFactorDisabled);
         let gone = PutMember { active: false, ..put(2, number) };
         let (_, endings, _) = written(decided(gone, facts()));
         assert_eq!(endings[0].reason, Some(CancelReason::MemberDeactivated));

@@ -7,13 +7,11 @@ use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::phone::PhoneNumber;
 use crate::message::{Effect, Event, EventKind, Outcome, OutcomeKind, PutOwnedNumbers, Request};
-use crate::rules::challenge::events::Ending;
-use crate::rules::challenge::events::ending_event;
+use crate::rules::challenge::events::{Ending, ending_event};
 use crate::rules::directory::facts::{
     DirectoryMessage, Facts, Holder, Write, invalid, numbers, refused, stored,
 };
-use crate::rules::factor::change;
-use crate::rules::factor::change::ChangeAuthor;
+use crate::rules::factor::change::{self, ChangeAuthor};
 use crate::rules::verdict::Decided;
 
 /// Numbers an account may call its own: what fits into one message.

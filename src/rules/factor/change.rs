@@ -3,7 +3,7 @@
 //! rows, and the events are caused; all in the transaction of the change.
 
 use crate::domain::Timestamp;
-use crate::domain::activity::Client;
+use crate::domain::activity::{Action, Client, Origin};
 use crate::domain::challenge::{CancelReason, Challenge, Purpose, State};
 use crate::domain::id::{AppName, ChallengeId, MemberId};
 use crate::domain::keys::Keyring;
@@ -11,8 +11,7 @@ use crate::domain::member::Member;
 use crate::domain::phone::mask;
 use crate::message::{Effect, Event, EventKind};
 use crate::rules::activity::Activity;
-use crate::rules::challenge::events::Ending;
-use crate::rules::challenge::events::ending_event;
+use crate::rules::challenge::events::{Ending, ending_event};
 use crate::rules::challenge::void::voided;
 
 /// A change to a member, ready to be written in one transaction.
@@ -33,12 +32,44 @@ pub struct ChangeAuthor<'a> {
     pub app: &'a AppName,
     /// The person, if not the member.
     pub actor: Option<&'a MemberId>,
-    /// `mandate` or `support`, if it is neither the member's own doing nor an admin's.
-    pub origin: Option<&'static str>,
+    /// On whose behalf, if it is neither the member's own nor an admin's.
+    pub origin: Option<Origin>,
     /// The challenge that proved it.
     pub challenge: Option<ChallengeId>,
     /// From where, if the app has told.
     pub client: Client,
+}
+
+impl ChangeAuthor<'_> {
+    /// `inherits` says that the member is under the account's mandate from now on.
+    fn row(&self, after: &Member, action: Action, inherits: bool, now: Timestamp) -> Activity {
+        let actor = self.actor.unwrap_or(&after.id);
+        let mandated = inherits && action == Action::TwoFactorEnabled;
+        let origin = self.origin.or(mandated.then_some(Origin::Mandate));
+        Activity {
+            account: after.account.clone(),
+            member: Some(after.id.clone()),
+            actor: actor.clone(),
+            action,
+            origin: origin.unwrap_or(if *actor == after.id { Origin::Own } else { Origin::Admin }),
+            old_number: None,
+            new_number: None,
+            challenge: self.challenge,
+            client: self.client.clone(),
+            at: now,
+        }
+    }
+
+    fn event(&self, after: &Member, kind: EventKind) -> Event {
+        Event {
+            app: Some(self.app.clone()),
+            member: Some(after.id.clone()),
+            actor: self.actor.cloned(),
+            challenge: self.challenge,
+            reason: self.origin.map(|origin| origin.label().to_owned()),
+            ..Event::new(kind, Some(after.account.clone()))
+        }
+    }
 }
 
 /// The change from `before` to `after`, and its events. `open` are the member's
@@ -63,62 +94,43 @@ pub fn change(
     after.factor_by_mandate &= after.two_factor;
     let after = after;
     let (endings, mut effects) = endings(before, &after, open, now);
-    let actor = by.actor.unwrap_or(&after.id);
-    let mut activity = Vec::new();
     let inherits = after.factor_by_mandate && !before.is_some_and(|known| known.factor_by_mandate);
-    let mut row = |action, numbers: (Option<String>, Option<String>)| {
-        let mandated = inherits && action == "two_factor_enabled";
-        let origin = by.origin.or(mandated.then_some("mandate"));
-        activity.push(Activity {
-            account: after.account.clone(),
-            member: Some(after.id.clone()),
-            actor: actor.clone(),
-            action,
-            origin: origin.unwrap_or(if *actor == after.id { "self" } else { "admin" }),
-            old_number: numbers.0,
-            new_number: numbers.1,
-            challenge: by.challenge,
-            client: by.client.clone(),
-            at: now,
-        });
-    };
-    let event = |kind| Event {
-        app: Some(by.app.clone()),
-        member: Some(after.id.clone()),
-        actor: by.actor.cloned(),
-        challenge: by.challenge,
-        reason: by.origin.map(str::to_owned),
-        ..Event::new(kind, Some(after.account.clone()))
-    };
+    let mut activity = Vec::new();
+    let row = |action| by.row(&after, action, inherits, now);
+    let event = |kind| by.event(&after, kind);
     if let Some(before) = moved {
         let masked = |member: &Member| member.phone_in_clear(keys).map(|e164| mask(&e164));
         let (old_number, new_number) = (masked(before), masked(&after));
-        row("number_changed", (old_number.clone(), new_number.clone()));
+        activity.push(Activity {
+            old_number: old_number.clone(),
+            new_number: new_number.clone(),
+            ..row(Action::NumberChanged)
+        });
         effects.push(Event { old_number, new_number, ..event(EventKind::PhoneChanged) }.into());
     }
-    match (before.is_some_and(|before| before.phone_owned_at.is_some()), after.phone_owned_at) {
-        (false, Some(_)) => effects.push(event(EventKind::NumberOwned).into()),
-        (true, None) => effects.push(event(EventKind::NumberReleased).into()),
-        (true, Some(_)) | (false, None) => {}
+    let turned = |what: fn(&Member) -> bool| match (before.is_some_and(what), what(&after)) {
+        (was, is) if was == is => None,
+        (_, is) => Some(is),
+    };
+    if let Some(owned) = turned(|member| member.phone_owned_at.is_some()) {
+        let kind = if owned { EventKind::NumberOwned } else { EventKind::NumberReleased };
+        effects.push(event(kind).into());
     }
-    match (before.is_some_and(|before| before.two_factor), after.two_factor) {
-        (false, true) => {
-            row("two_factor_enabled", (None, None));
-            effects.push(event(EventKind::FactorEnabled).into());
-        }
-        (true, false) => {
-            row("two_factor_disabled", (None, None));
-            effects.push(event(EventKind::FactorDisabled).into());
-        }
-        (true, true) | (false, false) => {}
+    if let Some(on) = turned(|member| member.two_factor) {
+        let (action, kind) = if on {
+            (Action::TwoFactorEnabled, EventKind::FactorEnabled)
+        } else {
+            (Action::TwoFactorDisabled, EventKind::FactorDisabled)
+        };
+        activity.push(row(action));
+        effects.push(event(kind).into());
     }
     if after.email_verified && before.is_some_and(|before| !before.email_verified) {
         effects.push(event(EventKind::EmailVerified).into());
     }
-    match (before.is_some_and(|before| before.email_backup), after.email_backup) {
-        (false, true) => row("email_backup_enabled", (None, None)),
-        (true, false) => row("email_backup_disabled", (None, None)),
-        (true, true) | (false, false) => {}
+    if let Some(on) = turned(|member| member.email_backup) {
+        let action = if on { Action::EmailBackupEnabled } else { Action::EmailBackupDisabled };
+        activity.push(row(action));
     }
     (Change { member: Box::new(after), endings, activity }, effects)
 }

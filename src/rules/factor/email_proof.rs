@@ -1,5 +1,7 @@
 //! The proof of an email address: when a code is mailed, and whether a guess is right.
 
+use uuid::Uuid;
+
 use crate::domain::Timestamp;
 use crate::domain::activity::Client;
 use crate::domain::challenge::{AttemptState, Channel};
@@ -9,12 +11,10 @@ use crate::domain::notice::NoticeKind;
 use crate::message::{Command, ConfirmEmail, Outcome, OutcomeKind, ProveEmail, Request};
 use crate::rules::challenge::events::invalid_guess;
 use crate::rules::delivery::recipients::{EventRecordRef, Notice};
-use crate::rules::factor::change;
-use crate::rules::factor::change::{Change, ChangeAuthor};
+use crate::rules::factor::change::{self, Change, ChangeAuthor};
 use crate::rules::inputs::RuleInputs;
 use crate::rules::limits::full_until;
 use crate::rules::verdict::{Decided, DecisionContext, seconds_until};
-use uuid::Uuid;
 
 /// What is known of a member's address.
 #[derive(Clone, Debug)]

@@ -164,6 +164,7 @@ fn disable(
 mod tests {
     use super::*;
     use crate::domain::account::Account;
+    use crate::domain::activity::Action;
     use crate::domain::activity::Client;
     use crate::domain::id::ChallengeId;
     use crate::domain::member::Member;
@@ -397,7 +398,7 @@ mod tests {
             assert_eq!(kind(&set(true, &unproved)), OutcomeKind::EmailUnverified);
         }
         let change = set(true, &plain).write.unwrap();
-        assert_eq!(change.activity[0].action, "email_backup_enabled");
+        assert_eq!(change.activity[0].action, Action::EmailBackupEnabled);
         assert_eq!(change.activity[0].client, here(), "R-92");
         assert!(set(false, &plain).write.is_none(), "off already: no second row");
     }

@@ -1,7 +1,5 @@
 //! What is known of a member who asks.
 
-use crate::rules::challenge::facts::IssueFacts;
-
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::challenge::{Challenge, Purpose};
@@ -10,6 +8,7 @@ use crate::domain::id::{ChallengeId, LoginId};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::phone::PhoneNumber;
+use crate::rules::challenge::facts::IssueFacts;
 use crate::rules::challenge::void::number_operation;
 use crate::rules::factor::email_proof;
 use crate::rules::limits::NumberFacts;

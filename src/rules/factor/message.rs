@@ -1,6 +1,5 @@
 //! What a signed-in member may ask.
 
-use crate::rules::factor::facts::Wanted;
 use serde_json::Value;
 
 use crate::domain::account::Account;
@@ -16,6 +15,7 @@ use crate::message::{
 };
 use crate::rules::challenge::issue;
 use crate::rules::challenge::spec::ChallengeSpec;
+use crate::rules::factor::facts::Wanted;
 
 /// What this worker is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,15 +1,13 @@
 //! What a signed-in member asks for: changes to their own factor, and approval for a change of a
 //! sensitive setting. Each leads to a challenge, which from then on is like any other.
 
-use crate::rules::factor::email_backup;
-use crate::rules::factor::facts::MemberFacts;
-use crate::rules::factor::message::SettingsMessage;
-
 use crate::message::{Outcome, OutcomeKind};
 use crate::rules::challenge::issue;
 use crate::rules::challenge::spec::Issued;
 use crate::rules::factor::change::Change;
-use crate::rules::factor::{email_proof, enrolment};
+use crate::rules::factor::facts::MemberFacts;
+use crate::rules::factor::message::SettingsMessage;
+use crate::rules::factor::{email_backup, email_proof, enrolment};
 use crate::rules::inputs::RuleInputs;
 use crate::rules::setting::approval;
 use crate::rules::verdict::{Decided, DecisionContext};

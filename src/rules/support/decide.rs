@@ -2,8 +2,8 @@
 //! another approves; then it waits, so that whoever did not want it can stop it; then the number
 //! goes, and the member enrols again. Whether the two are who the app says is the app's matter.
 
-use crate::domain::reset::Reset;
-use crate::domain::reset::ResetState;
+use crate::domain::activity::Action;
+use crate::domain::activity::Origin;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -15,13 +15,13 @@ use crate::domain::id::{AppName, MemberId};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::policy::Policy;
+use crate::domain::reset::{Reset, ResetState};
 use crate::message::{
     ApproveReset, CancelReset, Command, Effect, Event, EventKind, Message, Outcome, OutcomeKind,
     Rejected, Request, RequestReset, RetryDelay, Subject,
 };
 use crate::rules::activity::Activity;
-use crate::rules::factor::change;
-use crate::rules::factor::change::{Change, ChangeAuthor};
+use crate::rules::factor::change::{self, Change, ChangeAuthor};
 use crate::rules::team::role::{Operation, may};
 use crate::rules::verdict::{Decided, seconds_until};
 
@@ -141,13 +141,13 @@ fn about(reset: &Reset, kind: EventKind, app: &AppName) -> Event {
 }
 
 /// A row of the report: whoever does something about a reset stands in it.
-fn row(reset: &Reset, actor: &MemberId, action: &'static str, now: Timestamp) -> Activity {
+fn row(reset: &Reset, actor: &MemberId, action: Action, now: Timestamp) -> Activity {
     Activity {
         account: reset.account.clone(),
         member: Some(reset.member.clone()),
         actor: actor.clone(),
         action,
-        origin: "support",
+        origin: Origin::Support,
         old_number: None,
         new_number: None,
         challenge: None,
@@ -195,7 +195,7 @@ fn requested(ask: &RequestReset, facts: &Facts, now: Timestamp) -> Decided<Write
         actor: Some(ask.requested_by.clone()),
         ..about(&reset, EventKind::ResetRequested, &facts.account.app)
     };
-    let row = row(&reset, &ask.requested_by, "reset_requested", now);
+    let row = row(&reset, &ask.requested_by, Action::ResetRequested, now);
     recorded(facts.id, None, Write::Requested(Box::new(reset), Box::new(row)), event)
 }
 
@@ -218,7 +218,7 @@ fn approved(
         due_at: Some(due_at),
         ..about(reset, EventKind::ResetApproved, &facts.account.app)
     };
-    let row = row(reset, &ask.approved_by, "reset_approved", now);
+    let row = row(reset, &ask.approved_by, Action::ResetApproved, now);
     let write = Write::Approved(reset.id, due_at, Box::new(row));
     recorded(reset.id, Some(due_at), write, event)
 }
@@ -247,8 +247,8 @@ fn cancelled(ask: &CancelReset, reset: &Reset, facts: &Facts, now: Timestamp) ->
     };
     let own = ask.actor == reset.member;
     let row = Activity {
-        origin: if own { "self" } else { "admin" },
-        ..row(reset, &ask.actor, "reset_cancelled", now)
+        origin: if own { Origin::Own } else { Origin::Admin },
+        ..row(reset, &ask.actor, Action::ResetCancelled, now)
     };
     recorded(reset.id, None, Write::Cancelled(reset.id, Box::new(row)), event)
 }
@@ -285,13 +285,13 @@ fn carried_out(reset: &Reset, facts: &Facts, keys: &Keyring, now: Timestamp) -> 
     let by = ChangeAuthor {
         app: &facts.account.app,
         actor: Some(approver),
-        origin: Some("support"),
+        origin: Some(Origin::Support),
         challenge: None,
         client: Client::default(),
     };
     let (mut change, mut effects) =
         change::change(Some(&facts.member), after, &facts.open, &by, keys, now);
-    change.activity.push(row(reset, approver, "factor_reset", now));
+    change.activity.push(row(reset, approver, Action::FactorReset, now));
     let event = Event {
         actor: Some(approver.clone()),
         ..about(reset, EventKind::FactorReset, &facts.account.app)
@@ -364,13 +364,17 @@ mod tests {
         };
         assert_eq!(kind(&request("  ")), OutcomeKind::Invalid);
         let Some(Write::Requested(_, row)) = request("phone stolen").write else { panic!() };
-        assert_eq!((row.action, row.actor.as_str()), ("reset_requested", "sue"), "R-95");
+        assert_eq!((row.action, row.actor.as_str()), (Action::ResetRequested, "sue"), "R-95");
         let alone = decided(&approve("sue"), facts(Some(reset(ResetState::Requested))), NOW);
         assert_eq!(kind(&alone), OutcomeKind::Forbidden);
         let both = decided(&approve("tom"), facts(Some(reset(ResetState::Requested))), NOW);
         let due = NOW + rules().policy.reset_hold;
         let Some(Write::Approved(_, at, row)) = both.write else { panic!() };
-        assert_eq!((at, row.action, row.actor.as_str()), (due, "reset_approved", "tom"), "R-95");
+        assert_eq!(
+            (at, row.action, row.actor.as_str()),
+            (due, Action::ResetApproved, "tom"),
+            "R-95"
+        );
         let again = decided(&approve("tom"), facts(Some(reset(ResetState::Approved))), NOW);
         assert!(again.write.is_none());
     }
@@ -407,7 +411,13 @@ mod tests {
             .collect();
         let by = reset(ResetState::Approved).approved_by.unwrap();
         let by = by.as_str();
-        assert_eq!(rows, [("number_changed", "support", by), ("factor_reset", "support", by)]);
+        assert_eq!(
+            rows,
+            [
+                (Action::NumberChanged, Origin::Support, by),
+                (Action::FactorReset, Origin::Support, by)
+            ]
+        );
     }
 
     #[test]
@@ -419,11 +429,12 @@ mod tests {
             decided(&SupportMessage::Cancel(Request { app: account().app, ask }), known, NOW)
         };
         let other = Member { id: id("eve"), ..member() };
-        for (allowed, origin) in
-            [(member(), "self"), (Member { role: Role::Admin, ..other.clone() }, "admin")]
-        {
+        for (allowed, origin) in [
+            (member(), Origin::Own),
+            (Member { role: Role::Admin, ..other.clone() }, Origin::Admin),
+        ] {
             let Some(Write::Cancelled(_, row)) = cancel(Some(allowed)).write else { panic!() };
-            assert_eq!((row.action, row.origin), ("reset_cancelled", origin), "R-95");
+            assert_eq!((row.action, row.origin), (Action::ResetCancelled, origin), "R-95");
         }
         for refused in [None, Some(other)] {
             assert_eq!(kind(&cancel(refused)), OutcomeKind::Forbidden);

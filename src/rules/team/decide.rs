@@ -2,7 +2,8 @@
 //! . What touches others is proved by the admin's own code first, bound to exactly
 //! this: without a proof the answer is a challenge, which then is the proof.
 
-use crate::rules::challenge::facts::IssueFacts;
+use crate::domain::activity::Action;
+use crate::domain::activity::Origin;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -18,10 +19,10 @@ use crate::message::{
     Outcome, OutcomeKind, Rejected, Request, ReviewContacts, Subject,
 };
 use crate::rules::activity::Activity;
+use crate::rules::challenge::facts::IssueFacts;
 use crate::rules::challenge::issue;
 use crate::rules::challenge::spec::{ChallengeSpec, Issued};
-use crate::rules::factor::change;
-use crate::rules::factor::change::{Change, ChangeAuthor};
+use crate::rules::factor::change::{self, Change, ChangeAuthor};
 use crate::rules::factor::enrolment;
 use crate::rules::factor::facts::{Found, Wanted};
 use crate::rules::inputs::RuleInputs;
@@ -405,9 +406,9 @@ fn mandated(
     now: Timestamp,
 ) -> Decided<Write> {
     let (kind, action) = if mandatory {
-        (EventKind::MandateEnabled, "mandate_enabled")
+        (EventKind::MandateEnabled, Action::MandateEnabled)
     } else {
-        (EventKind::MandateDisabled, "mandate_disabled")
+        (EventKind::MandateDisabled, Action::MandateDisabled)
     };
     let account = &facts.account.id;
     let activity = Activity {
@@ -415,7 +416,7 @@ fn mandated(
         member: None,
         actor: ask.actor().clone(),
         action,
-        origin: "admin",
+        origin: Origin::Admin,
         old_number: None,
         new_number: None,
         challenge: ask.proof(),
@@ -432,7 +433,7 @@ fn mandated(
     let mandate = facts.id;
     let write = Mandated { account: account.clone(), mandate, mandatory, grace_until, activity };
     Decided {
-        label: action,
+        label: action.label(),
         write: Some(Write::Mandated(Box::new(write))),
         effects: vec![event.into(), Command::ApplyMandate { mandate, batch: 0 }.into()],
         reply: Some(Outcome::new(OutcomeKind::Stored)),

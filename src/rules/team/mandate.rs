@@ -2,6 +2,7 @@
 //! What holds is said by the account from the moment of the decision; this turns each member's
 //! switch, and writes each one's row.
 
+use crate::domain::activity::Origin;
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
@@ -12,8 +13,7 @@ use crate::domain::id::MemberId;
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::message::{Command, Effect, Event, EventKind};
-use crate::rules::factor::change;
-use crate::rules::factor::change::{Change, ChangeAuthor};
+use crate::rules::factor::change::{self, Change, ChangeAuthor};
 use crate::rules::verdict::Decided;
 
 /// Members whose switch is turned in one pass.
@@ -89,7 +89,7 @@ pub fn apply(
         let by = ChangeAuthor {
             app: &facts.account.app,
             actor: Some(&facts.actor),
-            origin: Some("mandate"),
+            origin: Some(Origin::Mandate),
             challenge: None,
             client: Client::default(),
         };
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(change.activity.len(), 1);
         assert_eq!(
             (change.activity[0].origin, change.activity[0].actor.as_str()),
-            ("mandate", "boss")
+            (Origin::Mandate, "boss")
         );
         let kinds: Vec<_> = batch
             .effects

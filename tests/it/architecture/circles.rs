@@ -27,15 +27,6 @@ const LEFT: &[&[&str]] = &[
         "src/message/request/setting.rs",
         "src/message/schema.rs",
     ],
-    &[
-        "src/store/attempts.rs",
-        "src/store/challenges.rs",
-        "src/store/guesses.rs",
-        "src/store/members.rs",
-        "src/store/owned.rs",
-    ],
-    &["src/store/email_proofs.rs", "src/store/notices.rs"],
-    &["src/store/health.rs", "src/store/migrate.rs", "src/store/pool.rs"],
     &["workers/load/mod.rs", "workers/load/run.rs", "workers/load/site.rs"],
     &[
         "workers/sim/carrier.rs",

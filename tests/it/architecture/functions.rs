@@ -9,7 +9,6 @@ const LINES_MAX: usize = 70;
 /// Those that are longer, with their lines. They become shorter, and no other is added.
 const LONGER: &[(&str, usize)] = &[
     ("src/config/mod.rs policy", 72),
-    ("src/store/challenges.rs insert", 81),
     ("workers/load/run.rs run", 89),
     ("workers/roles.rs start", 80),
 ];

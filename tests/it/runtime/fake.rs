@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::Value;
 use stepup::domain::Timestamp;
+use stepup::domain::activity::{Action, Origin};
 use stepup::domain::id::{AccountId, AppName, MemberId};
 use stepup::fault::Fault;
 use stepup::message::{
@@ -289,8 +290,8 @@ fn row(name: &str, at: Timestamp) -> Activity {
         account: AccountId::parse("acme").unwrap(),
         actor: member.clone(),
         member: Some(member),
-        action: "written",
-        origin: "self",
+        action: Action::NumberChanged,
+        origin: Origin::Own,
         old_number: None,
         new_number: None,
         challenge: None,

@@ -1,6 +1,8 @@
 //! The report as it is stored and read, a page at a time.
 
 use std::collections::BTreeSet;
+use stepup::domain::activity::Action;
+use stepup::domain::activity::Origin;
 
 use serde_json::json;
 use stepup::domain::activity::{Client, Filter, USER_AGENT_MAX};
@@ -21,8 +23,8 @@ pub fn change(account: &str, n: i64) -> Activity {
         account: AccountId::parse(account).unwrap(),
         member: MemberId::parse(&format!("m{}", n % 5)).ok(),
         actor: MemberId::parse(if n % 4 == 0 { "boss" } else { "ada" }).unwrap(),
-        action: if n % 2 == 0 { "number_changed" } else { "two_factor_enabled" },
-        origin: ["self", "admin", "mandate", "support"][(n % 4) as usize],
+        action: if n % 2 == 0 { Action::NumberChanged } else { Action::TwoFactorEnabled },
+        origin: Origin::ALL[(n % 4) as usize],
         old_number: masked(n),
         new_number: masked(n + 1),
         challenge: proved.then(|| ChallengeId(Uuid::from_u128(n as u128))),

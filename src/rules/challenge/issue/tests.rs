@@ -1,6 +1,5 @@
 use super::*;
-use crate::domain::account::Account;
-use crate::domain::account::EmailFallback;
+use crate::domain::account::{Account, EmailFallback};
 use crate::domain::challenge::Purpose;
 use crate::domain::id::ChallengeId;
 use crate::domain::policy::Policy;

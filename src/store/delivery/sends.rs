@@ -1,73 +1,17 @@
-//! Deliveries: one row per send.
-
-use std::collections::HashMap;
+//! Claims and settlements of sends.
 
 use futures_util::try_join;
 use uuid::Uuid;
 
-use super::{Tx, accounts, challenges, members, row};
 use crate::domain::Timestamp;
-use crate::domain::challenge::{AttemptState, Channel};
-use crate::domain::id::ChallengeId;
+use crate::domain::challenge::Channel;
 use crate::fault::Fault;
-use crate::rules::challenge::resend::Grant;
-use crate::rules::delivery::{
-    Answer, Attempt, DeliveryCall, DeliverySettlement, FALLBACK_SEND, Facts, SendRequest, Settled,
-};
-
-/// A send that is granted.
-pub(super) struct NewSend<'a> {
-    challenge: Uuid,
-    channel: Channel,
-    send: i16,
-    destination_index: &'a [u8],
-    at: Timestamp,
-}
-
-impl<'a> NewSend<'a> {
-    pub(super) fn sms(challenge: ChallengeId, send: i16, to: &'a [u8], at: Timestamp) -> Self {
-        let (challenge, channel) = (challenge.0, Channel::Sms);
-        Self { challenge, channel, send, destination_index: to, at }
-    }
-
-    pub(super) fn granted(grant: &'a Grant) -> Self {
-        Self {
-            challenge: grant.challenge.0,
-            channel: grant.channel,
-            send: grant.send,
-            destination_index: &grant.destination_index,
-            at: grant.now,
-        }
-    }
-}
-
-/// Writes granted sends. An email row names the challenge's first SMS, which it backs up.
-pub(super) async fn insert(tx: &Tx<'_>, sends: &[NewSend<'_>]) -> Result<(), Fault> {
-    const SQL: &str = "INSERT INTO delivery_attempt (challenge, channel, send, backs_up_channel, \
-        backs_up_send, state, destination_index, granted_at) \
-        SELECT u.challenge, u.channel, u.send, CASE u.channel WHEN 'email' THEN 'sms' END, \
-        CASE u.channel WHEN 'email' THEN 1 END, 'queued', u.destination_index, u.at \
-        FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::bytea[], $5::timestamptz[]) \
-        AS u(challenge, channel, send, destination_index, at)";
-    let ids: Vec<Uuid> = sends.iter().map(|send| send.challenge).collect();
-    let channels: Vec<&str> = sends.iter().map(|send| send.channel.label()).collect();
-    let numbers: Vec<i16> = sends.iter().map(|send| send.send).collect();
-    let to: Vec<&[u8]> = sends.iter().map(|send| send.destination_index).collect();
-    let at: Vec<Timestamp> = sends.iter().map(|send| send.at).collect();
-    tx.execute(SQL, &[&ids, &channels, &numbers, &to, &at]).await?;
-    Ok(())
-}
-
-/// The deliveries of these challenges.
-pub(super) async fn of(tx: &Tx<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<Attempt>>, Fault> {
-    const SQL: &str = "SELECT challenge, channel, send, state, tries, lease_until \
-        FROM delivery_attempt WHERE challenge = ANY($1) ORDER BY challenge, channel DESC, send";
-    let mut found: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
-    for r in tx.rows(SQL, &[&ids]).await? {
-        found.entry(row::get(&r, 0)?).or_default().push(row::attempt(&r, 1)?);
-    }
-    Ok(found)
-}
+use crate::rules::delivery::{DeliveryCall, DeliverySettlement, FALLBACK_SEND, Facts, SendRequest};
+use crate::store::challenge::rows;
+use crate::store::delivery::attempts;
+use crate::store::delivery::settlement::Settlement;
+use crate::store::directory::{accounts, members};
+use crate::store::tx::{Param, Tx};
 
 /// The facts for sends, in order; `None` where there is no such challenge.
 ///
@@ -75,9 +19,9 @@ pub(super) async fn of(tx: &Tx<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<At
 /// As every statement.
 pub async fn delivery_facts(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Option<Facts>>, Fault> {
     let (challenges, members, sent, known) = try_join!(
-        challenges::lock_challenges(tx, ids),
+        rows::lock_challenges(tx, ids),
         members::of(tx, ids),
-        of(tx, ids),
+        attempts::of(tx, ids),
         accounts::of(tx, ids)
     )?;
     let facts = ids.iter().map(|id| {
@@ -134,7 +78,7 @@ pub async fn claim(tx: &Tx<'_>, calls: &[&DeliveryCall], claim: Claim) -> Result
     let sends: Vec<i16> = queued.iter().map(|call| call.send.request.send).collect();
     let tries: Vec<i16> = queued.iter().map(|call| call.send.request.tries).collect();
     let leases: Vec<Timestamp> = queued.iter().map(lease_until).collect();
-    let queued_params: [super::Param<'_>; 5] = [&ids, &channels, &sends, &tries, &leases];
+    let queued_params: [Param<'_>; 5] = [&ids, &channels, &sends, &tries, &leases];
 
     if !fresh.is_empty() {
         let ids: Vec<Uuid> = fresh.iter().map(|call| call.send.request.challenge.0).collect();
@@ -200,54 +144,6 @@ pub async fn release(tx: &Tx<'_>, calls: &[&DeliveryCall], claim: Claim) -> Resu
 /// Whether the claim writes the row of the send: that of the first try of the automatic email.
 fn writes_row(call: &DeliveryCall) -> bool {
     call.send.request.is_fallback() && call.send.request.tries == 0
-}
-
-/// How one send is settled.
-pub struct Settlement<'a> {
-    state: AttemptState,
-    answer: Option<&'a str>,
-    provider_ref: Option<&'a str>,
-}
-
-impl<'a> Settlement<'a> {
-    /// `None` where there is nothing to settle.
-    fn of(settled: &'a Settled) -> Option<Self> {
-        let as_state = |state, answer| Self { state, answer, provider_ref: None };
-        match settled {
-            Settled::Answered(answer) => Some(Self::answered(answer)),
-            Settled::Lost => Some(as_state(AttemptState::Unknown, Some("process_died"))),
-            Settled::Skipped(why) => Some(as_state(AttemptState::Skipped, Some(why))),
-            Settled::Offered | Settled::Done => None,
-        }
-    }
-
-    pub(super) fn answered(answer: &'a Answer) -> Self {
-        let settled = |state, code: &'a String| Self {
-            state,
-            answer: Some(code.as_str()),
-            provider_ref: None,
-        };
-        match answer {
-            Answer::Accepted { provider_ref } => Self {
-                state: AttemptState::Accepted,
-                answer: None,
-                provider_ref: Some(provider_ref.as_str()),
-            },
-            Answer::NotNow { code, .. } | Answer::Closed { code } => {
-                settled(AttemptState::Queued, code)
-            }
-            Answer::Refused { code } => settled(AttemptState::Failed, code),
-            Answer::Unknown { code } => settled(AttemptState::Unknown, code),
-        }
-    }
-
-    pub(super) const fn state(&self) -> AttemptState {
-        self.state
-    }
-
-    pub(super) const fn answer(&self) -> Option<&'a str> {
-        self.answer
-    }
 }
 
 /// Settles sends. What was settled stays: an answer that comes after the lease finds the send told as

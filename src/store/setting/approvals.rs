@@ -2,21 +2,23 @@
 
 use uuid::Uuid;
 
-use super::{Tx, accounts, row};
 use crate::domain::approval::{Approval, Operation};
 use crate::domain::id::{ChallengeId, LoginId, MemberId, SettingName};
 use crate::fault::Fault;
 use crate::rules::setting::approval::{Facts, Spent};
+use crate::store::directory::accounts;
+use crate::store::row;
+use crate::store::tx::{Param, Tx};
 
 /// Writes new approvals.
 ///
 /// # Errors
 /// As every statement.
-pub(super) async fn insert(tx: &Tx<'_>, approvals: &[&Approval]) -> Result<(), Fault> {
+pub(in crate::store) async fn insert(tx: &Tx<'_>, approvals: &[&Approval]) -> Result<(), Fault> {
     const SQL: &str = "INSERT INTO approval (challenge, account, member, setting, change, \
         operation, approved_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     for approval in approvals {
-        let params: [super::Param<'_>; 8] = [
+        let params: [Param<'_>; 8] = [
             &approval.challenge.0,
             &approval.account.as_str(),
             &approval.member.as_str(),

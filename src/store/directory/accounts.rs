@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use futures_util::future::try_join_all;
 
-use super::{Tx, row};
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::fault::Fault;
+use crate::store::row;
+use crate::store::tx::{Param, Tx};
 
 /// The accounts of these ids, whosesoever, and their versions.
-pub(super) async fn load(
+pub(in crate::store) async fn load(
     tx: &Tx<'_>,
     accounts: &[&str],
 ) -> Result<HashMap<String, (Account, i64)>, Fault> {
@@ -19,7 +20,7 @@ pub(super) async fn load(
 }
 
 /// The accounts of these challenges.
-pub(super) async fn of(
+pub(in crate::store) async fn of(
     tx: &Tx<'_>,
     challenges: &[uuid::Uuid],
 ) -> Result<HashMap<String, (Account, i64)>, Fault> {
@@ -38,7 +39,7 @@ fn by_id(rows: &[tokio_postgres::Row]) -> Result<HashMap<String, (Account, i64)>
 }
 
 /// The accounts of these ids, locked in the order of their ids.
-pub(super) async fn lock(
+pub(in crate::store) async fn lock(
     tx: &Tx<'_>,
     accounts: &[&str],
 ) -> Result<HashMap<String, (Account, i64)>, Fault> {
@@ -64,7 +65,7 @@ pub async fn put(tx: &Tx<'_>, accounts: &[(&Account, i64)], now: Timestamp) -> R
     let written = accounts.iter().map(async |(account, version)| {
         let countries: Vec<&str> = account.countries.iter().map(|c| c.as_str()).collect();
         let settings: Vec<&str> = account.sensitive_settings.iter().map(|s| s.as_str()).collect();
-        let params: [super::Param<'_>; 11] = [
+        let params: [Param<'_>; 11] = [
             &account.id.as_str(),
             &account.app.as_str(),
             version,

@@ -1,21 +1,22 @@
-//! Members.
+//! Rows of members.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use futures_util::try_join;
 
-use super::{Tx, accounts, activity, challenges, owned, row};
 use crate::domain::Timestamp;
 use crate::domain::challenge::Challenge;
 use crate::domain::member::Member;
 use crate::fault::Fault;
-use crate::rules::directory::facts::Facts;
 use crate::rules::factor::change::Change;
+use crate::store::challenge::rows;
+use crate::store::tx::{Param, Tx, column};
+use crate::store::{activity, row};
 
 /// Account and member, as a key.
-pub(super) type Key = (String, String);
+pub(in crate::store) type Key = (String, String);
 
-pub(super) fn key(member: &Member) -> Key {
+pub(in crate::store) fn key(member: &Member) -> Key {
     (member.account.as_str().to_owned(), member.id.as_str().to_owned())
 }
 
@@ -24,7 +25,7 @@ fn by_key(rows: &[tokio_postgres::Row]) -> Result<HashMap<Key, Member>, Fault> {
 }
 
 /// Locks these members, in the order of their keys.
-pub(super) async fn lock(
+pub(in crate::store) async fn lock(
     tx: &Tx<'_>,
     accounts: &[&str],
     members: &[&str],
@@ -38,7 +39,7 @@ pub(super) async fn lock(
 }
 
 /// Locks the members of these challenges, in the order of their keys.
-pub(super) async fn lock_of(
+pub(in crate::store) async fn lock_of(
     tx: &Tx<'_>,
     challenges: &[uuid::Uuid],
 ) -> Result<HashMap<Key, Member>, Fault> {
@@ -52,7 +53,7 @@ pub(super) async fn lock_of(
 }
 
 /// Reads the members of these challenges.
-pub(super) async fn of(
+pub(in crate::store) async fn of(
     tx: &Tx<'_>,
     challenges: &[uuid::Uuid],
 ) -> Result<HashMap<Key, Member>, Fault> {
@@ -65,7 +66,7 @@ pub(super) async fn of(
 }
 
 /// Reads these members.
-pub(super) async fn load(
+pub(in crate::store) async fn load(
     tx: &Tx<'_>,
     accounts: &[&str],
     members: &[&str],
@@ -76,51 +77,6 @@ pub(super) async fn load(
         row::MEMBER
     );
     by_key(&tx.rows(&sql, &[&accounts, &members]).await?)
-}
-
-/// The facts for upserts of accounts (`None`) and members, in order.
-///
-/// # Errors
-/// As every statement.
-pub async fn directory_facts(
-    tx: &Tx<'_>,
-    keys: &[(&str, Option<&str>)],
-) -> Result<Vec<Facts>, Fault> {
-    let accounts: Vec<&str> = keys.iter().map(|(account, _)| *account).collect();
-    let (of, members): (Vec<&str>, Vec<&str>) =
-        keys.iter().filter_map(|(account, member)| member.map(|m| (*account, m))).unzip();
-    owned::keep_still(tx).await?;
-    // Pipelined: the server takes them in this order, which is that of the locks.
-    let (known_accounts, known_members, mut open) =
-        try_join!(accounts::lock(tx, &accounts), lock(tx, &of, &members), open(tx, &of, &members))?;
-    let facts = keys.iter().map(|(account, member)| {
-        let key = ((*account).to_owned(), member.unwrap_or_default().to_owned());
-        Facts {
-            account: known_accounts.get(*account).cloned(),
-            member: known_members.get(&key).cloned(),
-            open: open.remove(&key).unwrap_or_default(),
-            actor: None,
-            owned: HashSet::new(),
-            holders: Vec::new(),
-        }
-    });
-    Ok(facts.collect())
-}
-
-/// These people, as members of the accounts they are said to belong to, in order.
-///
-/// # Errors
-/// As every statement.
-pub async fn actors(tx: &Tx<'_>, keys: &[(&str, &str)]) -> Result<Vec<Option<Member>>, Fault> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (of, names): (Vec<&str>, Vec<&str>) = keys.iter().copied().unzip();
-    let known = load(tx, &of, &names).await?;
-    let person = |(account, name): &(&str, &str)| {
-        known.get(&((*account).to_owned(), (*name).to_owned())).cloned()
-    };
-    Ok(keys.iter().map(person).collect())
 }
 
 /// Writes members, each only over an older version. What only we know stays as it is.
@@ -158,33 +114,34 @@ pub async fn put(tx: &Tx<'_>, changes: &[&Change], now: Timestamp) -> Result<(),
     if changes.is_empty() {
         return Ok(());
     }
-    let params: [super::Param<'_>; 27] = [
-        &column(changes, |m| m.account.as_str()),
-        &column(changes, |m| m.id.as_str()),
-        &column(changes, |m| m.version),
-        &column(changes, |m| m.active),
-        &column(changes, |m| m.role.label()),
-        &column(changes, |m| m.locale.as_str()),
-        &column(changes, |m| m.phone.as_ref().map(|contact| contact.sealed.as_slice())),
-        &column(changes, |m| m.phone.as_ref().map(|contact| contact.index.as_slice())),
-        &column(changes, |m| m.phone_prefix_index.as_deref()),
-        &column(changes, |m| m.phone_country.as_ref().map(|country| country.as_str())),
-        &column(changes, |m| m.phone_textable),
-        &column(changes, |m| m.phone_verified_at),
-        &column(changes, |m| m.email.as_ref().map(|contact| contact.sealed.as_slice())),
-        &column(changes, |m| m.email.as_ref().map(|contact| contact.index.as_slice())),
-        &column(changes, |m| m.email_verified),
-        &column(changes, |m| m.two_factor),
-        &column(changes, |m| m.email_backup),
-        &column(changes, |m| m.notify_number_changes),
-        &column(changes, |m| m.phone_owned_at),
-        &column(changes, |m| m.factor_by_mandate),
-        &column(changes, |m| m.grace_until),
-        &column(changes, |m| m.factor_changed_at),
-        &column(changes, |m| m.reset_at),
-        &column(changes, |m| m.email_proved_at),
-        &column(changes, |m| m.email_before.as_deref()),
-        &column(changes, |m| m.email_changed_at),
+    let members: Vec<&Member> = changes.iter().map(|change| &*change.member).collect();
+    let params: [Param<'_>; 27] = [
+        &column(&members, |m| m.account.as_str()),
+        &column(&members, |m| m.id.as_str()),
+        &column(&members, |m| m.version),
+        &column(&members, |m| m.active),
+        &column(&members, |m| m.role.label()),
+        &column(&members, |m| m.locale.as_str()),
+        &column(&members, |m| m.phone.as_ref().map(|contact| contact.sealed.as_slice())),
+        &column(&members, |m| m.phone.as_ref().map(|contact| contact.index.as_slice())),
+        &column(&members, |m| m.phone_prefix_index.as_deref()),
+        &column(&members, |m| m.phone_country.as_ref().map(|country| country.as_str())),
+        &column(&members, |m| m.phone_textable),
+        &column(&members, |m| m.phone_verified_at),
+        &column(&members, |m| m.email.as_ref().map(|contact| contact.sealed.as_slice())),
+        &column(&members, |m| m.email.as_ref().map(|contact| contact.index.as_slice())),
+        &column(&members, |m| m.email_verified),
+        &column(&members, |m| m.two_factor),
+        &column(&members, |m| m.email_backup),
+        &column(&members, |m| m.notify_number_changes),
+        &column(&members, |m| m.phone_owned_at),
+        &column(&members, |m| m.factor_by_mandate),
+        &column(&members, |m| m.grace_until),
+        &column(&members, |m| m.factor_changed_at),
+        &column(&members, |m| m.reset_at),
+        &column(&members, |m| m.email_proved_at),
+        &column(&members, |m| m.email_before.as_deref()),
+        &column(&members, |m| m.email_changed_at),
         &now,
     ];
     tx.guarded(SQL, &params, changes.len()).await?;
@@ -217,45 +174,41 @@ pub async fn write_changes(tx: &Tx<'_>, changes: &[&Change], now: Timestamp) -> 
     if changes.is_empty() {
         return Ok(());
     }
-    let params: [super::Param<'_>; 19] = [
-        &column(changes, |m| m.account.as_str()),
-        &column(changes, |m| m.id.as_str()),
-        &column(changes, |m| m.version),
-        &column(changes, |m| m.phone.as_ref().map(|contact| contact.sealed.as_slice())),
-        &column(changes, |m| m.phone.as_ref().map(|contact| contact.index.as_slice())),
-        &column(changes, |m| m.phone_prefix_index.as_deref()),
-        &column(changes, |m| m.phone_country.as_ref().map(|country| country.as_str())),
-        &column(changes, |m| m.phone_textable),
-        &column(changes, |m| m.phone_verified_at),
-        &column(changes, |m| m.phone_owned_at),
-        &column(changes, |m| m.email_verified),
-        &column(changes, |m| m.two_factor),
-        &column(changes, |m| m.email_backup),
-        &column(changes, |m| m.factor_by_mandate),
-        &column(changes, |m| m.grace_until),
-        &column(changes, |m| m.factor_changed_at),
-        &column(changes, |m| m.reset_at),
-        &column(changes, |m| m.email_proved_at),
+    let members: Vec<&Member> = changes.iter().map(|change| &*change.member).collect();
+    let params: [Param<'_>; 19] = [
+        &column(&members, |m| m.account.as_str()),
+        &column(&members, |m| m.id.as_str()),
+        &column(&members, |m| m.version),
+        &column(&members, |m| m.phone.as_ref().map(|contact| contact.sealed.as_slice())),
+        &column(&members, |m| m.phone.as_ref().map(|contact| contact.index.as_slice())),
+        &column(&members, |m| m.phone_prefix_index.as_deref()),
+        &column(&members, |m| m.phone_country.as_ref().map(|country| country.as_str())),
+        &column(&members, |m| m.phone_textable),
+        &column(&members, |m| m.phone_verified_at),
+        &column(&members, |m| m.phone_owned_at),
+        &column(&members, |m| m.email_verified),
+        &column(&members, |m| m.two_factor),
+        &column(&members, |m| m.email_backup),
+        &column(&members, |m| m.factor_by_mandate),
+        &column(&members, |m| m.grace_until),
+        &column(&members, |m| m.factor_changed_at),
+        &column(&members, |m| m.reset_at),
+        &column(&members, |m| m.email_proved_at),
         &now,
     ];
     tx.guarded(SQL, &params, changes.len()).await?;
     follow(tx, changes).await
 }
 
-/// One value of each changed member, for a statement that takes all rows at once.
-fn column<'a, T>(changes: &[&'a Change], value: impl Fn(&'a Member) -> T) -> Vec<T> {
-    changes.iter().map(|change| value(&change.member)).collect()
-}
-
 /// What goes with a change: ended challenges, and rows for the Activity report.
 async fn follow(tx: &Tx<'_>, changes: &[&Change]) -> Result<(), Fault> {
     let endings: Vec<_> = changes.iter().flat_map(|change| &change.endings).collect();
     let rows: Vec<_> = changes.iter().flat_map(|change| &change.activity).collect();
-    try_join!(challenges::end(tx, &endings), activity::append(tx, &rows)).map(drop)
+    try_join!(rows::end(tx, &endings), activity::append(tx, &rows)).map(drop)
 }
 
 /// The open challenges of these members, locked in the order of their ids.
-pub(super) async fn open(
+pub(in crate::store) async fn open(
     tx: &Tx<'_>,
     accounts: &[&str],
     members: &[&str],

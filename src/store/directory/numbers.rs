@@ -1,9 +1,10 @@
 //! What is kept by number, for the operator who checks it.
 
-use super::{Tx, row};
 use crate::domain::id::{AccountId, MemberId};
 use crate::domain::member::Member;
 use crate::fault::Fault;
+use crate::store::row;
+use crate::store::tx::Tx;
 
 /// Members in one page.
 const PAGE: i64 = 500;

@@ -5,14 +5,19 @@ use std::collections::HashMap;
 use futures_util::try_join;
 use uuid::Uuid;
 
-use super::challenges::{Numbers, lock_challenges, lock_numbers, sends_window, wrong_window};
-use super::{Tx, accounts, email_proofs, members, owned, row};
 use crate::domain::account::Account;
 use crate::domain::challenge::Challenge;
 use crate::domain::member::Member;
 use crate::domain::policy::Policy;
 use crate::fault::Fault;
 use crate::rules::factor::facts::{Found, Wanted};
+use crate::store::challenge::rows::lock_challenges;
+use crate::store::challenge::wrong_guesses::{self, wrong_window};
+use crate::store::delivery::numbers::{Numbers, lock_numbers, sends_window};
+use crate::store::directory::{accounts, members, owned_numbers};
+use crate::store::factor::email_proofs;
+use crate::store::row;
+use crate::store::tx::Tx;
 
 /// Accounts and members by their ids, the members locked. In order; an account or a member that is
 /// not there is `None`.
@@ -67,8 +72,8 @@ pub async fn found(
         .unzip();
     let (challenges, owned, wrong, email_proofs) = try_join!(
         lock_challenges(tx, &ids),
-        owned::among(tx, &bind),
-        super::guesses::wrong(tx, &of, &names, wrong_window(policy)),
+        owned_numbers::among(tx, &bind),
+        wrong_guesses::wrong(tx, &of, &names, wrong_window(policy)),
         email_proofs::load(tx, &proof_of, &proof_names)
     )?;
     let found = pending.iter().zip(last).map(|(Pending { member, wanted }, last)| {

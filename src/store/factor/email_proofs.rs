@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::members::Key;
-use super::{Tx, notices, row};
 use crate::domain::Timestamp;
 use crate::domain::code::CodeDigest;
 use crate::domain::email_proof::EmailProof;
@@ -11,9 +9,13 @@ use crate::domain::id::{AccountId, MemberId};
 use crate::domain::keys::KeyId;
 use crate::fault::Fault;
 use crate::rules::factor::email_proof::Write;
+use crate::store::delivery::notice_rows;
+use crate::store::directory::members::{self, Key};
+use crate::store::row;
+use crate::store::tx::{Param, Tx};
 
 /// The open proofs of these members.
-pub(super) async fn load(
+pub(in crate::store) async fn load(
     tx: &Tx<'_>,
     accounts: &[&str],
     members: &[&str],
@@ -51,13 +53,13 @@ pub async fn write(tx: &Tx<'_>, writes: &[&Write], now: Timestamp) -> Result<(),
         match write {
             Write::New { proof, notice } => {
                 insert(tx, proof).await?;
-                notices::insert(tx, &[notice], now).await?;
+                notice_rows::insert(tx, &[notice], now).await?;
             }
             Write::Wrong { proof, at } => count(tx, proof, *at).await?,
             Write::Confirmed(change) => {
                 let (account, member) = (change.member.account.as_str(), change.member.id.as_str());
                 tx.execute(DELETE, &[&account, &member]).await?;
-                super::members::write_changes(tx, &[change], now).await?;
+                members::write_changes(tx, &[change], now).await?;
             }
         }
     }
@@ -69,7 +71,7 @@ async fn insert(tx: &Tx<'_>, proof: &EmailProof) -> Result<(), Fault> {
         code_mac, code_sealed, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
         ON CONFLICT (account, member) DO UPDATE SET id = $3, email_index = $4, code_kid = $5, \
         code_mac = $6, code_sealed = $7, created_at = $8, expires_at = $9, wrong = 0";
-    let params: [super::Param<'_>; 9] = [
+    let params: [Param<'_>; 9] = [
         &proof.account.as_str(),
         &proof.member.as_str(),
         &proof.id,

@@ -2,12 +2,14 @@
 
 use uuid::Uuid;
 
-use super::{Tx, accounts, activity, members, row};
 use crate::domain::Timestamp;
 use crate::domain::id::{AccountId, MemberId};
 use crate::domain::reset::{Reset, ResetState};
 use crate::fault::Fault;
 use crate::rules::support::decide::{CarriedOut, Facts, SupportMessage, Write};
+use crate::store::directory::{accounts, members};
+use crate::store::tx::{Param, Tx};
+use crate::store::{activity, row};
 
 const COLUMNS: &str = "id, account, member, reason, requested_by, approved_by, due_at, state";
 
@@ -113,7 +115,7 @@ pub async fn write_resets(tx: &Tx<'_>, writes: &[&Write]) -> Result<(), Fault> {
     for write in writes {
         match write {
             Write::Requested(reset, row) => {
-                let params: [super::Param<'_>; 6] = [
+                let params: [Param<'_>; 6] = [
                     &reset.id,
                     &reset.account.as_str(),
                     &reset.member.as_str(),
@@ -146,7 +148,7 @@ async fn carry_out(tx: &Tx<'_>, done: &CarriedOut, now: Timestamp) -> Result<(),
         guess_after = NULL WHERE account = $1 AND member = $2";
     const WRONG: &str = "DELETE FROM wrong_guess WHERE account = $1 AND member = $2";
     let member = &done.change.member;
-    let key: [super::Param<'_>; 2] = [&member.account.as_str(), &member.id.as_str()];
+    let key: [Param<'_>; 2] = [&member.account.as_str(), &member.id.as_str()];
     tx.guarded(DONE, &[&done.reset, &now], 1).await?;
     tx.guarded(FREE, &key, 1).await?;
     tx.execute(WRONG, &key).await?;

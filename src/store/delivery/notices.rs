@@ -1,11 +1,10 @@
-//! Notices: one row, and one mail, per change and admin.
+//! Notices: their facts, claims and settlements.
 
 use std::time::Duration;
 
 use futures_util::try_join;
 use uuid::Uuid;
 
-use super::{Settlement, Tx, accounts, email_proofs, members, row};
 use crate::domain::Timestamp;
 use crate::domain::challenge::AttemptState;
 use crate::domain::id::{AccountId, MemberId};
@@ -13,6 +12,11 @@ use crate::domain::notice::NoticeKind;
 use crate::fault::Fault;
 use crate::rules::delivery::notice::{Facts, NoticeCall, NoticeSettled, NoticeSettlement};
 use crate::rules::delivery::recipients::{BEFORE, EventRecordRef, Notice, Recipients};
+use crate::store::delivery::settlement::Settlement;
+use crate::store::directory::{accounts, members};
+use crate::store::factor::email_proofs;
+use crate::store::row;
+use crate::store::tx::Tx;
 
 /// Who may be told of an event about this member: the members of the account who hear of changed
 /// numbers, in the order of their ids, and the member.
@@ -43,34 +47,6 @@ async fn subscribers(tx: &Tx<'_>, account: &str) -> Result<Vec<MemberId>, Fault>
         }
     }
     Ok(found)
-}
-
-/// Writes new notices; one that is there already stays as it is.
-///
-/// # Errors
-/// As every statement.
-pub async fn insert(tx: &Tx<'_>, notices: &[&Notice], now: Timestamp) -> Result<(), Fault> {
-    const SQL: &str = "INSERT INTO notice (id, account, admin, member, actor, happened_at, \
-        old_number, new_number, state, created_at, kind, to_before) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
-        'queued', $9, $10, $11) ON CONFLICT (id) DO NOTHING";
-    for notice in notices {
-        let event = &notice.event;
-        let params: [super::Param<'_>; 11] = [
-            &notice.id,
-            &event.account.as_str(),
-            &notice.recipient.as_str(),
-            &event.member.as_str(),
-            &event.actor.as_str(),
-            &event.at,
-            &event.old_number,
-            &event.new_number,
-            &now,
-            &notice.kind.label(),
-            &notice.to_before,
-        ];
-        tx.execute(SQL, &params).await?;
-    }
-    Ok(())
 }
 
 /// The facts for notices, in order; `None` where there is no such notice.
@@ -171,7 +147,7 @@ pub async fn settle(
         let (state, answer) = match settled {
             NoticeSettled::Answered(answer) => {
                 let settled = Settlement::answered(answer);
-                (settled.state(), settled.answer())
+                (settled.state, settled.answer)
             }
             NoticeSettled::Lost => (AttemptState::Unknown, Some("process_died")),
             NoticeSettled::Dropped(why) => (AttemptState::Skipped, Some(*why)),

@@ -1,0 +1,3 @@
+//! Statements of the area `setting`.
+
+pub(super) mod approvals;

@@ -1,0 +1,3 @@
+//! Statements of the area `support`.
+
+pub(super) mod resets;
