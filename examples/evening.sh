@@ -10,7 +10,7 @@
 #
 #   STEPUP_URL      the ingress: http://127.0.0.1:8080
 #   STEPUP_API_KEY  the API key of the app
-#   STEPUP_SIM_URL  the simulator, `stepup sim`
+#   STEPUP_SIM_URL  the simulator, `stepup-harness sim`
 #
 # While `make demo` runs, `eval "$(make env)"` sets them.
 #
@@ -20,7 +20,7 @@ set -euo pipefail
 
 : "${STEPUP_URL:?the ingress, http://127.0.0.1:8080}"
 : "${STEPUP_API_KEY:?the API key of the app}"
-: "${STEPUP_SIM_URL:?the simulator, stepup sim}"
+: "${STEPUP_SIM_URL:?the simulator, stepup-harness sim}"
 
 readonly ARRIVAL_SECONDS=30 PATIENCE_SECONDS=60 GRACE_SECONDS=15
 

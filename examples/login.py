@@ -6,7 +6,7 @@ Needs pika and PyNaCl, and from the environment:
 
   STEPUP_APP_AMQP_URL  the broker, with the login of the app's own broker user
   STEPUP_PUBLIC_KEY    what `stepup keys public` prints
-  STEPUP_SIM_URL       the simulator, `stepup sim`
+  STEPUP_SIM_URL       the simulator, `stepup-harness sim`
   STEPUP_PREFIX        what the names of the exchanges begin with, if not `stepup`
 
 While `make demo` runs, `eval "$(make env)"` sets them.

@@ -7,7 +7,7 @@
 #
 #   STEPUP_URL      the ingress: http://127.0.0.1:8080
 #   STEPUP_API_KEY  the API key of the app
-#   STEPUP_SIM_URL  the simulator, `stepup sim`
+#   STEPUP_SIM_URL  the simulator, `stepup-harness sim`
 #
 # While `make demo` runs, `eval "$(make env)"` sets them.
 
@@ -15,7 +15,7 @@ set -euo pipefail
 
 : "${STEPUP_URL:?the ingress, http://127.0.0.1:8080}"
 : "${STEPUP_API_KEY:?the API key of the app}"
-: "${STEPUP_SIM_URL:?the simulator, stepup sim}"
+: "${STEPUP_SIM_URL:?the simulator, stepup-harness sim}"
 
 readonly SMS_SECONDS=30
 

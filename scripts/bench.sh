@@ -8,13 +8,14 @@
 #   scripts/bench.sh            the whole of it; the exit code tells whether anything was lost
 #   scripts/bench.sh short      a minute of it; fails where a login costs more than it should on any
 #                               machine: messages, commits, latency far from the bare step
-#   scripts/bench.sh up         only starts the servers and the processes, for `stepup load` by hand
-#   scripts/bench.sh load ARGS… `stepup load ARGS…` against what `up` has started
+#   scripts/bench.sh up         only starts the servers and the processes, for `stepup-harness load` by hand
+#   scripts/bench.sh load ARGS… `stepup-harness load ARGS…` against what `up` has started
 #   scripts/bench.sh down       stops and removes them
 #
 # BENCH_SECONDS        how long flat out is measured, the other parts half as long (default: 30);
 #                      10 or less is the short form of about a minute
-# BENCH_BINARY         the program (default: target/release/stepup, built first)
+# BENCH_BINARY         the program (default: target/release/stepup, built first); BENCH_HARNESS is the load
+#                      generator and the simulator (default: BENCH_BINARY with `-harness` behind it)
 
 set -euo pipefail
 
@@ -24,6 +25,7 @@ export STEPUP_SERVICES_DIR=${STEPUP_SERVICES_DIR:-$REPOSITORY/.services}/bench
 STATE=$STEPUP_SERVICES_DIR/processes
 TARGET=${CARGO_TARGET_DIR:-$REPOSITORY/target}
 BINARY=${BENCH_BINARY:-$TARGET/release/stepup}
+HARNESS=${BENCH_HARNESS:-$BINARY-harness}
 SECONDS_MAX=${BENCH_SECONDS:-30}
 REPORT=$TARGET/bench.json
 [[ ${1:-} != short ]] || SECONDS_MAX=5 REPORT=$TARGET/bench-short.json

@@ -18,6 +18,7 @@ REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$REPOSITORY"
 STATE=${STEPUP_SERVICES_DIR:-$REPOSITORY/.services}/demo
 BINARY=${CARGO_TARGET_DIR:-$REPOSITORY/target}/debug/stepup
+HARNESS=$BINARY-harness
 SPEAKER=demo
 # shellcheck source=scripts/processes.sh
 source scripts/processes.sh
@@ -101,7 +102,7 @@ run() {
     servers=$!
     # Left to itself it would go on working after a failed build.
     trap 'wait' EXIT
-    cargo build --workspace --bin stepup
+    cargo build --workspace --bin stepup --bin stepup-harness
     wait "$servers" || fail 'the servers could not be started; what is wrong stands above.'
     trap - EXIT
     environment=$(scripts/services.sh env)
@@ -113,7 +114,7 @@ run() {
     choose_demo_ports
     set_environment
     say "starting the simulated carrier and mail server on 127.0.0.1:$SIM_PORT"
-    launch sim "$BINARY" sim
+    launch sim "$HARNESS" sim
     await sim listens "$SIM_PORT"
     say "starting stepup on http://127.0.0.1:$HTTP_PORT (log: $STATE/stepup.log)"
     env -i "${ENVIRONMENT[@]}" "$BINARY" migrate
@@ -127,7 +128,7 @@ run() {
         STEPUP_DEMO_API_KEY_FILE="$STATE/api-key" \
         STEPUP_DEMO_SIM_URL="http://127.0.0.1:$SIM_PORT" \
         STEPUP_DEMO_METRICS_URL="http://127.0.0.1:$METRICS_PORT" \
-        "$BINARY" demo || code=$?
+        "$HARNESS" demo || code=$?
     if ((code == 0)); then
         printf '\n'
         say 'and an evening of a made-up company, by examples/evening.sh (about 20 s):'

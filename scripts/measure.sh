@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 #
 # Read by the scripts that measure: servers of their own, stepup with a process for each role that a
-# login is busy with, load, and figures. Settings, team, team-batch and support do not run. STATE, TARGET, BINARY, FALLBACK_SECONDS and TRANSACTION_SECONDS must be set;
+# login is busy with, load, and figures. Settings, team, team-batch and support do not run. STATE, TARGET, BINARY, HARNESS, FALLBACK_SECONDS and TRANSACTION_SECONDS must be set;
 # PROCESSES_MAX where more processes are launched than ROLES names.
 
 # shellcheck source=scripts/processes.sh
@@ -56,7 +56,7 @@ launch_roles() {
 build() {
     [[ -z ${BENCH_BINARY:-} ]] || return 0
     scripts/prerequisites.sh build
-    cargo build --release --bin stepup
+    cargo build --release --bin stepup --bin stepup-harness
 }
 
 up() {
@@ -73,7 +73,7 @@ up() {
     stop_processes
     choose_ports "$STATE/ports" $((3 + ${PROCESSES_MAX:-${#ROLES[@]}}))
     set_environment
-    launch sim "$BINARY" sim
+    launch sim "$HARNESS" sim
     await sim listens "$SIM_PORT"
     env -i "${ENVIRONMENT[@]}" "$BINARY" migrate >/dev/null
     launch_roles
@@ -120,13 +120,13 @@ load() { # ARGS…
     for at in "${!ROLES[@]}"; do
         arguments+=(--metrics "${ROLES[$at]}=http://127.0.0.1:${METRICS_PORTS[$at]}/metrics")
     done
-    env -i "${ENVIRONMENT[@]}" "$BINARY" load --api-key-file "$STATE/api-key" \
+    env -i "${ENVIRONMENT[@]}" "$HARNESS" load --api-key-file "$STATE/api-key" \
         "${arguments[@]}" "$@"
 }
 
 # ---------------------------------------------------------------- figures
 
-# A number of a file that `stepup load --json` wrote: one entry a line.
+# A number of a file that `stepup-harness load --json` wrote: one entry a line.
 figure() { # FILE KEY [KEY_WITHIN]
     awk -v outer="\"$2\":" -v inner="\"${3:-}\":" '
         $1 == outer { inside = 1; if (inner == "\"\":") { print $2 + 0; exit } next }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# Prints the path of `promtool`, which tests the alarms in docs/alerts.yml: the one on the PATH, or
+# Prints the path of `promtool`, which tests the alarms in deploy/alerts.yml: the one on the PATH, or
 # else one taken out of Debian's package into .services/promtool. That needs no root and starts nothing.
 
 set -euo pipefail

@@ -16,7 +16,8 @@
 #                      is thrown away, and the members it would have put are made by SQL
 # SCALE_RATE           logins a second where latency is measured (default: 50)
 # SCALE_SECONDS        how long a run of logins is measured (default: 30)
-# BENCH_BINARY         the program (default: target/release/stepup, built first)
+# BENCH_BINARY         the program (default: target/release/stepup, built first); BENCH_HARNESS is the load
+#                      generator and the simulator (default: BENCH_BINARY with `-harness` behind it)
 
 set -euo pipefail
 
@@ -26,6 +27,7 @@ export STEPUP_SERVICES_DIR=${STEPUP_SERVICES_DIR:-$REPOSITORY/.services}/scale
 STATE=$STEPUP_SERVICES_DIR/processes
 TARGET=${CARGO_TARGET_DIR:-$REPOSITORY/target}
 BINARY=${BENCH_BINARY:-$TARGET/release/stepup}
+HARNESS=${BENCH_HARNESS:-$BINARY-harness}
 ROWS=${SCALE_ROWS:-1000000}
 BACKLOG=${SCALE_BACKLOG:-$ROWS}
 DRAIN_SECONDS=${SCALE_DRAIN_SECONDS:-86400}

@@ -36,8 +36,8 @@ servers=$!
 trap 'wait' EXIT
 
 step 'alarms: promtool test rules'
-"$promtool" check config docs/prometheus.yml
-"$promtool" test rules docs/alerts_test.yml
+"$promtool" check config deploy/prometheus.yml
+"$promtool" test rules deploy/alerts_test.yml
 
 step 'formatting: cargo fmt --check'
 cargo fmt --all --check
@@ -49,6 +49,7 @@ cargo clippy "${LOCKED[@]}" -p stepup -p stepup-workers --features stepup-worker
 
 step 'compiling the tests'
 cargo test "${LOCKED[@]}" --workspace --no-run
+cargo build "${LOCKED[@]}" --workspace --bin stepup --bin stepup-harness
 cargo test "${LOCKED[@]}" -p stepup-workers --features faults --test it --no-run
 
 wait "$servers" || {

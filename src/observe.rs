@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn every_alarm_is_explained_and_asks_for_metrics_that_there_are() {
-        let (rules, code) = (include_str!("../docs/alerts.yml"), include_str!("observe.rs"));
+        let (rules, code) = (include_str!("../deploy/alerts.yml"), include_str!("observe.rs"));
         let document = include_str!("../docs/operations.md");
         let alarms: Vec<&str> =
             rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn every_alarm_is_shown_to_come_and_to_stay_away() {
         let (rules, tests) =
-            (include_str!("../docs/alerts.yml"), include_str!("../docs/alerts_test.yml"));
+            (include_str!("../deploy/alerts.yml"), include_str!("../deploy/alerts_test.yml"));
         let checks: Vec<&str> = tests.split("eval_time: ").skip(1).collect();
         for alarm in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
             let name = |check: &&&str| {
@@ -416,17 +416,17 @@ mod tests {
             };
             let (comes, stays_away): (Vec<&str>, Vec<&str>) =
                 checks.iter().filter(name).partition(|check| check.contains("exp_alerts:"));
-            assert!(!comes.is_empty(), "docs/alerts_test.yml does not show that {alarm} comes");
+            assert!(!comes.is_empty(), "deploy/alerts_test.yml does not show that {alarm} comes");
             assert!(
                 !stays_away.is_empty(),
-                "docs/alerts_test.yml does not show that {alarm} stays away"
+                "deploy/alerts_test.yml does not show that {alarm} stays away"
             );
         }
     }
 
     #[test]
     fn outcomes_that_alarms_count_begin_at_zero() {
-        let rules = include_str!("../docs/alerts.yml").replace("\n          ", "");
+        let rules = include_str!("../deploy/alerts.yml").replace("\n          ", "");
         let selectors = rules.split("stepup_messages_total{").skip(1);
         let value = |selector: &str, label: &str| {
             let (_, rest) = selector.split_once(label).unwrap();

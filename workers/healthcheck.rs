@@ -7,26 +7,27 @@ use std::time::Duration;
 
 use stepup::config;
 
-use crate::sim;
-
 /// Longer than `/readyz` waits for a broker and a database that are both silent.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
 /// More than any answer.
 const ANSWER_BYTES: u64 = 16 * 1024;
 
-/// Asks the process that has this environment: a role, or the simulator.
+/// Asks the process that has this environment.
 ///
 /// # Errors
 /// One line that says why it is not ready.
-pub fn run(simulator: bool) -> Result<String, String> {
-    let (address, path) = if simulator {
-        (sim::Settings::from_env()?.http_addr, "/livez")
-    } else {
-        (config::metrics_addr()?, "/readyz")
-    };
+pub fn run() -> Result<String, String> {
+    ask(config::metrics_addr()?, "/readyz")
+}
+
+/// Asks a process whether it is ready.
+///
+/// # Errors
+/// One line that says why it is not.
+pub fn ask(address: SocketAddr, path: &str) -> Result<String, String> {
     let address = SocketAddr::new(reachable(address.ip()), address.port());
     let answer =
-        ask(address, path).map_err(|error| format!("{address} gives no answer: {error}"))?;
+        answer(address, path).map_err(|error| format!("{address} gives no answer: {error}"))?;
     judged(&answer).map_err(|why| format!("{address} is not ready: {why}"))
 }
 
@@ -39,7 +40,7 @@ fn reachable(ip: IpAddr) -> IpAddr {
     }
 }
 
-fn ask(address: SocketAddr, path: &str) -> io::Result<String> {
+fn answer(address: SocketAddr, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
     stream.set_read_timeout(Some(ANSWER_MAX))?;
     stream.set_write_timeout(Some(ANSWER_MAX))?;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use stepup::config;
 use stepup_workers::keys::Change;
 use stepup_workers::output::{complain, print};
-use stepup_workers::{audit_command, demo, healthcheck, keys, load, numbers, operate, roles, sim};
+use stepup_workers::{audit_command, healthcheck, keys, numbers, operate, roles};
 
 /// Self-hosted two-factor authentication as queue-driven workers.
 #[derive(Parser)]
@@ -40,11 +40,7 @@ enum Command {
         check: bool,
     },
     /// Ask the process with this environment whether it is ready; the exit code is 0 or 1.
-    Healthcheck {
-        /// Ask the simulator instead.
-        #[arg(long)]
-        sim: bool,
-    },
+    Healthcheck,
     /// Look at the configuration.
     Config {
         #[command(subcommand)]
@@ -55,7 +51,7 @@ enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
-    /// What was set aside.
+    /// Dead letters.
     DeadLetters {
         #[command(subcommand)]
         command: operate::DeadLetters,
@@ -76,12 +72,6 @@ enum Command {
         #[arg(long)]
         http: bool,
     },
-    /// A stand-in carrier and mailbox, for the demo and for tests.
-    Sim,
-    /// Walk through two logins against a running system.
-    Demo,
-    /// Drive logins against a running system and measure; its SMS must go to `stepup sim`.
-    Load(Box<load::Order>),
 }
 
 #[derive(Subcommand)]
@@ -161,7 +151,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Work { roles } => roles::run(&roles, false).await,
         Command::Migrate => operate::migrate().await,
         Command::Topology { check } => operate::topology(check).await,
-        Command::Healthcheck { sim } => said(&healthcheck::run(sim)?),
+        Command::Healthcheck => said(&healthcheck::run()?),
         Command::Config { command: ConfigCommand::Check { all } } => {
             let needs = if all { roles::needs(roles::Role::ALL, true) } else { Vec::new() };
             operate::check_config(&needs)
@@ -178,12 +168,6 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         }),
         Command::DeadLetters { command } => operate::dead_letters(command).await,
         Command::Schemas { http } => said(&operate::schemas(http)),
-        Command::Sim => {
-            let stop = roles::stop_signal().map_err(|error| error.to_string())?;
-            sim::run(sim::Settings::from_env()?, stop).await
-        }
-        Command::Demo => demo::run().await,
-        Command::Load(order) => load::run(*order).await,
     }
     .map(|()| ExitCode::SUCCESS)
 }

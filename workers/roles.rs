@@ -134,12 +134,18 @@ pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// Reads the configuration for these needs; all errors at once.
-pub(crate) fn configured(needs: &[Need]) -> Result<Config, String> {
+///
+/// # Errors
+/// All of them, a line each.
+pub fn configured(needs: &[Need]) -> Result<Config, String> {
     Config::from_env(needs).map_err(|errors| errors.join("\nstepup: "))
 }
 
 /// A pool for this configuration.
-pub(crate) fn store(config: &Config, connections: usize) -> Result<Store, String> {
+///
+/// # Errors
+/// A sentence, when the settings cannot work.
+pub fn store(config: &Config, connections: usize) -> Result<Store, String> {
     pool(config, config.pool_size.unwrap_or(connections))
 }
 
@@ -154,7 +160,10 @@ fn pool(config: &Config, connections_max: usize) -> Result<Store, String> {
 }
 
 /// A handle on the broker for this configuration.
-pub(crate) fn broker(config: &Config, name: &str) -> Result<Broker, String> {
+///
+/// # Errors
+/// A sentence, when the URL is none.
+pub fn broker(config: &Config, name: &str) -> Result<Broker, String> {
     Broker::new(config.broker_settings(name)).map_err(|fault| fault.to_string())
 }
 
@@ -444,8 +453,8 @@ mod tests {
     #[test]
     fn compose_runs_every_role_prometheus_asks_each_and_an_alarm_misses_it() {
         let compose = include_str!("../docker-compose.yml");
-        let prometheus = include_str!("../docs/prometheus.yml");
-        let alarms = include_str!("../docs/alerts.yml");
+        let prometheus = include_str!("../deploy/prometheus.yml");
+        let alarms = include_str!("../deploy/alerts.yml");
         let worker = compose.split("\nx-worker:").nth(1).unwrap().split("\n\n").next().unwrap();
         assert!(worker.contains("test: [CMD, /usr/local/bin/stepup, healthcheck]"), "{worker}");
         let missed = |name: &str| format!("absent(stepup_role_running{{name=\"{name}\"}})");

@@ -186,22 +186,34 @@ impl Broker {
     }
 
     /// A new channel on the connection that publishes.
-    pub(super) async fn publishing_channel(&self) -> Result<Channel, Fault> {
+    ///
+    /// # Errors
+    /// `Down` when the broker cannot be reached.
+    pub async fn publishing_channel(&self) -> Result<Channel, Fault> {
         self.channel(&self.shared.publishing, PUBLISH).await
     }
 
     /// A new channel on the connection that publishes, in confirm mode. One task may own it.
-    pub(super) async fn confirm_channel(&self) -> Result<Channel, Fault> {
+    ///
+    /// # Errors
+    /// `Down` when the broker cannot be reached.
+    pub async fn confirm_channel(&self) -> Result<Channel, Fault> {
         with_confirms(self.publishing_channel().await?).await
     }
 
     /// A new channel on the connection that consumes.
-    pub(super) async fn consuming_channel(&self) -> Result<Channel, Fault> {
+    ///
+    /// # Errors
+    /// `Down` when the broker cannot be reached.
+    pub async fn consuming_channel(&self) -> Result<Channel, Fault> {
         self.channel(&self.shared.consuming, "consume").await
     }
 
     /// A new channel on the connection that replies, without confirms.
-    pub(super) async fn replying_channel(&self) -> Result<Channel, Fault> {
+    ///
+    /// # Errors
+    /// `Down` when the broker cannot be reached.
+    pub async fn replying_channel(&self) -> Result<Channel, Fault> {
         self.channel(&self.shared.replying, REPLY).await
     }
 

@@ -10,9 +10,7 @@
 //!   off: after it, acks with old delivery tags reach new deliveries, and a channel error leaves a
 //!   consumer pending for ever.
 //! - [`dead`]: what an operator does with dead letters.
-//! - [`bare`]: the broker without the product, to compare with.
 
-pub mod bare;
 pub mod dead;
 pub mod topology;
 

@@ -15,7 +15,7 @@ use crate::domain::Timestamp;
 use crate::fault::Fault;
 
 /// A value for a place in a statement.
-pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
+pub type Param<'a> = &'a (dyn ToSql + Sync);
 
 /// One value of each row, for a statement that takes all rows at once.
 pub(super) fn column<'a, R, T>(rows: &[&'a R], value: impl Fn(&'a R) -> T) -> Vec<T> {
@@ -117,7 +117,11 @@ impl<'a> Tx<'a> {
         }
     }
 
-    pub(super) async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+    /// The rows of a statement. The product calls this from `store` only.
+    ///
+    /// # Errors
+    /// As every statement.
+    pub async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
         let query = async {
             let statement = self.prepared(sql).await?;
             self.sent.fetch_add(1, Ordering::Relaxed);
@@ -129,7 +133,11 @@ impl<'a> Tx<'a> {
         try_join!(self.begun(), query).map(|((), rows)| rows)
     }
 
-    pub(super) async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Fault> {
+    /// How many rows a statement has changed. The product calls this from `store` only.
+    ///
+    /// # Errors
+    /// As every statement.
+    pub async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Fault> {
         let query = async {
             let statement = self.prepared(sql).await?;
             self.sent.fetch_add(1, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use super::tokens::{Token, block_end, production};
 use super::{is_test_file, root};
 
 /// The roots of what is compiled.
-const CRATES: &[&str] = &["src/lib.rs", "workers/lib.rs"];
+const CRATES: &[&str] = &["src/lib.rs", "workers/lib.rs", "harness/lib.rs"];
 /// The circles that are left. They become smaller and fewer, and no other is added.
 const LEFT: &[&[&str]] = &[
     &["src/ingress/mod.rs", "src/ingress/openapi.rs"],
@@ -27,12 +27,12 @@ const LEFT: &[&[&str]] = &[
         "src/message/request/setting.rs",
         "src/message/schema.rs",
     ],
-    &["workers/load/mod.rs", "workers/load/run.rs", "workers/load/site.rs"],
+    &["harness/load/mod.rs", "harness/load/run.rs", "harness/load/site.rs"],
     &[
-        "workers/sim/carrier.rs",
-        "workers/sim/feed.rs",
-        "workers/sim/http.rs",
-        "workers/sim/page.rs",
+        "harness/sim/carrier.rs",
+        "harness/sim/feed.rs",
+        "harness/sim/http.rs",
+        "harness/sim/page.rs",
     ],
 ];
 const DEFINING: &[&str] = &["fn", "struct", "enum", "trait", "type", "const", "static", "union"];

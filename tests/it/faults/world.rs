@@ -107,7 +107,7 @@ impl World {
         topology::declare(&owned).await.unwrap();
         owned.close().await;
 
-        let (sim_process, sim_http, sim_smtp) = start_sim(&binary);
+        let (sim_process, sim_http, sim_smtp) = start_sim();
         let (http, keys) = (free_port(), folder.join("keys").display().to_string());
         let digest: String =
             Sha256::digest(API_KEY).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -212,8 +212,8 @@ fn checkpoints(folder: &Path) -> String {
     folder.join("checkpoints").display().to_string()
 }
 
-fn start_sim(binary: &Path) -> (Child, String, String) {
-    let mut child = Command::new(binary)
+fn start_sim() -> (Child, String, String) {
+    let mut child = Command::new(crate::support::harness())
         .arg("sim")
         .env_clear()
         .env("STEPUP_SIM_HTTP_ADDR", "127.0.0.1:0")

@@ -3,6 +3,7 @@
 mod database;
 mod door;
 mod drain;
+mod harness;
 mod line;
 mod topology;
 pub mod wire;
@@ -16,6 +17,7 @@ use stepup::message::Outgoing;
 
 pub use database::Database;
 pub use door::Door;
+pub use harness::harness;
 pub use line::Line;
 pub use topology::Topology;
 pub use world::{API_KEY, World};

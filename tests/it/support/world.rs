@@ -15,7 +15,7 @@ use stepup::broker::Broker;
 use stepup::domain::keys::PublicKey;
 use stepup::store::Store;
 
-use super::{Database, PATIENCE, Topology, drain, setting};
+use super::{Database, PATIENCE, Topology, drain, harness, setting};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_stepup");
 /// The key of the app `demo`, whose broker user has the same name.
@@ -102,7 +102,7 @@ impl World {
     }
 
     fn start_sim(&mut self) -> (String, String) {
-        let mut child = Command::new(BINARY)
+        let mut child = Command::new(harness())
             .arg("sim")
             .env_clear()
             .env("STEPUP_SIM_HTTP_ADDR", "127.0.0.1:0")

@@ -1,16 +1,19 @@
-//! What the operator's load command reads, and the one row of its bare path. No worker comes here.
+//! What the load generator reads of the database, and the one row of its bare path.
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::pool::Store;
-use super::row;
-use crate::domain::Timestamp;
-use crate::fault::Fault;
+use stepup::domain::Timestamp;
+use stepup::fault::Fault;
+use stepup::store::{FromSql, Row, Store};
 
 /// The worker's name on the bare path's inbox rows.
 const BARE: &str = "load";
+
+fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Fault> {
+    row.try_get(column).map_err(|error| Fault::Permanent(error.to_string()))
+}
 
 /// Transactions committed in this database since its statistics began. A connection adds to it up to
 /// a second late.
@@ -22,7 +25,7 @@ pub async fn commits(store: &Store) -> Result<i64, Fault> {
     let mut client = store.client().await?;
     let tx = client.begin().await?;
     let rows = tx.rows(SQL, &[]).await?;
-    rows.first().map_or(Ok(0), |found| row::get(found, 0))
+    rows.first().map_or(Ok(0), |found| get(found, 0))
 }
 
 /// Commits one row: what the bare path does between request and reply.
@@ -58,7 +61,7 @@ pub async fn accounts(store: &Store, prefix: &str) -> Result<i64, Fault> {
     let mut client = store.client().await?;
     let tx = client.begin().await?;
     let rows = tx.rows(SQL, &[&prefix]).await?;
-    rows.first().map_or(Ok(0), |found| row::get(found, 0))
+    rows.first().map_or(Ok(0), |found| get(found, 0))
 }
 
 /// The one clock.
@@ -86,7 +89,7 @@ pub async fn verified(
     let mut client = store.client().await?;
     let tx = client.begin().await?;
     let rows = tx.rows(SQL, &[&accounts, &since]).await?;
-    rows.first().map_or(Ok((0, 0)), |found| Ok((row::get(found, 0)?, row::get(found, 1)?)))
+    rows.first().map_or(Ok((0, 0)), |found| Ok((get(found, 0)?, get(found, 1)?)))
 }
 
 /// When the email of each of these challenges was due.
@@ -102,5 +105,5 @@ pub async fn fallbacks_due(
     let mut client = store.client().await?;
     let tx = client.begin().await?;
     let rows = tx.rows(SQL, &[&challenges]).await?;
-    rows.iter().map(|found| Ok((row::get(found, 0)?, row::get(found, 1)?))).collect()
+    rows.iter().map(|found| Ok((get(found, 0)?, get(found, 1)?))).collect()
 }

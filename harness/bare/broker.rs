@@ -1,5 +1,4 @@
-//! The broker by itself, without the product: what the product's figures are compared with. For the
-//! operator's load command; no worker comes here.
+//! The broker by itself, on the same connections as the product.
 //!
 //! Everything goes through quorum queues of its own, `<prefix>.bare.<n>`, which are deleted again.
 
@@ -17,12 +16,11 @@ use lapin::{
 use tokio::{task::JoinSet, time::Instant};
 use uuid::Uuid;
 
-use super::{
-    Broker,
-    fault::{CALL_DEADLINE, CONFIRM_DEADLINE, TOPOLOGY_DEADLINE, away, classify, within},
-    properties::{durable, now, short, transient},
-};
-use crate::fault::Fault;
+use stepup::broker::Broker;
+use stepup::fault::{Dependency, Fault};
+
+/// How long any answer of the broker may take.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Published in one write, by each of two batches in flight, when the limit is measured.
 const BURST: usize = 250;
@@ -47,7 +45,7 @@ pub async fn publish(
     with_queues(broker, 1, async || {
         let channel = broker.confirm_channel().await?;
         // A queue that fills up would be slower with every message.
-        let emptying = tokio::spawn(empty(broker.clone(), name(broker, 0)?));
+        let emptying = tokio::spawn(empty(broker.clone(), name(broker, 0)));
         let message = Message::new(broker, 0, body_bytes)?;
         let (mut took, end) = (Vec::new(), Instant::now() + span);
         while Instant::now() < end {
@@ -80,8 +78,8 @@ where
         let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
         let table = FieldTable::default();
         let consume = channel.basic_consume(REPLY_TO_ME.into(), "bare".into(), options, table);
-        let mut replies = within("listen for replies", CALL_DEADLINE, consume).await?;
-        let mut answering = tokio::spawn(answer(broker.clone(), name(broker, 0)?, commit));
+        let mut replies = within("listen for replies", DEADLINE, consume).await?;
+        let mut answering = tokio::spawn(answer(broker.clone(), name(broker, 0), commit));
         let message = Message::new(broker, 0, body_bytes)?;
         let (mut took, end) = (Vec::new(), Instant::now() + span);
         while Instant::now() < end {
@@ -89,7 +87,7 @@ where
             let publish = message.publish_confirmed(&channel, Some(REPLY_TO_ME));
             let reply = async {
                 tokio::select! {
-                    reply = tokio::time::timeout(CONFIRM_DEADLINE, replies.next()) => match reply {
+                    reply = tokio::time::timeout(DEADLINE, replies.next()) => match reply {
                         Ok(Some(Ok(_))) => Ok(()),
                         Ok(Some(Err(error))) => Err(classify("listen for replies", &error)),
                         Ok(None) | Err(_) => Err(away("no reply on the bare path")),
@@ -126,7 +124,7 @@ pub async fn limit(
         let mut lanes = JoinSet::new();
         for queue in 0..queues {
             let message = Message::new(broker, queue, body_bytes)?;
-            let (broker, queue) = (broker.clone(), name(broker, queue)?);
+            let (broker, queue) = (broker.clone(), name(broker, queue));
             lanes.spawn(async move {
                 let (published, publishing) = tokio::sync::watch::channel(None);
                 let channel = broker.confirm_channel().await?;
@@ -148,6 +146,29 @@ pub async fn limit(
     .await
 }
 
+fn away(why: impl Into<String>) -> Fault {
+    Fault::Down(Dependency::Broker, why.into())
+}
+
+fn classify(doing: &str, error: &lapin::Error) -> Fault {
+    away(format!("{doing}: {error}"))
+}
+
+async fn within<T>(
+    doing: &str,
+    deadline: Duration,
+    answer: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Fault> {
+    match tokio::time::timeout(deadline, answer).await {
+        Ok(answer) => answer.map_err(|error| classify(doing, &error)),
+        Err(_) => Err(away(format!("{doing}: no answer in {} s", deadline.as_secs()))),
+    }
+}
+
+async fn close(channel: &Channel) -> Result<(), Fault> {
+    within("close a channel", DEADLINE, channel.close(200, "bye".into())).await
+}
+
 /// One message, published many times: as large and as durable as one of ours.
 struct Message {
     queue: ShortString,
@@ -157,9 +178,14 @@ struct Message {
 
 impl Message {
     fn new(broker: &Broker, queue: usize, body_bytes: usize) -> Result<Self, Fault> {
-        let properties =
-            durable(broker.user(), "bare", now())?.with_message_id(Uuid::nil().to_string().into());
-        Ok(Self { queue: name(broker, queue)?, body: vec![b'x'; body_bytes], properties })
+        let properties = BasicProperties::default()
+            .with_delivery_mode(2)
+            .with_content_type("application/json".into())
+            .with_type("bare".into())
+            .with_app_id("stepup".into())
+            .with_user_id(broker.user().into())
+            .with_message_id(Uuid::nil().to_string().into());
+        Ok(Self { queue: name(broker, queue), body: vec![b'x'; body_bytes], properties })
     }
 
     async fn publish(
@@ -182,7 +208,7 @@ impl Message {
         reply_to: Option<&str>,
     ) -> Result<(), Fault> {
         let confirmed = async { self.publish(channel, reply_to).await?.await };
-        stored(&within("publish", CONFIRM_DEADLINE, confirmed).await?)
+        stored(&within("publish", DEADLINE, confirmed).await?)
     }
 }
 
@@ -200,10 +226,10 @@ async fn flood(channel: &Channel, message: &Message, end: Instant) -> Result<u64
         let over = Instant::now() >= end;
         let burst = if over { 0 } else { BURST };
         let sending = (0..burst).map(|_| message.publish(channel, None));
-        let confirms = within("publish", CONFIRM_DEADLINE, try_join_all(sending)).await?;
+        let confirms = within("publish", DEADLINE, try_join_all(sending)).await?;
         count += burst as u64;
         for confirm in std::mem::replace(&mut in_the_air, confirms) {
-            stored(&within("await the confirm", CONFIRM_DEADLINE, confirm).await?)?;
+            stored(&within("await the confirm", DEADLINE, confirm).await?)?;
         }
         if over && in_the_air.is_empty() {
             return Ok(count);
@@ -222,10 +248,10 @@ async fn drain(
     loop {
         let all = *published.borrow_and_update();
         if all.is_some_and(|all| seen >= all) {
-            return super::connection::close(&channel).await;
+            return close(&channel).await;
         }
         let next = tokio::select! {
-            next = tokio::time::timeout(CONFIRM_DEADLINE, deliveries.next()) => next,
+            next = tokio::time::timeout(DEADLINE, deliveries.next()) => next,
             Ok(()) = published.changed() => continue,
         };
         let mut next = next.map_err(|_| away("a message of the bare path did not come"))?;
@@ -247,7 +273,7 @@ async fn drain(
         };
         seen += taken;
         let ack = channel.basic_ack(last, BasicAckOptions { multiple: true });
-        within("ack", CALL_DEADLINE, ack).await?;
+        within("ack", DEADLINE, ack).await?;
     }
 }
 
@@ -266,13 +292,16 @@ where
         let delivery = next.map_err(|error| classify("consume", &error))?;
         commit(Uuid::from_u128(rand::random())).await?;
         if let Some(to) = delivery.properties.reply_to().clone() {
-            let properties = transient(broker.user())?;
+            let properties = BasicProperties::default()
+                .with_delivery_mode(1)
+                .with_content_type("application/json".into())
+                .with_user_id(broker.user().into());
             let options = BasicPublishOptions::default();
             let reply = replying.basic_publish("".into(), to, options, b"{}", properties);
-            within("reply", CALL_DEADLINE, reply).await?;
+            within("reply", DEADLINE, reply).await?;
         }
         let ack = channel.basic_ack(delivery.delivery_tag, BasicAckOptions::default());
-        within("ack", CALL_DEADLINE, ack).await?;
+        within("ack", DEADLINE, ack).await?;
     }
     Err(away("the consumer of the bare path was cancelled"))
 }
@@ -282,7 +311,7 @@ async fn empty(broker: Broker, queue: ShortString) -> Result<(), Fault> {
     let (channel, mut deliveries) = consumer(&broker, queue, PREFETCH).await?;
     while let Some(Ok(delivery)) = deliveries.next().await {
         let ack = channel.basic_ack(delivery.delivery_tag, BasicAckOptions::default());
-        within("ack", CALL_DEADLINE, ack).await?;
+        within("ack", DEADLINE, ack).await?;
     }
     Ok(())
 }
@@ -294,15 +323,15 @@ async fn consumer(
 ) -> Result<(Channel, lapin::Consumer), Fault> {
     let channel = broker.consuming_channel().await?;
     let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
-    within("set the prefetch", CALL_DEADLINE, qos).await?;
+    within("set the prefetch", DEADLINE, qos).await?;
     let options = BasicConsumeOptions::default();
     let consume = channel.basic_consume(queue, "bare".into(), options, FieldTable::default());
-    let deliveries = within("consume", CALL_DEADLINE, consume).await?;
+    let deliveries = within("consume", DEADLINE, consume).await?;
     Ok((channel, deliveries))
 }
 
-fn name(broker: &Broker, queue: usize) -> Result<ShortString, Fault> {
-    short(&broker.names().queue(&format!("bare.{queue}")))
+fn name(broker: &Broker, queue: usize) -> ShortString {
+    broker.names().queue(&format!("bare.{queue}")).into()
 }
 
 /// Declares empty queues, does `work`, and deletes them whatever became of it.
@@ -318,20 +347,20 @@ async fn with_queues<T>(
     delete(&channel, broker, queues).await?;
     for queue in 0..queues {
         let options = QueueDeclareOptions::durable();
-        let declare = channel.queue_declare(name(broker, queue)?, options, arguments.clone());
-        within("declare a bare queue", TOPOLOGY_DEADLINE, declare).await?;
+        let declare = channel.queue_declare(name(broker, queue), options, arguments.clone());
+        within("declare a bare queue", DEADLINE, declare).await?;
     }
     let done = work().await;
     delete(&channel, broker, queues).await?;
-    super::connection::close(&channel).await?;
+    close(&channel).await?;
     done
 }
 
 /// What is not there counts as deleted.
 async fn delete(channel: &Channel, broker: &Broker, queues: usize) -> Result<(), Fault> {
     for queue in 0..queues {
-        let delete = channel.queue_delete(name(broker, queue)?, QueueDeleteOptions::default());
-        within("delete a bare queue", TOPOLOGY_DEADLINE, delete).await?;
+        let delete = channel.queue_delete(name(broker, queue), QueueDeleteOptions::default());
+        within("delete a bare queue", DEADLINE, delete).await?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! `stepup load`: complete logins against a running system, at a rate or flat out, and what they
-//! cost. An operator's command, for a system whose SMS and mail go to `stepup sim`.
+//! `stepup-harness load`: complete logins against a running system, at a rate or flat out, and what they
+//! cost. An operator's command, for a system whose SMS and mail go to `stepup-harness sim`.
 //!
 //! The product's limits stay on: there are members enough. In the same run it measures the broker
-//! and the database without the product ([`stepup::broker::bare`]), since absolute figures say more
+//! and the database without the product ([`crate::bare::broker`]), since absolute figures say more
 //! about the machine than about us. docs/performance.md says what each figure means.
 
 mod door;

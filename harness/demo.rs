@@ -1,4 +1,4 @@
-//! `stepup demo`: two logins against a running system, over HTTP as an app would, with a look at
+//! `stepup-harness demo`: two logins against a running system, over HTTP as an app would, with a look at
 //! the simulated phone and mailbox.
 
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::output::print as say;
+use stepup_workers::output::print as say;
 
 /// How long the demo waits for a message to arrive.
 const ARRIVAL_MAX: Duration = Duration::from_secs(30);

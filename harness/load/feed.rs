@@ -115,7 +115,9 @@ impl Stream {
         let client = Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
         let answer = client.get(format!("{url}/ledger/stream")).send().await;
         let mut answer = answer.and_then(reqwest::Response::error_for_status).map_err(|error| {
-            format!("no simulator (`stepup sim`) at {url}: {error}; give its address by --sim")
+            format!(
+                "no simulator (`stepup-harness sim`) at {url}: {error}; give its address by --sim"
+            )
         })?;
         let (sent, lines) = mpsc::channel(10_000);
         tokio::spawn(async move {

@@ -3,11 +3,12 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use stepup::broker::{Broker, bare};
+use crate::bare::{self, database};
+use stepup::broker::Broker;
 use stepup::config::{Config, Need};
 use stepup::domain::Timestamp;
 use stepup::domain::id::AppName;
-use stepup::store::{Store, measure};
+use stepup::store::Store;
 use tokio_util::task::TaskTracker;
 
 use super::Order;
@@ -19,7 +20,7 @@ use super::members::{ACCOUNT_PREFIX, register_account, register_member};
 use super::report::Bare;
 use super::run::{fault, say};
 use super::scrape::Scrape;
-use crate::roles::{broker, configured, store};
+use stepup_workers::roles::{broker, configured, store};
 
 /// As large as the messages of a login are on average.
 const BODY_BYTES: usize = 300;
@@ -115,18 +116,19 @@ impl Site {
         }
         let span = Duration::from_secs_f64(seconds);
         say("measuring the broker and the database without the product");
-        let publish = fault(bare::publish(&self.broker, BODY_BYTES, span).await)?;
+        let publish = fault(bare::broker::publish(&self.broker, BODY_BYTES, span).await)?;
         let store = self.store.clone();
         let commit = move |id| {
             let store = store.clone();
-            async move { measure::commit_row(&store, id).await }
+            async move { database::commit_row(&store, id).await }
         };
-        let step = bare::step(&self.broker, BODY_BYTES, span, commit).await;
-        fault(measure::forget_rows(&self.store).await)?;
+        let step = bare::broker::step(&self.broker, BODY_BYTES, span, commit).await;
+        fault(database::forget_rows(&self.store).await)?;
         // The broker may be faster on one queue or on several; its limit is the better of both.
         let mut best: f64 = 0.0;
         for queues in [1, 3] {
-            let rate = fault(bare::limit(&self.broker, BODY_BYTES, queues, span / 2).await)?;
+            let rate =
+                fault(bare::broker::limit(&self.broker, BODY_BYTES, queues, span / 2).await)?;
             say(&format!("the broker alone, {queues} queues: {rate:.0} messages/s"));
             best = best.max(rate);
         }
@@ -155,7 +157,7 @@ impl Site {
         let accounts = drive.members.accounts();
         let end = Instant::now() + TRAIL_MAX;
         loop {
-            let (_, told) = fault(measure::verified(&self.store, &accounts, since).await)?;
+            let (_, told) = fault(database::verified(&self.store, &accounts, since).await)?;
             if u64::try_from(told).unwrap_or(0) >= done || Instant::now() > end {
                 break;
             }
@@ -167,7 +169,7 @@ impl Site {
         }
         logins.wait().await;
         let told = async {
-            while let Ok((_, told)) = measure::verified(&self.store, &accounts, since).await {
+            while let Ok((_, told)) = database::verified(&self.store, &accounts, since).await {
                 if u64::try_from(told).unwrap_or(0) >= figures.verified.get() {
                     return;
                 }
@@ -184,7 +186,7 @@ impl Site {
             &mut *figures.fallen_back.lock().unwrap_or_else(PoisonError::into_inner),
         );
         let challenges: Vec<_> = fallen.iter().map(|login| login.challenge).collect();
-        let due = fault(measure::fallbacks_due(&self.store, &challenges).await)?;
+        let due = fault(database::fallbacks_due(&self.store, &challenges).await)?;
         let late = fallen.iter().filter_map(|login| {
             let late = login.arrived_at - *due.get(&login.challenge)?;
             Some(u32::try_from(late.whole_microseconds().max(0)).unwrap_or(u32::MAX))

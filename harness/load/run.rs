@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::bare::database;
 use serde_json::Value;
-use stepup::store::measure;
 
 use super::door::{Door, Until};
 use super::drive::{Drive, now};
@@ -14,7 +14,7 @@ use super::members::{ACCOUNT_PREFIX, Members};
 use super::report::{Run, table};
 use super::site::Site;
 use super::{Order, Over};
-use crate::output::{complain, print};
+use stepup_workers::output::{complain, print};
 
 /// Flat out, members for so many logins a second are registered unless the order says otherwise.
 const FLAT_OUT_RATE: f64 = 3000.0;
@@ -28,7 +28,7 @@ pub(super) fn say(text: &str) {
 pub(super) async fn run(order: &Order) -> Result<(), String> {
     let site = Site::open(order)?;
     let mut stream = Stream::open(&site.sim).await?;
-    let first_account = fault(measure::accounts(&site.store, ACCOUNT_PREFIX).await)?;
+    let first_account = fault(database::accounts(&site.store, ACCOUNT_PREFIX).await)?;
     let first_account = usize::try_from(first_account).unwrap_or(0);
     let amqp = Arc::new(site.amqp()?);
     site.probe(&amqp, first_account, &mut stream).await?;
@@ -58,8 +58,8 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
         Over::Http => Arc::new(site.http(order)?),
     };
     tokio::time::sleep(STATISTICS).await;
-    let commits = fault(measure::commits(&site.store).await)?;
-    let since = fault(measure::now(&site.store).await)?;
+    let commits = fault(database::commits(&site.store).await)?;
+    let since = fault(database::now(&site.store).await)?;
     let before = site.scrape.look().await?;
     let figures = Arc::new(Figures::default());
     let epoch = (Instant::now(), now());
@@ -82,8 +82,8 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
     };
     tokio::time::sleep(STATISTICS).await;
     let after = site.scrape.look().await?;
-    let commits = fault(measure::commits(&site.store).await)? - commits;
-    let trail = fault(measure::verified(&site.store, &members.accounts(), since).await)?;
+    let commits = fault(database::commits(&site.store).await)? - commits;
+    let trail = fault(database::verified(&site.store, &members.accounts(), since).await)?;
     let report = Run {
         over: match order.over {
             Over::Amqp => "amqp",
@@ -118,7 +118,7 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
 /// Puts members without waiting for what becomes of it: a backlog for `directory`.
 pub(super) async fn fill(order: &Order, count: usize) -> Result<(), String> {
     let site = Site::open(order)?;
-    let first_account = fault(measure::accounts(&site.store, ACCOUNT_PREFIX).await)?;
+    let first_account = fault(database::accounts(&site.store, ACCOUNT_PREFIX).await)?;
     let members = Members::new(usize::try_from(first_account).unwrap_or(0), count);
     say(&format!("a later run finds them by --from-account {first_account} --members {count}"));
     register(&Arc::new(members), &Arc::new(site.amqp()?), Until::Confirmed).await?;

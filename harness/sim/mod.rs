@@ -1,4 +1,4 @@
-//! `stepup sim`: a stand-in SMS carrier and mailbox, for the demo and for tests.
+//! `stepup-harness sim`: a stand-in SMS carrier and mailbox, for the demo and for tests.
 //!
 //! A process of its own that the product reaches over the network only: text messages by a signed
 //! HTTP call ([`carrier`]), mail by SMTP ([`smtp`]). It keeps what it accepted, shows it on

@@ -10,7 +10,7 @@ use super::{
 };
 
 const HEAD: &str = r#"<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>stepup sim</title>
+<html lang="en"><head><meta charset="utf-8"><title>stepup-harness sim</title>
 <meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="2">
 <style>
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}
