@@ -24,7 +24,7 @@ enum Command {
     /// Show two logins against a running system.
     Demo,
     /// Drive logins against a running system and measure; its SMS must go to `stepup-harness sim`.
-    Load(Box<load::Order>),
+    Load(Box<load::LoadOptions>),
 }
 
 fn main() -> ExitCode {

@@ -11,21 +11,18 @@ use super::drive::{Drive, now};
 use super::feed::{Feed, Stream};
 use super::figures::Figures;
 use super::members::{ACCOUNT_PREFIX, Members};
+use super::order::{LoadOptions, Over};
 use super::report::{Run, table};
+use super::say::{fault, say};
 use super::site::Site;
-use super::{Order, Over};
-use stepup_workers::output::{complain, print};
+use stepup_workers::output::print;
 
 /// Flat out, members for so many logins a second are registered unless the order says otherwise.
 const FLAT_OUT_RATE: f64 = 3000.0;
 /// A backend tells the statistics of its commits up to a second late.
 const STATISTICS: Duration = Duration::from_millis(1500);
 
-pub(super) fn say(text: &str) {
-    complain(&format!("load: {text}"));
-}
-
-pub(super) async fn run(order: &Order) -> Result<(), String> {
+pub(super) async fn run(order: &LoadOptions) -> Result<(), String> {
     let site = Site::open(order)?;
     let mut stream = Stream::open(&site.sim).await?;
     let first_account = fault(database::accounts(&site.store, ACCOUNT_PREFIX).await)?;
@@ -35,18 +32,7 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
     let bare = site.bare(order.bare_seconds).await?;
 
     let plan = site.plan(order);
-    let seconds = order.seconds + order.warm_up_seconds;
-    let usual = Members::needed(order.rate.unwrap_or(FLAT_OUT_RATE) * seconds) + 4 * plan.in_flight;
-    let count = order.members.unwrap_or(usual);
-    let members = match order.from_account {
-        Some(filled) => Arc::new(Members::new(filled, count).shuffled()),
-        None => {
-            // The probe has used the first account.
-            let members = Arc::new(Members::new(first_account + 1, count));
-            register(&members, &amqp, Until::Stored).await?;
-            members
-        }
-    };
+    let members = registered(order, plan.in_flight, first_account, &amqp).await?;
 
     let feed = Arc::new(Feed::new(Arc::clone(&members)));
     let reading = tokio::spawn({
@@ -102,12 +88,36 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
         fallback_late: site.fallback_late(&figures).await?,
     }
     .json();
+    site.broker.close().await;
+    written(order, &report)
+}
+
+/// The members to log in.
+async fn registered(
+    order: &LoadOptions,
+    in_flight: usize,
+    first_account: usize,
+    amqp: &Arc<Door>,
+) -> Result<Arc<Members>, String> {
+    let seconds = order.seconds + order.warm_up_seconds;
+    let usual = Members::needed(order.rate.unwrap_or(FLAT_OUT_RATE) * seconds) + 4 * in_flight;
+    let count = order.members.unwrap_or(usual);
+    if let Some(filled) = order.from_account {
+        return Ok(Arc::new(Members::new(filled, count).shuffled()));
+    }
+    // The probe has used the first account.
+    let members = Arc::new(Members::new(first_account + 1, count));
+    register(&members, amqp, Until::Stored).await?;
+    Ok(members)
+}
+
+/// Prints the report; an error where anything was lost or doubled.
+fn written(order: &LoadOptions, report: &Value) -> Result<(), String> {
     if let Some(file) = &order.json {
         let written = std::fs::write(file, format!("{report:#}\n"));
         written.map_err(|error| format!("--json {}: {error}", file.display()))?;
     }
-    site.broker.close().await;
-    print(&table(&report));
+    print(&table(report));
     let count = |name: &str| report.get(name).and_then(Value::as_i64).unwrap_or(0);
     match (count("lost"), count("doubled")) {
         (0, 0) => Ok(()),
@@ -116,7 +126,7 @@ pub(super) async fn run(order: &Order) -> Result<(), String> {
 }
 
 /// Puts members without waiting for what becomes of it: a backlog for `directory`.
-pub(super) async fn fill(order: &Order, count: usize) -> Result<(), String> {
+pub(super) async fn fill(order: &LoadOptions, count: usize) -> Result<(), String> {
     let site = Site::open(order)?;
     let first_account = fault(database::accounts(&site.store, ACCOUNT_PREFIX).await)?;
     let members = Members::new(usize::try_from(first_account).unwrap_or(0), count);
@@ -148,10 +158,6 @@ fn own_messages(over: Over, figures: &Figures) -> f64 {
             (figures.begun.get() + guesses) as f64
         }
     }
-}
-
-pub(super) fn fault<T>(result: Result<T, stepup::fault::Fault>) -> Result<T, String> {
-    result.map_err(|fault| fault.to_string())
 }
 
 /// Says every second how it goes. Memory is looked at before and after only: to count the pages of

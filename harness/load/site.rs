@@ -11,14 +11,14 @@ use stepup::domain::id::AppName;
 use stepup::store::Store;
 use tokio_util::task::TaskTracker;
 
-use super::Order;
 use super::door::{Amqp, Door, Http, Until};
 use super::drive::{Drive, Plan};
 use super::feed::Stream;
 use super::figures::{Figures, Percentiles};
 use super::members::{ACCOUNT_PREFIX, register_account, register_member};
+use super::order::LoadOptions;
 use super::report::Bare;
-use super::run::{fault, say};
+use super::say::{fault, say};
 use super::scrape::Scrape;
 use stepup_workers::roles::{broker, configured, store};
 
@@ -40,7 +40,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub fn open(order: &Order) -> Result<Self, String> {
+    pub fn open(order: &LoadOptions) -> Result<Self, String> {
         let config = configured(&[Need::Broker, Need::Database, Need::PublicKey, Need::Apps])?;
         let named = match &order.app {
             None => config.apps.first().map(|app| app.name.clone()),
@@ -64,7 +64,7 @@ impl Site {
         Ok(Self { config, broker, store, app, sim, scrape })
     }
 
-    pub fn plan(&self, order: &Order) -> Plan {
+    pub fn plan(&self, order: &LoadOptions) -> Plan {
         Plan {
             rate: order.rate,
             in_flight: order.in_flight,
@@ -81,7 +81,7 @@ impl Site {
         Ok(Door::Amqp(Amqp::new(&self.broker, self.app.clone(), seal_to)))
     }
 
-    pub fn http(&self, order: &Order) -> Result<Door, String> {
+    pub fn http(&self, order: &LoadOptions) -> Result<Door, String> {
         let file = order.api_key_file.as_ref().ok_or("--over http needs --api-key-file")?;
         let key = std::fs::read_to_string(file);
         let key = key.map_err(|error| format!("--api-key-file {}: {error}", file.display()))?;

@@ -15,8 +15,8 @@ use tokio::time::sleep;
 
 use super::{
     faults::Fault,
-    http::Problem,
     ledger::{Channel, Content, Record, Unrecorded},
+    problem::Problem,
     signature::SignedCall,
     state::{State, new_provider_ref, now, recipient},
     wire::Wire,

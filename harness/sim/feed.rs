@@ -16,8 +16,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{
-    http::{Problem, code, number},
     ledger::{Channel, Record},
+    problem::{Problem, code, number},
     state::State,
 };
 

@@ -6,10 +6,7 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Path, RawQuery, State as Shared},
-    http::{
-        HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
-    },
+    http::{StatusCode, header::CACHE_CONTROL},
     response::{Html, IntoResponse, Response},
     routing::{get, post, put},
 };
@@ -19,8 +16,9 @@ use super::{
     carrier, connections,
     faults::{EVERYBODY, Order},
     feed,
-    ledger::{Channel, Record, Unrecorded},
+    ledger::{Channel, Record},
     page,
+    problem::{Problem, code, number},
     state::{State, recipient},
 };
 
@@ -51,63 +49,6 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/ledger/stream", get(feed::get))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(state)
-}
-
-/// An error answer (RFC 9457). Never contains a number, an address or a text.
-#[derive(Debug)]
-pub(super) struct Problem {
-    /// The HTTP status.
-    pub status: StatusCode,
-    /// A sentence for the caller.
-    pub detail: String,
-    /// `recipient` if another recipient would have been accepted.
-    pub scope: Option<&'static str>,
-    /// Seconds, a date, or anything else.
-    pub retry_after: Option<HeaderValue>,
-}
-
-impl Problem {
-    /// A problem of no particular scope.
-    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), scope: None, retry_after: None }
-    }
-
-    /// The call cannot be recorded, so it is not accepted either.
-    pub fn unavailable(reason: &Unrecorded) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, reason.to_string())
-    }
-
-    fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, detail)
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let mut body = json!({
-            "status": self.status.as_u16(),
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "detail": self.detail,
-        });
-        if let Some(scope) = self.scope {
-            body["scope"] = scope.into();
-        }
-        let mut response = (self.status, Json(body)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(retry_after) = self.retry_after {
-            headers.insert(RETRY_AFTER, retry_after);
-        }
-        response
-    }
-}
-
-/// The number `name` of a query string, if it is there.
-pub(super) fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, Problem> {
-    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-    let value = pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value);
-    let number = value.map(str::parse).transpose();
-    number.map_err(|_| Problem::bad_request(format!("{name} must be a whole number")))
 }
 
 fn position(query: Option<&str>) -> Result<usize, Problem> {
@@ -242,13 +183,6 @@ fn message(index: usize, record: &Record) -> Value {
         message["subject"] = content.subject.into();
     }
     message
-}
-
-/// The code of an origin-bound message, whose last line is `@domain #code`.
-pub(super) fn code(text: &str) -> Option<&str> {
-    let (domain, rest) = text.trim_end().lines().last()?.strip_prefix('@')?.split_once(" #")?;
-    let code = rest.split_whitespace().next()?;
-    (!domain.is_empty() && !domain.contains(' ')).then_some(code)
 }
 
 async fn next_text(

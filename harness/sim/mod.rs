@@ -16,6 +16,7 @@ mod http;
 mod ledger;
 mod mail;
 mod page;
+mod problem;
 mod settings;
 mod signature;
 mod smtp;

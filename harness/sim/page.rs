@@ -5,8 +5,8 @@ use std::sync::Arc;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    http::code,
     ledger::{Channel, Content, Record},
+    problem::code,
 };
 
 const HEAD: &str = r#"<!doctype html>

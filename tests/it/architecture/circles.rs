@@ -27,13 +27,6 @@ const LEFT: &[&[&str]] = &[
         "src/message/request/setting.rs",
         "src/message/schema.rs",
     ],
-    &["harness/load/mod.rs", "harness/load/run.rs", "harness/load/site.rs"],
-    &[
-        "harness/sim/carrier.rs",
-        "harness/sim/feed.rs",
-        "harness/sim/http.rs",
-        "harness/sim/page.rs",
-    ],
 ];
 const DEFINING: &[&str] = &["fn", "struct", "enum", "trait", "type", "const", "static", "union"];
 /// Our macros that define a type, which is named first.
