@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use stepup_workers::output::print as say;
+use stepup_workers::cli::output::print as say;
 
 /// How long the demo waits for a message to arrive.
 const ARRIVAL_MAX: Duration = Duration::from_secs(30);

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stepup_harness::{demo, load, sim};
-use stepup_workers::output::{complain, print};
-use stepup_workers::{healthcheck, roles};
+use stepup_workers::cli::output::{complain, print};
+use stepup_workers::cli::{healthcheck, run as process};
 
 /// Tries and measures stepup. Not part of a production system.
 #[derive(Parser)]
@@ -48,7 +48,7 @@ fn failed(why: &str) -> ExitCode {
 async fn run(command: Command) -> Result<(), String> {
     match command {
         Command::Sim => {
-            let stop = roles::stop_signal().map_err(|error| error.to_string())?;
+            let stop = process::stop_signal().map_err(|error| error.to_string())?;
             sim::run(sim::Settings::from_env()?, stop).await
         }
         Command::Healthcheck => {

@@ -1,19 +1,14 @@
 //! The roster: one file per worker. Workers do not import workers; they meet only in messages.
 
 pub mod audit;
-pub mod audit_command;
 pub mod chain;
+pub mod cli;
 pub mod code_generation;
 pub mod directory;
 pub mod email_fallback;
-pub mod healthcheck;
 pub mod janitor;
-pub mod keys;
 pub mod notice_delivery;
 pub mod notification;
-pub mod numbers;
-pub mod operate;
-pub mod output;
 pub mod roles;
 mod sending;
 pub mod settings;

@@ -15,7 +15,7 @@ use super::order::{LoadOptions, Over};
 use super::report::{Run, table};
 use super::say::{fault, say};
 use super::site::Site;
-use stepup_workers::output::print;
+use stepup_workers::cli::output::print;
 
 /// Flat out, members for so many logins a second are registered unless the order says otherwise.
 const FLAT_OUT_RATE: f64 = 3000.0;

@@ -1,7 +1,7 @@
 //! What a run says while it goes on.
 
 use stepup::fault::Fault;
-use stepup_workers::output::complain;
+use stepup_workers::cli::output::complain;
 
 pub(super) fn say(text: &str) {
     complain(&format!("load: {text}"));

@@ -20,7 +20,7 @@ use super::order::LoadOptions;
 use super::report::Bare;
 use super::say::{fault, say};
 use super::scrape::Scrape;
-use stepup_workers::roles::{broker, configured, store};
+use stepup_workers::cli::connect::{broker, configured, store};
 
 /// As large as the messages of a login are on average.
 const BODY_BYTES: usize = 300;

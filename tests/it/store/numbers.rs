@@ -9,7 +9,7 @@ use stepup::rules::Verdict;
 use stepup::rules::claimed::Decision;
 use stepup::rules::delivery::{Answer, Settled};
 use stepup::store;
-use stepup_workers::numbers;
+use stepup_workers::cli::numbers;
 
 use super::fixture::{SMS, StoreFixture};
 

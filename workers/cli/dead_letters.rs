@@ -1,22 +1,13 @@
-//! What operators type: migrate, topology, config check, dead letters.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! `stepup dead-letters`.
 
 use clap::Subcommand;
 use stepup::broker::dead::{self, DeadView};
-use stepup::broker::topology;
 use stepup::config::Need;
-use stepup::domain::keys::Keyring;
-use stepup::store;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::output::print;
-use crate::roles::{broker, configured, store as pool};
-
-/// How long a migration is tried again while its table is in use.
-const MIGRATE_WAIT_MAX: Duration = Duration::from_secs(600);
+use crate::cli::connect::{broker, configured, keyring};
+use crate::cli::output::print;
 
 /// What can be done with dead letters.
 #[derive(Subcommand)]
@@ -47,79 +38,11 @@ pub enum DeadLetters {
     },
 }
 
-/// The configured keys.
-///
-/// # Errors
-/// The configuration's errors.
-pub fn keyring() -> Result<Arc<Keyring>, String> {
-    configured(&[Need::Keys])?.keys.ok_or_else(|| "STEPUP_KEYS is missing".to_owned())
-}
-
-/// Applies what is missing.
-///
-/// # Errors
-/// When the database is away or a migration fails.
-pub async fn migrate() -> Result<(), String> {
-    let config = configured(&[Need::Database])?;
-    // One connection migrates, the other looks who is in the way.
-    let migrated = store::migrate(&pool(&config, 2)?, MIGRATE_WAIT_MAX).await;
-    let applied = migrated.map_err(|fault| fault.to_string())?;
-    for migration in &applied {
-        print(&format!("applied {migration}"));
-    }
-    if applied.is_empty() {
-        print("nothing to apply");
-    }
-    Ok(())
-}
-
-/// Declares or checks the topology.
-///
-/// # Errors
-/// When the broker is away, or the check finds a deviation.
-pub async fn topology(check: bool) -> Result<(), String> {
-    let config = configured(&[Need::Broker])?;
-    let broker = broker(&config, "stepup-topology")?;
-    if !check {
-        topology::declare(&broker).await.map_err(|fault| fault.to_string())?;
-        print("declared");
-        return Ok(());
-    }
-    let deviations = topology::check(&broker).await.map_err(|fault| fault.to_string())?;
-    if deviations.is_empty() {
-        print(
-            "as it should be: every exchange and queue, with its arguments. Bindings cannot be asked \
-             for over AMQP: run `stepup topology`, which declares all of them, if one may be missing",
-        );
-        return Ok(());
-    }
-    Err(format!(
-        "{}\nRun `stepup topology`, which declares what is missing. What has other arguments it cannot \
-         change: let the queue run empty and delete it before",
-        deviations.join("\n")
-    ))
-}
-
-/// Prints the effective settings.
-///
-/// # Errors
-/// Everything that is wrong with them.
-pub fn check_config(needs: &[Need]) -> Result<(), String> {
-    print(&configured(needs)?.describe());
-    Ok(())
-}
-
-/// The schemas of messages, or the description of the ingress.
-pub fn schemas(http: bool) -> String {
-    let document = if http { stepup::ingress::openapi() } else { stepup::message::schemas() };
-    format!("{document:#}")
-}
-
 /// Reads or handles dead letters.
 ///
 /// # Errors
 /// When the broker is away or there is no such letter.
-pub async fn dead_letters(command: DeadLetters) -> Result<(), String> {
+pub async fn run(command: DeadLetters) -> Result<(), String> {
     let config = configured(&[Need::Broker])?;
     let broker = broker(&config, "stepup-dead-letters")?;
     let done = match command {

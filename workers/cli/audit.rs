@@ -11,9 +11,8 @@ use stepup::fault::Fault;
 use stepup::rules::audit::{Attested, ChainCheck, Finding, not_chained};
 use stepup::store::{self, Store, Tx};
 
-use crate::operate::keyring;
-use crate::output::print;
-use crate::roles::{configured, store as pool};
+use crate::cli::connect::{configured, keyring, store as pool};
+use crate::cli::output::print;
 
 /// Somebody has changed something.
 const TAMPERED: u8 = 2;

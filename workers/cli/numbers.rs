@@ -11,9 +11,8 @@ use stepup::domain::phone::{PhoneNumber, mask};
 use stepup::fault::Fault;
 use stepup::store::{self, Store};
 
-use crate::operate::keyring;
-use crate::output::print;
-use crate::roles::{configured, store as pool};
+use crate::cli::connect::{configured, keyring, store as pool};
+use crate::cli::output::print;
 
 /// Some numbers read otherwise.
 const FOUND: u8 = 2;
