@@ -409,37 +409,25 @@ fn policy(s: &mut Source) -> Policy {
         count: count.unwrap_or(usual.count),
         within: usual.within,
     };
-    let mut time = |name, usual| s.read(name, values::seconds).unwrap_or(usual);
-    let challenge_life = time("STEPUP_CHALLENGE_SECONDS", usual.challenge_life);
-    let setting_life = time("STEPUP_SETTING_SECONDS", usual.setting_life);
-    let approval_life = time("STEPUP_APPROVAL_SECONDS", usual.approval_life);
-    let review_life = time("STEPUP_REVIEW_SECONDS", usual.review_life);
-    let reset_hold = time("STEPUP_RESET_HOLD_SECONDS", usual.reset_hold);
-    let cooling_off = time("STEPUP_COOLING_OFF_SECONDS", usual.cooling_off);
-    let guess_wait = time("STEPUP_GUESS_WAIT_SECONDS", usual.guess_wait);
-    let guess_wait_max = time("STEPUP_GUESS_WAIT_MAX_SECONDS", usual.guess_wait_max);
-    let fallback_after = time("STEPUP_FALLBACK_SECONDS", usual.fallback_after);
-    let life_left_min = time("STEPUP_LIFE_LEFT_SECONDS", usual.life_left_min);
-    let lease_margin = time("STEPUP_LEASE_MARGIN_SECONDS", usual.lease_margin);
-    let transaction_max = time("STEPUP_TRANSACTION_SECONDS", usual.transaction_max);
+    let time = |s: &mut Source, name, usual| s.read(name, values::seconds).unwrap_or(usual);
     let policy = Policy {
         code_digits: s
             .read("STEPUP_CODE_DIGITS", values::number(0..=u8::MAX))
             .unwrap_or(usual.code_digits),
-        challenge_life,
-        setting_life,
-        approval_life,
-        review_life,
-        reset_hold,
-        cooling_off,
+        challenge_life: time(s, "STEPUP_CHALLENGE_SECONDS", usual.challenge_life),
+        setting_life: time(s, "STEPUP_SETTING_SECONDS", usual.setting_life),
+        approval_life: time(s, "STEPUP_APPROVAL_SECONDS", usual.approval_life),
+        review_life: time(s, "STEPUP_REVIEW_SECONDS", usual.review_life),
+        reset_hold: time(s, "STEPUP_RESET_HOLD_SECONDS", usual.reset_hold),
+        cooling_off: time(s, "STEPUP_COOLING_OFF_SECONDS", usual.cooling_off),
         wrong_per_challenge: s
             .read("STEPUP_WRONG_PER_CHALLENGE", values::number(0..=i16::MAX))
             .unwrap_or(usual.wrong_per_challenge),
         wrong_in_a_row: s
             .read("STEPUP_WRONG_IN_A_ROW", values::number(1..=100))
             .unwrap_or(usual.wrong_in_a_row),
-        guess_wait,
-        guess_wait_max,
+        guess_wait: time(s, "STEPUP_GUESS_WAIT_SECONDS", usual.guess_wait),
+        guess_wait_max: time(s, "STEPUP_GUESS_WAIT_MAX_SECONDS", usual.guess_wait_max),
         wrong_per_day: window(
             s.read("STEPUP_WRONG_PER_DAY", values::number(1..=1000)),
             usual.wrong_per_day,
@@ -457,13 +445,13 @@ fn policy(s: &mut Source) -> Policy {
         sends_per_number: s
             .read("STEPUP_SENDS_PER_NUMBER", values::windows)
             .unwrap_or(usual.sends_per_number),
-        fallback_after,
-        life_left_min,
+        fallback_after: time(s, "STEPUP_FALLBACK_SECONDS", usual.fallback_after),
+        life_left_min: time(s, "STEPUP_LIFE_LEFT_SECONDS", usual.life_left_min),
         provider_timeout: s
             .read("STEPUP_PROVIDER_TIMEOUT_SECONDS", values::some_seconds)
             .unwrap_or(usual.provider_timeout),
-        lease_margin,
-        transaction_max,
+        lease_margin: time(s, "STEPUP_LEASE_MARGIN_SECONDS", usual.lease_margin),
+        transaction_max: time(s, "STEPUP_TRANSACTION_SECONDS", usual.transaction_max),
     };
     for problem in policy.problems() {
         s.complain(problem);

@@ -49,6 +49,7 @@ const IMPURE: &[&str] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("lapin::", &["src/broker/", "harness/bare/"]),
     ("tokio_postgres::", &["src/store/", "src/config/"]),
+    ("Claimed::after_commit", &["src/runtime/batch/provider.rs"]),
     ("tx.rows(", &["src/store/", "harness/bare/"]),
     ("tx.execute(", &["src/store/", "harness/bare/"]),
     ("metrics::", &["src/observe.rs"]),
