@@ -8,11 +8,9 @@
 //! | causes   | `email.send` (the next try) `challenge.abandon`; `delivery.*` `challenge.email_eligible` |
 //! | rule     | [`stepup::rules::delivery`]                                                 |
 
-use stepup::gateway::MailGateway;
-use stepup::rules::delivery::{Answer, RenderedMessage};
+use stepup::domain::provider::{ProviderAnswer, RenderedMessage};
+use stepup::gateway::Gateway;
 use stepup::runtime::{CodeProvider, CodeSender};
-
-use crate::sending::mailed;
 
 /// The worker.
 pub type EmailFallback<G> = CodeSender<MailServer<G>>;
@@ -20,10 +18,11 @@ pub type EmailFallback<G> = CodeSender<MailServer<G>>;
 /// The mail server.
 pub struct MailServer<G>(pub G);
 
-impl<G: MailGateway> CodeProvider for MailServer<G> {
+impl<G: Gateway> CodeProvider for MailServer<G> {
     const WORKER: &'static str = "email_fallback";
+    const LABEL: &'static str = "email";
 
-    async fn send(&self, message: &RenderedMessage) -> Answer {
-        mailed(&self.0, message, "email").await
+    async fn send(&self, message: &RenderedMessage) -> ProviderAnswer {
+        self.0.send(message).await
     }
 }

@@ -10,7 +10,6 @@ pub mod janitor;
 pub mod notice_delivery;
 pub mod notification;
 pub mod roles;
-mod sending;
 pub mod settings;
 pub mod sms_delivery;
 pub mod support;

@@ -9,13 +9,14 @@
 //! | rule     | [`stepup::rules::delivery::notice::decide`]                                           |
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stepup::domain::Timestamp;
 use stepup::domain::keys::Keyring;
 use stepup::fault::Fault;
-use stepup::gateway::MailGateway;
+use stepup::gateway::Gateway;
 use stepup::message::{Command, Decoded};
+use stepup::observe;
 use stepup::rules::DecisionContext;
 use stepup::rules::claimed::{Claimed, Decision};
 use stepup::rules::delivery::notice;
@@ -23,8 +24,6 @@ use stepup::rules::delivery::notice::{Facts, NoticeCall, NoticeSettlement};
 use stepup::rules::text::Texts;
 use stepup::runtime::{ProviderWorker, Worker};
 use stepup::store::{self, Tx};
-
-use crate::sending::mailed;
 
 /// The worker.
 pub struct NoticeDelivery<G> {
@@ -45,7 +44,7 @@ const fn asked(command: &Command) -> Option<(uuid::Uuid, i16)> {
     }
 }
 
-impl<G: MailGateway> Worker for NoticeDelivery<G> {
+impl<G: Gateway> Worker for NoticeDelivery<G> {
     const NAME: &'static str = "notice_delivery";
     type Message = Command;
     type Facts = Option<Facts>;
@@ -62,7 +61,7 @@ impl<G: MailGateway> Worker for NoticeDelivery<G> {
     }
 }
 
-impl<G: MailGateway> ProviderWorker for NoticeDelivery<G> {
+impl<G: Gateway> ProviderWorker for NoticeDelivery<G> {
     type Call = NoticeCall;
     type Settlement = NoticeSettlement;
 
@@ -85,8 +84,10 @@ impl<G: MailGateway> ProviderWorker for NoticeDelivery<G> {
     }
 
     async fn call(&self, call: Claimed<NoticeCall>) -> NoticeSettlement {
-        let answer = mailed(&self.gateway, call.message(), "notice").await;
-        call.answered(answer)
+        let started = Instant::now();
+        let answer = self.gateway.send(call.message()).await;
+        observe::provider_called("notice", answer.label(), started.elapsed());
+        call.answered(answer.into())
     }
 
     async fn settle(

@@ -6,7 +6,8 @@ use clap::ValueEnum;
 use stepup::broker::Broker;
 use stepup::config::{Config, Need};
 use stepup::domain::keys::Keyring;
-use stepup::gateway::Answer;
+use stepup::domain::provider::ProviderAnswer;
+use stepup::gateway::Watched;
 use stepup::gateway::sms_webhook::{SmsWebhook, SmsWebhookSettings};
 use stepup::gateway::smtp::{Smtp, SmtpSettings};
 use stepup::observe;
@@ -25,7 +26,6 @@ use crate::directory::Directory;
 use crate::email_fallback::{EmailFallback, MailServer};
 use crate::notice_delivery::NoticeDelivery;
 use crate::notification::Notification;
-use crate::sending::Watched;
 use crate::sms_delivery::{SmsDelivery, SmsProvider};
 use crate::support::Support;
 use crate::team::Team;
@@ -209,21 +209,21 @@ impl Starting<'_> {
         match role {
             Role::SmsDelivery => {
                 let provider = SmsProvider(Watched::sms(sms_gateway(self.config)?));
-                observe::provider_awaited("sms", &Answer::LABELS);
+                observe::provider_awaited("sms", &ProviderAnswer::LABELS);
                 let worker = SmsDelivery { provider, rules, claim };
                 self.provider_worker(worker, keys, "sms_delivery.login");
             }
             Role::EmailFallback => {
                 let gateway =
                     Watched::mail(mail_gateway(self.config)?, EmailFallback::<Smtp>::NAME);
-                observe::provider_awaited("email", &Answer::LABELS);
+                observe::provider_awaited("email", &ProviderAnswer::LABELS);
                 let worker = EmailFallback { provider: MailServer(gateway), rules, claim };
                 self.provider_worker(worker, keys, "email_fallback.login");
             }
             _ => {
                 let gateway =
                     Watched::mail(mail_gateway(self.config)?, NoticeDelivery::<Smtp>::NAME);
-                observe::provider_awaited("notice", &Answer::LABELS);
+                observe::provider_awaited("notice", &ProviderAnswer::LABELS);
                 let RuleInputs { keys: opening, texts, .. } = rules;
                 let worker = NoticeDelivery { gateway, keys: opening, texts, lease };
                 self.provider_worker(worker, keys, "notice_delivery.notices");

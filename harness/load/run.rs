@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::bare::database;
 use serde_json::Value;
 
 use super::door::{Door, Until};
@@ -15,6 +14,7 @@ use super::order::{LoadOptions, Over};
 use super::report::{Run, table};
 use super::say::{fault, say};
 use super::site::Site;
+use crate::bare::database;
 use stepup_workers::cli::output::print;
 
 /// Flat out, members for so many logins a second are registered unless the order says otherwise.

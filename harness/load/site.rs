@@ -3,7 +3,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::bare::{self, database};
 use stepup::broker::Broker;
 use stepup::config::{Config, Need};
 use stepup::domain::Timestamp;
@@ -20,6 +19,7 @@ use super::order::LoadOptions;
 use super::report::Bare;
 use super::say::{fault, say};
 use super::scrape::Scrape;
+use crate::bare::{self, database};
 use stepup_workers::cli::connect::{broker, configured, store};
 
 /// As large as the messages of a login are on average.

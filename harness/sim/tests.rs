@@ -10,7 +10,8 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use serde_json::{Value, json};
 use stepup::{
     domain::email::EmailAddress,
-    gateway::{self, Mail, MailGateway, Smtp, SmtpSettings},
+    domain::provider::{ProviderAnswer, RenderedMessage},
+    gateway::{Gateway, Smtp, SmtpSettings},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -560,9 +561,14 @@ async fn whatever_address_the_directory_accepts_is_mailed_under_the_same_address
     for text in named.iter().copied().chain(drawn.iter().map(String::as_str)) {
         let Ok(address) = EmailAddress::parse(text) else { continue };
         let wire = address.wire();
-        let mail = Mail { attempt: Uuid::nil(), to: &wire, subject: "Code", text: "123456" };
-        let answer = smtp.send(mail).await;
-        assert!(matches!(answer, gateway::Answer::Accepted { .. }), "{text}: {answer:?}");
+        let mail = RenderedMessage {
+            attempt: Uuid::nil(),
+            to: wire.clone(),
+            subject: "Code".into(),
+            text: "123456".to_owned().into(),
+        };
+        let answer = smtp.send(&mail).await;
+        assert!(matches!(answer, ProviderAnswer::Accepted { .. }), "{text}: {answer:?}");
         let path: String = address.as_str().bytes().map(|b| format!("%{b:02X}")).collect();
         let mailbox = sim.get(&format!("/mailboxes/{path}")).await.body;
         assert_eq!(mailbox["address"], *address.folded(), "{text}");

@@ -16,6 +16,7 @@ pub mod member;
 pub mod notice;
 pub mod phone;
 pub mod policy;
+pub mod provider;
 pub mod reset;
 pub mod schema;
 pub mod shown;

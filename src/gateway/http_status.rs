@@ -3,7 +3,7 @@
 //! The question is whether the request was handled, because only what was certainly not handled
 //! may be sent again. The receiver itself knows. A gateway or proxy in front of it often does not.
 
-use super::Scope;
+use crate::domain::provider::Scope;
 
 /// What a status says, without the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

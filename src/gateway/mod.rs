@@ -1,4 +1,4 @@
-//! Providers that carry a code to a person: one trait a channel, and what a provider said.
+//! Providers that carry a code to a person: one file each, one trait.
 //!
 //! A gateway makes one call and classifies the outcome; it does not retry, log or count. The one
 //! question that decides whether a second try may send the message twice is whether the provider
@@ -16,7 +16,7 @@ use std::fmt;
 use std::future::Future;
 use std::path::Path;
 
-use uuid::Uuid;
+use crate::domain::provider::{ProviderAnswer, RenderedMessage};
 
 mod hand_over;
 mod http_status;
@@ -27,159 +27,21 @@ pub mod sms_webhook;
 pub mod smtp;
 mod smtp_session;
 mod smtp_url;
+mod watched;
 mod webhook_key;
 
 pub use sms_webhook::{SmsWebhook, SmsWebhookSettings};
 pub use smtp::{Smtp, SmtpSettings};
+pub use watched::Watched;
 pub use webhook_key::WebhookKey;
 
 /// The longest provider reference that is kept, in characters.
 pub const PROVIDER_REF_CHARS_MAX: usize = 128;
 
-/// What a provider said. Every one of these is a verdict to be stored, none is an error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The provider took the message over.
-    Accepted {
-        /// The provider's own id for it (see [`provider_ref`]); empty if it gave none.
-        provider_ref: String,
-    },
-    /// The same provider will take it later.
-    Throttled {
-        /// How long the provider asks us to wait, if it says so; at most an hour.
-        retry_after_seconds: Option<u64>,
-    },
-    /// The message was certainly not taken over; another try may succeed and cannot duplicate it.
-    Transient {
-        /// How long the provider asks us to wait, if it says so; at most an hour.
-        retry_after_seconds: Option<u64>,
-        /// Why, from the closed set.
-        code: String,
-    },
-    /// The provider takes nothing at present, whatever the message: there is no session with it. The
-    /// message was certainly not taken over; it may be once the cause is gone.
-    Closed {
-        /// Whether the provider has answered, and refuses us.
-        refused: bool,
-        /// Why, from the closed set.
-        code: String,
-    },
-    /// The message was certainly not taken over, and the same call can never succeed.
-    Refused {
-        /// What the refusal is about, and so what else is worth trying.
-        scope: Scope,
-        /// Why, from the closed set.
-        code: String,
-    },
-    /// The message may have been taken over: it was handed to the network and no answer came.
-    Unknown {
-        /// Why, from the closed set.
-        code: String,
-    },
-}
-
-impl Answer {
-    /// Every [`label`](Self::label).
-    pub const LABELS: [&'static str; 6] =
-        ["accepted", "throttled", "transient", "closed", "refused", "unknown"];
-
-    /// One word for metrics.
-    pub const fn label(&self) -> &'static str {
-        match self {
-            Self::Accepted { .. } => "accepted",
-            Self::Throttled { .. } => "throttled",
-            Self::Transient { .. } => "transient",
-            Self::Closed { .. } => "closed",
-            Self::Refused { .. } => "refused",
-            Self::Unknown { .. } => "unknown",
-        }
-    }
-
-    fn transient(code: impl Into<String>) -> Self {
-        Self::Transient { retry_after_seconds: None, code: code.into() }
-    }
-
-    fn unreachable(code: impl Into<String>) -> Self {
-        Self::Closed { refused: false, code: code.into() }
-    }
-
-    fn refuses_us(scope: Scope, code: &str) -> Self {
-        Self::Closed { refused: true, code: format!("{}_{code}", scope.label()) }
-    }
-
-    fn refused(scope: Scope, code: impl Into<String>) -> Self {
-        Self::Refused { scope, code: code.into() }
-    }
-
-    fn unknown(code: impl Into<String>) -> Self {
-        Self::Unknown { code: code.into() }
-    }
-}
-
-/// What a refusal is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// This number or address cannot be reached, whoever sends and whatever is sent.
-    Recipient,
-    /// This text is not accepted.
-    Message,
-    /// Our sender name or address is not accepted.
-    Sender,
-    /// Our account with the provider or our configuration of it: no message will pass.
-    Account,
-}
-
-impl Scope {
-    /// One word for metrics and for tables.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Recipient => "recipient",
-            Self::Message => "message",
-            Self::Sender => "sender",
-            Self::Account => "account",
-        }
-    }
-
-    /// The scope with this [`label`](Self::label), if there is one.
-    pub fn from_label(label: &str) -> Option<Self> {
-        [Self::Recipient, Self::Message, Self::Sender, Self::Account]
-            .into_iter()
-            .find(|scope| scope.label() == label)
-    }
-}
-
-/// One SMS. It has no `Debug`: it holds a number and a code in clear.
-pub struct Sms<'a> {
-    /// The delivery attempt; the same on every repeat of the same attempt.
-    pub attempt: Uuid,
-    /// The recipient in E.164 with `+`.
-    pub to: &'a str,
-    /// What the person reads.
-    pub text: &'a str,
-}
-
-/// One plain text email. It has no `Debug`: it holds an address and a code in clear.
-pub struct Mail<'a> {
-    /// The delivery attempt; the same on every repeat of the same attempt.
-    pub attempt: Uuid,
-    /// The recipient's address alone, without a display name.
-    pub to: &'a str,
-    /// The subject; control characters are removed.
-    pub subject: &'a str,
-    /// What the person reads; `\n` or `\r\n` ends a line.
-    pub text: &'a str,
-}
-
-/// A provider of SMS.
-pub trait SmsGateway: Send + Sync + 'static {
+/// A provider that carries messages to people.
+pub trait Gateway: Send + Sync + 'static {
     /// Makes one call, bounded in time by the gateway's own settings.
-    fn send(&self, sms: Sms<'_>) -> impl Future<Output = Answer> + Send;
-}
-
-/// A provider of email.
-pub trait MailGateway: Send + Sync + 'static {
-    /// Makes one call, bounded in time by the gateway's own settings.
-    fn send(&self, mail: Mail<'_>) -> impl Future<Output = Answer> + Send;
+    fn send(&self, message: &RenderedMessage) -> impl Future<Output = ProviderAnswer> + Send;
 }
 
 /// A setting that cannot work. The text names the part that is wrong and never a secret.
@@ -242,27 +104,5 @@ mod tests {
             assert_eq!(provider_ref(gone, &sent), "", "{gone}");
         }
         assert_eq!(provider_ref(&"a".repeat(PROVIDER_REF_CHARS_MAX + 1), &[]), "");
-    }
-
-    #[test]
-    fn every_answer_has_one_of_the_labels() {
-        let code = String::new;
-        let answers = [
-            Answer::Accepted { provider_ref: code() },
-            Answer::Throttled { retry_after_seconds: None },
-            Answer::transient(code()),
-            Answer::unreachable(code()),
-            Answer::refused(Scope::Message, code()),
-            Answer::unknown(code()),
-        ];
-        assert_eq!(answers.map(|answer| answer.label()), Answer::LABELS);
-    }
-
-    #[test]
-    fn every_scope_is_found_by_its_label_and_nothing_else_is() {
-        for scope in [Scope::Recipient, Scope::Message, Scope::Sender, Scope::Account] {
-            assert_eq!(Scope::from_label(scope.label()), Some(scope));
-        }
-        assert_eq!(Scope::from_label("Recipient"), None);
     }
 }

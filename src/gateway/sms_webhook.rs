@@ -36,7 +36,8 @@ use zeroize::Zeroizing;
 use super::hand_over::HandOver;
 use super::http_status::{self, Meaning};
 use super::retry_after::retry_after_seconds;
-use super::{Answer, Scope, SettingsError, Sms, SmsGateway, WebhookKey, authorities, provider_ref};
+use super::{Gateway, SettingsError, WebhookKey, authorities, provider_ref};
+use crate::domain::provider::{ProviderAnswer, RenderedMessage, Scope};
 
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 const IDLE_CONNECTIONS_MAX: usize = 32;
@@ -136,10 +137,10 @@ impl SmsWebhook {
     }
 }
 
-impl SmsGateway for SmsWebhook {
-    async fn send(&self, sms: Sms<'_>) -> Answer {
-        let Some(body) = render(&sms) else {
-            return Answer::refused(Scope::Message, "invalid_message");
+impl Gateway for SmsWebhook {
+    async fn send(&self, sms: &RenderedMessage) -> ProviderAnswer {
+        let Some(body) = render(sms) else {
+            return ProviderAnswer::refused(Scope::Message, "invalid_message");
         };
         let id = sms.attempt.to_string();
         let timestamp_seconds = clock().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -157,9 +158,9 @@ impl SmsGateway for SmsWebhook {
             .send()
             .await;
         match sent {
-            Ok(response) => judge(response, &sms).await,
-            Err(_) if hand_over.withdraw() => Answer::transient("connect"),
-            Err(error) => Answer::unknown(cut_code(&error)),
+            Ok(response) => judge(response, sms).await,
+            Err(_) if hand_over.withdraw() => ProviderAnswer::transient("connect"),
+            Err(error) => ProviderAnswer::unknown(cut_code(&error)),
         }
     }
 }
@@ -172,35 +173,35 @@ struct Request<'a> {
 }
 
 /// The body, in a buffer that is large enough never to move, since only the last one is zeroised.
-fn render(sms: &Sms<'_>) -> Option<Zeroizing<Vec<u8>>> {
+fn render(sms: &RenderedMessage) -> Option<Zeroizing<Vec<u8>>> {
     // JSON writes one byte as six at most (`\u00XX`).
     let capacity = 6 * (sms.to.len() + sms.text.len()) + 128;
     let mut body = Zeroizing::new(Vec::with_capacity(capacity));
-    let request = Request { to: sms.to, text: sms.text, reference: sms.attempt };
+    let request = Request { to: &sms.to, text: &sms.text, reference: sms.attempt };
     serde_json::to_writer(&mut *body, &request).ok().map(|()| body)
 }
 
 /// The verdict of a status, refined by the body where that has something to add. Another body is not
 /// waited for.
-async fn judge(response: Response, sms: &Sms<'_>) -> Answer {
+async fn judge(response: Response, sms: &RenderedMessage) -> ProviderAnswer {
     let status = response.status().as_u16();
     let code = format!("http_{status}");
     let retry_after_seconds = retry_after_seconds(response.headers(), clock());
     match http_status::meaning(status) {
         Meaning::Accepted => match read(response).await {
-            Ok(body) if is_html(&body) => Answer::unknown("html_page"),
-            Ok(body) => Answer::Accepted { provider_ref: reference(&json(&body), sms) },
-            Err(cut) => Answer::unknown(cut),
+            Ok(body) if is_html(&body) => ProviderAnswer::unknown("html_page"),
+            Ok(body) => ProviderAnswer::Accepted { provider_ref: reference(&json(&body), sms) },
+            Err(cut) => ProviderAnswer::unknown(cut),
         },
-        Meaning::Throttled => Answer::Throttled { retry_after_seconds },
-        Meaning::Transient => Answer::Transient { retry_after_seconds, code },
-        Meaning::Refused(Scope::Account) => Answer::refused(Scope::Account, code),
+        Meaning::Throttled => ProviderAnswer::Throttled { retry_after_seconds },
+        Meaning::Transient => ProviderAnswer::Transient { retry_after_seconds, code },
+        Meaning::Refused(Scope::Account) => ProviderAnswer::refused(Scope::Account, code),
         Meaning::Refused(usual) => {
             let body = read(response).await.map_or(Value::Null, |body| json(&body));
             let named = body.get("scope").and_then(Value::as_str).and_then(Scope::from_label);
-            Answer::refused(named.unwrap_or(usual), code)
+            ProviderAnswer::refused(named.unwrap_or(usual), code)
         }
-        Meaning::Unknown => Answer::unknown(code),
+        Meaning::Unknown => ProviderAnswer::unknown(code),
     }
 }
 
@@ -236,13 +237,13 @@ fn cut_code(error: &reqwest::Error) -> &'static str {
 }
 
 /// The provider's id, text or integer; empty if it has none or builds it from what was sent.
-fn reference(body: &Value, sms: &Sms<'_>) -> String {
+fn reference(body: &Value, sms: &RenderedMessage) -> String {
     let raw = match body.get("id") {
         Some(Value::String(id)) => id.clone(),
         Some(Value::Number(id)) => id.to_string(),
         _ => return String::new(),
     };
-    provider_ref(&raw, &[sms.to, sms.text])
+    provider_ref(&raw, &[&sms.to, &sms.text])
 }
 
 #[expect(
@@ -283,12 +284,17 @@ mod tests {
         SmsWebhook::new(settings(url))
     }
 
-    fn sms() -> Sms<'static> {
-        Sms { attempt: Uuid::from_u128(7), to: TO, text: "Code 123456" }
+    fn sms() -> RenderedMessage {
+        RenderedMessage {
+            attempt: Uuid::from_u128(7),
+            to: TO.to_owned().into(),
+            subject: String::new(),
+            text: "Code 123456".to_owned().into(),
+        }
     }
 
-    async fn send_to(scheme: &str, address: SocketAddr) -> Answer {
-        webhook(&format!("{scheme}://{address}/sms")).unwrap().send(sms()).await
+    async fn send_to(scheme: &str, address: SocketAddr) -> ProviderAnswer {
+        webhook(&format!("{scheme}://{address}/sms")).unwrap().send(&sms()).await
     }
 
     /// Reads one request, head and body; `None` when the connection ends first.
@@ -309,7 +315,7 @@ mod tests {
     }
 
     /// Sends to a server that answers one request with these bytes and closes.
-    async fn answered(response: &str) -> Answer {
+    async fn answered(response: &str) -> ProviderAnswer {
         let response = response.to_owned();
         let address = serve(move |mut stream, _| {
             let response = response.clone();
@@ -322,13 +328,13 @@ mod tests {
         send_to("http", address).await
     }
 
-    async fn status(line: &str, body: &str) -> Answer {
+    async fn status(line: &str, body: &str) -> ProviderAnswer {
         let length = body.len();
         answered(&format!("HTTP/1.1 {line}\r\ncontent-length: {length}\r\n\r\n{body}")).await
     }
 
-    fn accepted(provider_ref: &str) -> Answer {
-        Answer::Accepted { provider_ref: provider_ref.to_owned() }
+    fn accepted(provider_ref: &str) -> ProviderAnswer {
+        ProviderAnswer::Accepted { provider_ref: provider_ref.to_owned() }
     }
 
     #[tokio::test]
@@ -373,7 +379,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_status_is_judged_and_its_retry_after_kept() {
-        let later = |retry_after_seconds, code: &str| Answer::Transient {
+        let later = |retry_after_seconds, code: &str| ProviderAnswer::Transient {
             retry_after_seconds,
             code: code.to_owned(),
         };
@@ -381,22 +387,28 @@ mod tests {
         assert_eq!(status("503 Service Unavailable", "").await, later(None, "http_503"));
         let asked = "HTTP/1.1 503 No\r\nretry-after: 6\r\n\r\n";
         assert_eq!(answered(asked).await, later(Some(6), "http_503"));
-        let throttled = |retry_after_seconds| Answer::Throttled { retry_after_seconds };
+        let throttled = |retry_after_seconds| ProviderAnswer::Throttled { retry_after_seconds };
         assert_eq!(status("429 Too Many Requests", "").await, throttled(None));
         let asked = "HTTP/1.1 429 No\r\nretry-after: 7\r\n\r\n";
         assert_eq!(answered(asked).await, throttled(Some(7)));
         let asked = "HTTP/1.1 429 No\r\ndate: Sun, 06 Nov 1994 08:49:35 GMT\r\n\
             retry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
         assert_eq!(answered(asked).await, throttled(Some(2)));
-        assert_eq!(status("502 Bad Gateway", "").await, Answer::unknown("http_502"));
-        assert_eq!(status("504 Gateway Timeout", "").await, Answer::unknown("http_504"));
-        assert_eq!(status("101 Switching Protocols", "").await, Answer::unknown("http_101"));
-        assert_eq!(status("302 Found", "").await, Answer::refused(Scope::Account, "http_302"));
+        assert_eq!(status("502 Bad Gateway", "").await, ProviderAnswer::unknown("http_502"));
+        assert_eq!(status("504 Gateway Timeout", "").await, ProviderAnswer::unknown("http_504"));
+        assert_eq!(
+            status("101 Switching Protocols", "").await,
+            ProviderAnswer::unknown("http_101")
+        );
+        assert_eq!(
+            status("302 Found", "").await,
+            ProviderAnswer::refused(Scope::Account, "http_302")
+        );
     }
 
     #[tokio::test]
     async fn a_refusal_has_the_scope_of_the_status_or_of_the_body() {
-        let refused = |scope, code| Answer::refused(scope, code);
+        let refused = |scope, code| ProviderAnswer::refused(scope, code);
         assert_eq!(status("400 Bad Request", "").await, refused(Scope::Message, "http_400"));
         assert_eq!(status("404 Not Found", "").await, refused(Scope::Recipient, "http_404"));
         assert_eq!(status("410 Gone", "{}").await, refused(Scope::Recipient, "http_410"));
@@ -412,10 +424,14 @@ mod tests {
     #[tokio::test]
     async fn a_page_for_people_is_not_taken_for_an_answer() {
         for page in ["<!DOCTYPE html>\n<p>back soon", " \n<HTML lang=en>", "\u{feff}<html>"] {
-            assert_eq!(status("200 OK", page).await, Answer::unknown("html_page"), "{page}");
+            assert_eq!(
+                status("200 OK", page).await,
+                ProviderAnswer::unknown("html_page"),
+                "{page}"
+            );
         }
         let long = format!("<html>{}", "x".repeat(RESPONSE_BYTES_MAX));
-        assert_eq!(status("200 OK", &long).await, Answer::unknown("html_page"));
+        assert_eq!(status("200 OK", &long).await, ProviderAnswer::unknown("html_page"));
         for word in ["<ok/>", "<htm", "html", "<p>sent</p>"] {
             assert_eq!(status("200 OK", word).await, accepted(""), "{word}");
         }
@@ -429,7 +445,7 @@ mod tests {
             stream.write_all(head).await.unwrap();
             never_answer(stream).await;
         });
-        assert_eq!(send_to("http", endless.await).await, Answer::transient("http_503"));
+        assert_eq!(send_to("http", endless.await).await, ProviderAnswer::transient("http_503"));
         let flood = serve(|mut stream, _| async move {
             read_request(&mut stream).await.unwrap();
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
@@ -448,25 +464,31 @@ mod tests {
         });
         let location = format!("location: http://{}/", elsewhere.await);
         let moved = answered(&format!("HTTP/1.1 307 No\r\n{location}\r\n\r\n")).await;
-        assert_eq!(moved, Answer::refused(Scope::Account, "http_307"));
+        assert_eq!(moved, ProviderAnswer::refused(Scope::Account, "http_307"));
         let result = answered(&format!("HTTP/1.1 303 No\r\n{location}\r\n\r\n")).await;
-        assert_eq!(result, Answer::unknown("http_303"));
+        assert_eq!(result, ProviderAnswer::unknown("http_303"));
         assert_eq!(calls.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]
     async fn a_connection_that_never_came_about_is_transient() {
-        assert_eq!(send_to("http", closed_port().await).await, Answer::transient("connect"));
+        assert_eq!(
+            send_to("http", closed_port().await).await,
+            ProviderAnswer::transient("connect")
+        );
         // TLS that fails, and TLS that gets no answer.
         let closes = serve(|_, _| std::future::ready(())).await;
-        assert_eq!(send_to("https", closes).await, Answer::transient("connect"));
+        assert_eq!(send_to("https", closes).await, ProviderAnswer::transient("connect"));
         let speaks_plain = serve(|mut stream, _| async move {
             let _ = stream.write_all(b"220 mx.example ESMTP\r\n").await;
             never_answer(stream).await;
         });
-        assert_eq!(send_to("https", speaks_plain.await).await, Answer::transient("connect"));
+        assert_eq!(
+            send_to("https", speaks_plain.await).await,
+            ProviderAnswer::transient("connect")
+        );
         let silent = serve(|stream, _| never_answer(stream)).await;
-        assert_eq!(send_to("https", silent).await, Answer::transient("connect"));
+        assert_eq!(send_to("https", silent).await, ProviderAnswer::transient("connect"));
     }
 
     #[tokio::test]
@@ -478,8 +500,8 @@ mod tests {
             ..settings(&format!("https://{silent}/"))
         };
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let slow_tls = SmsWebhook::new(settings).unwrap().send(sms()).await;
-        assert_eq!(slow_tls, Answer::transient("connect"));
+        let slow_tls = SmsWebhook::new(settings).unwrap().send(&sms()).await;
+        assert_eq!(slow_tls, ProviderAnswer::transient("connect"));
     }
 
     #[tokio::test]
@@ -488,30 +510,31 @@ mod tests {
         let closes = serve(|_, _| std::future::ready(())).await;
         let webhook = webhook(&format!("http://{closes}/")).unwrap();
         for _ in 0..50 {
-            let answer = webhook.send(sms()).await;
-            let honest = [Answer::transient("connect"), Answer::unknown("no_answer")];
+            let answer = webhook.send(&sms()).await;
+            let honest =
+                [ProviderAnswer::transient("connect"), ProviderAnswer::unknown("no_answer")];
             assert!(honest.contains(&answer), "{answer:?}");
         }
     }
 
     #[tokio::test]
     async fn a_request_that_went_out_without_an_answer_is_unknown() {
-        assert_eq!(answered("").await, Answer::unknown("no_answer"));
-        assert_eq!(answered("what?\r\n\r\n").await, Answer::unknown("no_answer"));
-        assert_eq!(answered("HTTP/1.1 2").await, Answer::unknown("no_answer"));
+        assert_eq!(answered("").await, ProviderAnswer::unknown("no_answer"));
+        assert_eq!(answered("what?\r\n\r\n").await, ProviderAnswer::unknown("no_answer"));
+        assert_eq!(answered("HTTP/1.1 2").await, ProviderAnswer::unknown("no_answer"));
         let half = "HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{\"id\":\"SM1\"";
-        assert_eq!(answered(half).await, Answer::unknown("no_answer"));
+        assert_eq!(answered(half).await, ProviderAnswer::unknown("no_answer"));
         let half = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"id\"\r\n";
-        assert_eq!(answered(half).await, Answer::unknown("no_answer"));
+        assert_eq!(answered(half).await, ProviderAnswer::unknown("no_answer"));
         let silent = serve(|stream, _| never_answer(stream)).await;
-        assert_eq!(send_to("http", silent).await, Answer::unknown("timeout"));
+        assert_eq!(send_to("http", silent).await, ProviderAnswer::unknown("timeout"));
         let stuck_body = serve(|mut stream, _| async move {
             read_request(&mut stream).await.unwrap();
             let head = b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\n{";
             stream.write_all(head).await.unwrap();
             never_answer(stream).await;
         });
-        assert_eq!(send_to("http", stuck_body.await).await, Answer::unknown("timeout"));
+        assert_eq!(send_to("http", stuck_body.await).await, ProviderAnswer::unknown("timeout"));
     }
 
     /// A gateway that has as many calls under way as make it keep its connections.
@@ -542,11 +565,11 @@ mod tests {
         .await;
         let webhook = busy(address);
         for _ in 0..2 {
-            assert_eq!(webhook.send(sms()).await, accepted(""));
+            assert_eq!(webhook.send(&sms()).await, accepted(""));
         }
         assert_eq!(connections.load(Ordering::Relaxed), 1);
         is_closed.recv().await.unwrap();
-        assert_eq!(webhook.send(sms()).await, accepted(""));
+        assert_eq!(webhook.send(&sms()).await, accepted(""));
         assert_eq!(connections.load(Ordering::Relaxed), 2);
         assert_eq!(webhook.calls.0.load(Ordering::Relaxed), CALLS_ON_NEW_CONNECTIONS);
     }
@@ -563,7 +586,8 @@ mod tests {
         let address = serve(|stream, _| drops_the_second(stream)).await;
         let webhook = webhook(&format!("http://{address}/")).unwrap();
         for _ in 0..20 {
-            let (first, second) = tokio::join!(webhook.send(sms()), webhook.send(sms()));
+            let sms = sms();
+            let (first, second) = tokio::join!(webhook.send(&sms), webhook.send(&sms));
             assert_eq!((first, second), (accepted(""), accepted("")));
         }
     }
@@ -573,7 +597,7 @@ mod tests {
         let address = serve(|stream, _| drops_the_second(stream)).await;
         let webhook = busy(address);
         for _ in 0..2 {
-            assert_eq!(webhook.send(sms()).await, accepted(""));
+            assert_eq!(webhook.send(&sms()).await, accepted(""));
             tokio::time::sleep(Duration::from_millis(600)).await;
         }
     }
@@ -582,8 +606,8 @@ mod tests {
     async fn a_request_on_a_kept_connection_that_dies_may_have_been_read() {
         let address = serve(|stream, _| drops_the_second(stream)).await;
         let webhook = busy(address);
-        assert_eq!(webhook.send(sms()).await, accepted(""));
-        assert_eq!(webhook.send(sms()).await, Answer::unknown("no_answer"));
+        assert_eq!(webhook.send(&sms()).await, accepted(""));
+        assert_eq!(webhook.send(&sms()).await, ProviderAnswer::unknown("no_answer"));
     }
 
     #[tokio::test]
@@ -605,8 +629,8 @@ mod tests {
                 ..settings(&format!("https://{address}/"))
             })
         };
-        assert_eq!(with(None).unwrap().send(sms()).await, Answer::transient("connect"));
-        assert_eq!(with(Some(CA_FILE)).unwrap().send(sms()).await, accepted(""));
+        assert_eq!(with(None).unwrap().send(&sms()).await, ProviderAnswer::transient("connect"));
+        assert_eq!(with(Some(CA_FILE)).unwrap().send(&sms()).await, accepted(""));
         assert!(with(Some("/nowhere/ca.pem")).err().unwrap().to_string().starts_with("ca_file: "));
     }
 

@@ -24,7 +24,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use email_encoding::headers::{rfc2047, writer::EmailWriter};
+use email_encoding::headers::rfc2047;
+use email_encoding::headers::writer::EmailWriter;
 use lettre::address::{Address, Envelope};
 use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message};
@@ -35,7 +36,8 @@ use zeroize::Zeroizing;
 
 use super::smtp_session::{Step, connect, deliver};
 use super::smtp_url::{Server, ServerUrl};
-use super::{Answer, Mail, MailGateway, Scope, SettingsError, authorities, provider_ref};
+use super::{Gateway, SettingsError, authorities, provider_ref};
+use crate::domain::provider::{ProviderAnswer, RenderedMessage, Scope};
 
 const IDLE_CONNECTIONS_MAX: usize = 8;
 // Mail servers close an idle connection after about five minutes.
@@ -143,7 +145,7 @@ impl Smtp {
         }
     }
 
-    async fn attempt(&self, to: &Address, content: &[u8], step: &mut Step) -> Answer {
+    async fn attempt(&self, to: &Address, content: &[u8], step: &mut Step) -> ProviderAnswer {
         let connection = match self.reusable().await {
             Some(connection) => Ok(connection),
             None => connect(&self.server, &self.hello, self.timeout).await,
@@ -182,7 +184,7 @@ impl Smtp {
     }
 
     /// The whole message. Only 7-bit, so that no server extension is needed.
-    fn compose(&self, mail: &Mail<'_>, to: Address) -> Option<Zeroizing<Vec<u8>>> {
+    fn compose(&self, mail: &RenderedMessage, to: Address) -> Option<Zeroizing<Vec<u8>>> {
         let attempt = mail.attempt.to_string();
         let id = format!("<{attempt}@{}>", self.from.email.domain());
         // Given, since lettre would read it from the headers and does not read a quoted local part.
@@ -193,35 +195,35 @@ impl Smtp {
             .from(self.from.clone())
             // In brackets: without them some readers take a quoted local part for a name.
             .raw_header(header("To", in_header))
-            .raw_header(subject(mail.subject)?)
+            .raw_header(subject(&mail.subject)?)
             .message_id(Some(id))
             .raw_header(header("Auto-Submitted", "auto-generated".to_owned()))
             .raw_header(header("X-Stepup-Reference", attempt))
             .header(MIME_VERSION_1_0)
             .header(ContentType::TEXT_PLAIN)
-            .body(mail.text.to_owned())
+            .body(mail.text.to_string())
             .ok()
             .map(|message| Zeroizing::new(message.formatted()))
     }
 }
 
-impl MailGateway for Smtp {
-    async fn send(&self, mail: Mail<'_>) -> Answer {
+impl Gateway for Smtp {
+    async fn send(&self, mail: &RenderedMessage) -> ProviderAnswer {
         let Ok(to) = mail.to.parse::<Address>() else {
-            return Answer::refused(Scope::Recipient, "invalid_address");
+            return ProviderAnswer::refused(Scope::Recipient, "invalid_address");
         };
         if !is_ascii(&to) {
-            return Answer::refused(Scope::Recipient, "non_ascii_address");
+            return ProviderAnswer::refused(Scope::Recipient, "non_ascii_address");
         }
-        let Some(content) = self.compose(&mail, to.clone()) else {
-            return Answer::refused(Scope::Message, "invalid_message");
+        let Some(content) = self.compose(mail, to.clone()) else {
+            return ProviderAnswer::refused(Scope::Message, "invalid_message");
         };
         let mut step = Step::Connect;
         let attempt = self.attempt(&to, &content, &mut step);
         match tokio::time::timeout(self.timeout, attempt).await {
-            Ok(Answer::Accepted { provider_ref: id }) => {
-                Answer::Accepted { provider_ref: provider_ref(&id, &[mail.to, mail.text]) }
-            }
+            Ok(ProviderAnswer::Accepted { provider_ref: id }) => ProviderAnswer::Accepted {
+                provider_ref: provider_ref(&id, &[&mail.to, &mail.text]),
+            },
             Ok(answer) => answer,
             Err(_) => step.timed_out(),
         }
@@ -285,19 +287,23 @@ mod tests {
         smtp(&format!("smtp://{address}?tls=none")).unwrap()
     }
 
-    fn mail() -> Mail<'static> {
-        let attempt = Uuid::from_u128(7);
-        Mail { attempt, to: "ana@example.org", subject: "Your code", text: "Code 123456\n" }
+    fn mail() -> RenderedMessage {
+        RenderedMessage {
+            attempt: Uuid::from_u128(7),
+            to: "ana@example.org".to_owned().into(),
+            subject: "Your code".to_owned(),
+            text: "Code 123456\n".to_owned().into(),
+        }
     }
 
-    fn accepted() -> Answer {
-        Answer::Accepted { provider_ref: "4Fz3K".to_owned() }
+    fn accepted() -> ProviderAnswer {
+        ProviderAnswer::Accepted { provider_ref: "4Fz3K".to_owned() }
     }
 
     /// The answer when the server does `act` at `step`, on every connection.
-    async fn answer_when(step: &'static str, act: Act) -> Answer {
+    async fn answer_when(step: &'static str, act: Act) -> ProviderAnswer {
         let (address, _) = mail_server(vec![(step, act)], vec![(step, act)]).await;
-        plain(address).send(mail()).await
+        plain(address).send(&mail()).await
     }
 
     #[tokio::test]
@@ -305,7 +311,13 @@ mod tests {
         let (address, transcript) = mail_server(vec![], vec![]).await;
         let subject = "Your code\r\nBcc: eve@example.org";
         let text = "Code 123456\n.\nQUIT\n";
-        let answer = plain(address).send(Mail { subject, text, ..mail() }).await;
+        let answer = plain(address)
+            .send(&RenderedMessage {
+                subject: subject.to_owned(),
+                text: text.to_owned().into(),
+                ..mail()
+            })
+            .await;
         assert_eq!(answer, accepted());
         let lines = transcript.lock().unwrap().clone();
         let attempt = Uuid::from_u128(7);
@@ -334,8 +346,13 @@ mod tests {
     async fn text_outside_ascii_travels_in_seven_bits() {
         let (address, transcript) = mail_server(vec![], vec![]).await;
         let subject = "Código";
-        let answer =
-            plain(address).send(Mail { subject, text: "你的验证码是 123456", ..mail() }).await;
+        let answer = plain(address)
+            .send(&RenderedMessage {
+                subject: subject.to_owned(),
+                text: "你的验证码是 123456".to_owned().into(),
+                ..mail()
+            })
+            .await;
         assert_eq!(answer, accepted());
         let lines = transcript.lock().unwrap().clone();
         assert!(lines.iter().all(|line| line.is_ascii()), "{lines:#?}");
@@ -346,7 +363,10 @@ mod tests {
     async fn a_quoted_local_part_is_quoted_in_envelope_and_header() {
         let (address, transcript) = mail_server(vec![], vec![]).await;
         let to = "\"abc.\"@docomo.ne.jp";
-        assert_eq!(plain(address).send(Mail { to, ..mail() }).await, accepted());
+        assert_eq!(
+            plain(address).send(&RenderedMessage { to: to.to_owned().into(), ..mail() }).await,
+            accepted()
+        );
         let lines = transcript.lock().unwrap().clone();
         for line in [format!("RCPT TO:<{to}>"), format!("To: <{to}>")] {
             assert!(lines.contains(&line), "no {line:?} in {lines:#?}");
@@ -362,7 +382,7 @@ mod tests {
             let url = format!("smtp://{address}?tls=none");
             let ehlo_name = ehlo_name.map(str::to_owned);
             let gateway = Smtp::new(SmtpSettings { ehlo_name, ..settings(&url) }).unwrap();
-            assert_eq!(gateway.send(mail()).await, accepted());
+            assert_eq!(gateway.send(&mail()).await, accepted());
             let ehlo = format!("EHLO {said}");
             assert!(transcript.lock().unwrap().contains(&ehlo), "{transcript:?}");
         }
@@ -377,7 +397,12 @@ mod tests {
             "plain = ? code",
         ] {
             let (address, transcript) = mail_server(vec![], vec![]).await;
-            assert_eq!(plain(address).send(Mail { subject, ..mail() }).await, accepted());
+            assert_eq!(
+                plain(address)
+                    .send(&RenderedMessage { subject: subject.to_owned(), ..mail() })
+                    .await,
+                accepted()
+            );
             let lines = transcript.lock().unwrap().join("\r\n");
             let (_, content) = lines.split_once("DATA\r\n").unwrap();
             let read = MessageParser::default().parse(content.as_bytes()).unwrap();
@@ -389,17 +414,26 @@ mod tests {
     async fn a_recipient_that_is_no_address_is_refused_without_a_connection() {
         let gateway = plain(closed_port().await);
         for to in ["", "ana", "ana@", "ana@example.org>\r\nRCPT TO:<eve@example.org", "a b@x.org"] {
-            let refused = Answer::refused(Scope::Recipient, "invalid_address");
-            assert_eq!(gateway.send(Mail { to, ..mail() }).await, refused, "{to}");
+            let refused = ProviderAnswer::refused(Scope::Recipient, "invalid_address");
+            assert_eq!(
+                gateway.send(&RenderedMessage { to: to.to_owned().into(), ..mail() }).await,
+                refused,
+                "{to}"
+            );
         }
-        let refused = Answer::refused(Scope::Recipient, "non_ascii_address");
-        assert_eq!(gateway.send(Mail { to: "aña@example.org", ..mail() }).await, refused);
+        let refused = ProviderAnswer::refused(Scope::Recipient, "non_ascii_address");
+        assert_eq!(
+            gateway
+                .send(&RenderedMessage { to: "aña@example.org".to_owned().into(), ..mail() })
+                .await,
+            refused
+        );
     }
 
     #[tokio::test]
     async fn without_a_session_the_answer_is_closed() {
-        let connect = Answer::unreachable("connect");
-        assert_eq!(plain(closed_port().await).send(mail()).await, connect);
+        let connect = ProviderAnswer::unreachable("connect");
+        assert_eq!(plain(closed_port().await).send(&mail()).await, connect);
         let garbage = Say("HTTP/1.1 400 Bad Request\r\n");
         for (step, act) in [
             ("greeting", Close),
@@ -411,21 +445,21 @@ mod tests {
             assert_eq!(answer_when(step, act).await, connect);
         }
         let (address, _) = mail_server(vec![], vec![]).await;
-        assert_eq!(smtp(&format!("smtps://{address}")).unwrap().send(mail()).await, connect);
+        assert_eq!(smtp(&format!("smtps://{address}")).unwrap().send(&mail()).await, connect);
         assert_eq!(
             answer_when("greeting", Say("421 4.3.2 busy\r\n")).await,
-            Answer::unreachable("smtp_421")
+            ProviderAnswer::unreachable("smtp_421")
         );
         assert_eq!(
             answer_when("EHLO", Say("504 5.5.2 need a full name\r\n")).await,
-            Answer::refuses_us(Scope::Account, "smtp_504")
+            ProviderAnswer::refuses_us(Scope::Account, "smtp_504")
         );
     }
 
     #[tokio::test]
     async fn failures_before_the_content_are_transient() {
-        let lost = Answer::transient("connection_lost");
-        let timeout = Answer::transient("timeout");
+        let lost = ProviderAnswer::transient("connection_lost");
+        let timeout = ProviderAnswer::transient("timeout");
         assert_eq!(answer_when("MAIL", Close).await, lost);
         assert_eq!(answer_when("RCPT", Close).await, lost);
         assert_eq!(answer_when("DATA", Close).await, lost);
@@ -436,47 +470,47 @@ mod tests {
 
     #[tokio::test]
     async fn after_the_content_no_answer_is_unknown() {
-        assert_eq!(answer_when(".", Close).await, Answer::unknown("no_answer"));
-        assert_eq!(answer_when(".", Hang).await, Answer::unknown("timeout"));
-        assert_eq!(answer_when(".", Say("what?\r\n")).await, Answer::unknown("no_answer"));
+        assert_eq!(answer_when(".", Close).await, ProviderAnswer::unknown("no_answer"));
+        assert_eq!(answer_when(".", Hang).await, ProviderAnswer::unknown("timeout"));
+        assert_eq!(answer_when(".", Say("what?\r\n")).await, ProviderAnswer::unknown("no_answer"));
     }
 
     #[tokio::test]
     async fn replies_are_classified_by_step() {
         assert_eq!(
             answer_when("RCPT", Say("451 4.7.1 greylisted\r\n")).await,
-            Answer::transient("smtp_451")
+            ProviderAnswer::transient("smtp_451")
         );
         assert_eq!(
             answer_when("RCPT", Say("550 5.1.1 no such user\r\n")).await,
-            Answer::refused(Scope::Recipient, "smtp_550")
+            ProviderAnswer::refused(Scope::Recipient, "smtp_550")
         );
         assert_eq!(
             answer_when("MAIL", Say("553 5.7.1 not your address\r\n")).await,
-            Answer::refuses_us(Scope::Sender, "smtp_553")
+            ProviderAnswer::refuses_us(Scope::Sender, "smtp_553")
         );
         assert_eq!(
             answer_when("MAIL", Say("530 5.7.0 log in first\r\n")).await,
-            Answer::refuses_us(Scope::Account, "smtp_530")
+            ProviderAnswer::refuses_us(Scope::Account, "smtp_530")
         );
         assert_eq!(
             answer_when(".", Say("554 5.7.1 spam\r\n")).await,
-            Answer::refused(Scope::Message, "smtp_554")
+            ProviderAnswer::refused(Scope::Message, "smtp_554")
         );
         assert_eq!(
             answer_when(".", Say("452 4.3.1 disk full\r\n")).await,
-            Answer::transient("smtp_452")
+            ProviderAnswer::transient("smtp_452")
         );
     }
 
     #[tokio::test]
     async fn encryption_and_login_are_never_skipped() {
         let (address, transcript) = mail_server(vec![], vec![]).await;
-        let required = smtp(&format!("smtp://u:hunter2@{address}")).unwrap().send(mail()).await;
-        assert_eq!(required, Answer::refuses_us(Scope::Account, "starttls_unavailable"));
+        let required = smtp(&format!("smtp://u:hunter2@{address}")).unwrap().send(&mail()).await;
+        assert_eq!(required, ProviderAnswer::refuses_us(Scope::Account, "starttls_unavailable"));
         let login = smtp(&format!("smtp://u:hunter2@{address}?tls=none")).unwrap();
-        let unsupported = Answer::refuses_us(Scope::Account, "auth_unsupported");
-        assert_eq!(login.send(mail()).await, unsupported);
+        let unsupported = ProviderAnswer::refuses_us(Scope::Account, "auth_unsupported");
+        assert_eq!(login.send(&mail()).await, unsupported);
         assert!(!transcript.lock().unwrap().iter().any(|line| line.starts_with("MAIL")));
         let acts = vec![
             ("EHLO", Say("250-mx.example\r\n250 AUTH PLAIN\r\n")),
@@ -484,7 +518,10 @@ mod tests {
         ];
         let (address, _) = mail_server(acts, vec![]).await;
         let login = smtp(&format!("smtp://u:hunter2@{address}?tls=none")).unwrap();
-        assert_eq!(login.send(mail()).await, Answer::refuses_us(Scope::Account, "smtp_535"));
+        assert_eq!(
+            login.send(&mail()).await,
+            ProviderAnswer::refuses_us(Scope::Account, "smtp_535")
+        );
     }
 
     fn connections(transcript: &Transcript) -> usize {
@@ -496,13 +533,13 @@ mod tests {
     async fn a_connection_is_reused_also_after_a_refusal() {
         let (address, transcript) = mail_server(vec![], vec![]).await;
         let gateway = plain(address);
-        assert_eq!(gateway.send(mail()).await, accepted());
-        assert_eq!(gateway.send(mail()).await, accepted());
+        assert_eq!(gateway.send(&mail()).await, accepted());
+        assert_eq!(gateway.send(&mail()).await, accepted());
         assert_eq!(connections(&transcript), 1);
         let (address, transcript) = mail_server(vec![("RCPT", Say("550 no\r\n"))], vec![]).await;
         let gateway = plain(address);
-        gateway.send(mail()).await;
-        gateway.send(mail()).await;
+        gateway.send(&mail()).await;
+        gateway.send(&mail()).await;
         assert_eq!(connections(&transcript), 1);
     }
 
@@ -511,8 +548,8 @@ mod tests {
         for act in [Close, Hang, Say("421 4.4.2 idle for too long\r\n")] {
             let (address, transcript) = mail_server(vec![("RSET", act)], vec![]).await;
             let gateway = plain(address);
-            assert_eq!(gateway.send(mail()).await, accepted());
-            assert_eq!(gateway.send(mail()).await, accepted());
+            assert_eq!(gateway.send(&mail()).await, accepted());
+            assert_eq!(gateway.send(&mail()).await, accepted());
             assert_eq!(connections(&transcript), 2);
         }
     }
@@ -521,8 +558,8 @@ mod tests {
     async fn a_dialogue_that_was_broken_off_is_never_continued() {
         let (address, transcript) = mail_server(vec![(".", Hang)], vec![]).await;
         let gateway = plain(address);
-        assert_eq!(gateway.send(mail()).await, Answer::unknown("timeout"));
-        assert_eq!(gateway.send(mail()).await, accepted());
+        assert_eq!(gateway.send(&mail()).await, ProviderAnswer::unknown("timeout"));
+        assert_eq!(gateway.send(&mail()).await, accepted());
         assert_eq!(connections(&transcript), 2);
     }
 
@@ -534,8 +571,8 @@ mod tests {
             let (ca_file, timeout) = (ca_file.map(PathBuf::from), Duration::from_secs(10));
             Smtp::new(SmtpSettings { ca_file, timeout, ..settings(&url) })
         };
-        assert_eq!(with(None).unwrap().send(mail()).await, Answer::unreachable("connect"));
-        assert_eq!(with(Some(CA_FILE)).unwrap().send(mail()).await, accepted());
+        assert_eq!(with(None).unwrap().send(&mail()).await, ProviderAnswer::unreachable("connect"));
+        assert_eq!(with(Some(CA_FILE)).unwrap().send(&mail()).await, accepted());
         assert!(with(Some("/nowhere/ca.pem")).err().unwrap().to_string().starts_with("ca_file: "));
     }
 

@@ -17,7 +17,7 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::{Response, Severity};
 
 use super::smtp_url::Server;
-use super::{Answer, Scope};
+use crate::domain::provider::{ProviderAnswer, Scope};
 
 /// The step of a dialogue that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,43 +31,45 @@ pub(super) enum Step {
 
 impl Step {
     /// The answer when this step got no reply, or one that is not SMTP.
-    fn lost(self) -> Answer {
+    fn lost(self) -> ProviderAnswer {
         match self {
-            Self::Connect => Answer::unreachable("connect"),
-            Self::Sender | Self::Recipient | Self::Data => Answer::transient("connection_lost"),
-            Self::Content => Answer::unknown("no_answer"),
+            Self::Connect => ProviderAnswer::unreachable("connect"),
+            Self::Sender | Self::Recipient | Self::Data => {
+                ProviderAnswer::transient("connection_lost")
+            }
+            Self::Content => ProviderAnswer::unknown("no_answer"),
         }
     }
 
     /// The answer when time ran out during this step.
-    pub(super) fn timed_out(self) -> Answer {
+    pub(super) fn timed_out(self) -> ProviderAnswer {
         match self {
-            Self::Connect => Answer::unreachable("connect"),
-            Self::Sender | Self::Recipient | Self::Data => Answer::transient("timeout"),
-            Self::Content => Answer::unknown("timeout"),
+            Self::Connect => ProviderAnswer::unreachable("connect"),
+            Self::Sender | Self::Recipient | Self::Data => ProviderAnswer::transient("timeout"),
+            Self::Content => ProviderAnswer::unknown("timeout"),
         }
     }
 
     /// The answer when this step was replied to with a 4xx or 5xx.
-    fn replied(self, reply: u16) -> Answer {
+    fn replied(self, reply: u16) -> ProviderAnswer {
         let code = format!("smtp_{reply}");
         let scope = match (self, reply) {
-            (Self::Connect, ..=499) => return Answer::unreachable(code),
-            (_, ..=499) => return Answer::transient(code),
+            (Self::Connect, ..=499) => return ProviderAnswer::unreachable(code),
+            (_, ..=499) => return ProviderAnswer::transient(code),
             // Many servers refuse our EHLO only here. The directory takes no address that 504 can be
             // about.
             (_, 530 | 534 | 535 | 538) | (Self::Connect, _) | (Self::Recipient, 504) => {
-                return Answer::refuses_us(Scope::Account, &code);
+                return ProviderAnswer::refuses_us(Scope::Account, &code);
             }
             (Self::Sender, 552) => Scope::Message,
-            (Self::Sender, _) => return Answer::refuses_us(Scope::Sender, &code),
+            (Self::Sender, _) => return ProviderAnswer::refuses_us(Scope::Sender, &code),
             (Self::Recipient, 501 | 550..=553) => Scope::Recipient,
             (Self::Recipient | Self::Data | Self::Content, _) => Scope::Message,
         };
-        Answer::refused(scope, code)
+        ProviderAnswer::refused(scope, code)
     }
 
-    fn failed(self, error: &Error) -> Answer {
+    fn failed(self, error: &Error) -> ProviderAnswer {
         error.status().map_or_else(|| self.lost(), |reply| self.replied(reply.into()))
     }
 }
@@ -77,7 +79,7 @@ pub(super) async fn connect(
     server: &Server,
     hello: &ClientId,
     timeout: Duration,
-) -> Result<AsyncSmtpConnection, Answer> {
+) -> Result<AsyncSmtpConnection, ProviderAnswer> {
     let failed = |error: Error| Step::Connect.failed(&error);
     let wrapper = match &server.tls {
         Tls::Wrapper(parameters) => Some(parameters.clone()),
@@ -90,7 +92,7 @@ pub(super) async fn connect(
             .map_err(failed)?;
     match &server.tls {
         Tls::Required(_) if !connection.can_starttls() => {
-            return Err(Answer::refuses_us(Scope::Account, "starttls_unavailable"));
+            return Err(ProviderAnswer::refuses_us(Scope::Account, "starttls_unavailable"));
         }
         Tls::Required(parameters) => {
             connection.starttls(parameters.clone(), hello).await.map_err(failed)?;
@@ -102,7 +104,7 @@ pub(super) async fn connect(
     }
     if let Some(credentials) = &server.credentials {
         if connection.server_info().get_auth_mechanism(DEFAULT_MECHANISMS).is_none() {
-            return Err(Answer::refuses_us(Scope::Account, "auth_unsupported"));
+            return Err(ProviderAnswer::refuses_us(Scope::Account, "auth_unsupported"));
         }
         connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(failed)?;
     }
@@ -117,9 +119,9 @@ pub(super) async fn deliver(
     to: &Address,
     content: &[u8],
     step: &mut Step,
-) -> (Answer, bool) {
+) -> (ProviderAnswer, bool) {
     match dialogue(connection, from, to, content, step).await {
-        Ok(response) => (Answer::Accepted { provider_ref: queue_id(&response) }, true),
+        Ok(response) => (ProviderAnswer::Accepted { provider_ref: queue_id(&response) }, true),
         Err(error) => {
             // 421 announces that the server closes the connection.
             let in_step =
@@ -189,13 +191,14 @@ mod tests {
     #[test]
     fn a_reply_is_judged_by_its_step() {
         let refused = |step: Step, reply| match step.replied(reply) {
-            Answer::Refused { scope, code } => {
+            ProviderAnswer::Refused { scope, code } => {
                 assert_eq!(code, format!("smtp_{reply}"));
                 scope
             }
             other => panic!("{other:?}"),
         };
-        let closed = |refused, code: &str| Answer::Closed { refused, code: code.to_owned() };
+        let closed =
+            |refused, code: &str| ProviderAnswer::Closed { refused, code: code.to_owned() };
         assert_eq!(Step::Connect.replied(554), closed(true, "account_smtp_554"));
         assert_eq!(Step::Recipient.replied(530), closed(true, "account_smtp_530"));
         assert_eq!(Step::Recipient.replied(504), closed(true, "account_smtp_504"));
@@ -208,7 +211,7 @@ mod tests {
         assert_eq!(refused(Step::Recipient, 554), Scope::Message);
         assert_eq!(refused(Step::Content, 550), Scope::Message);
         for step in [Step::Sender, Step::Recipient, Step::Data, Step::Content] {
-            assert_eq!(step.replied(421), Answer::transient("smtp_421"));
+            assert_eq!(step.replied(421), ProviderAnswer::transient("smtp_421"));
         }
     }
 }

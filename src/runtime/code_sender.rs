@@ -1,27 +1,30 @@
 //! The worker that hands codes to a provider. `sms_delivery` and `email_fallback` differ in the provider
 //! only.
 
+use std::time::Instant;
+
 use uuid::Uuid;
 
 use super::worker::{ProviderWorker, Worker};
 use crate::domain::Timestamp;
+use crate::domain::provider::{ProviderAnswer, RenderedMessage};
 use crate::fault::Fault;
 use crate::message::{Command, Decoded};
-use crate::rules::DecisionContext;
-use crate::rules::RuleInputs;
+use crate::observe;
 use crate::rules::claimed::{Claimed, Decision};
-use crate::rules::delivery::{
-    self, Answer, DeliveryCall, DeliverySettlement, Facts, RenderedMessage, SendRequest,
-};
+use crate::rules::delivery::{self, DeliveryCall, DeliverySettlement, Facts, SendRequest};
+use crate::rules::{DecisionContext, RuleInputs};
 use crate::store::{self, Claim, Tx};
 
 /// A provider that carries codes.
 pub trait CodeProvider: Send + Sync + 'static {
     /// The worker that hands codes to it.
     const WORKER: &'static str;
+    /// The label of its metric.
+    const LABEL: &'static str;
 
     /// Makes one call, bounded in time.
-    fn send(&self, message: &RenderedMessage) -> impl Future<Output = Answer> + Send;
+    fn send(&self, message: &RenderedMessage) -> impl Future<Output = ProviderAnswer> + Send;
 }
 
 /// The worker.
@@ -78,8 +81,10 @@ impl<P: CodeProvider> ProviderWorker for CodeSender<P> {
     }
 
     async fn call(&self, call: Claimed<DeliveryCall>) -> DeliverySettlement {
+        let started = Instant::now();
         let answer = self.provider.send(call.message()).await;
-        call.answered(answer, &self.rules.policy)
+        observe::provider_called(P::LABEL, answer.label(), started.elapsed());
+        call.answered(answer.into(), &self.rules.policy)
     }
 
     async fn settle(

@@ -17,7 +17,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("rules", &["domain", "message", "rules"]),
     ("store", &["domain", "fault", "message", "observe", "rules", "store"]),
     ("broker", &["broker", "fault", "message", "observe", "failpoint"]),
-    ("gateway", &["gateway"]),
+    ("gateway", &["domain", "gateway", "observe"]),
     (
         "runtime",
         &[

@@ -9,12 +9,13 @@ use crate::domain::code::Code;
 use crate::domain::keys::Place;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::policy::Policy;
+use crate::domain::provider::RenderedMessage;
 use crate::message::{EmailCause, RetryDelay};
 use crate::rules::challenge::void::voided;
 use crate::rules::claimed::Decision;
 use crate::rules::delivery::send::{
-    Answer, Attempt, DeliveryCall, DeliverySend, DeliverySettlement, Facts, RenderedMessage,
-    SendRequest, Settled, TEXT_FAULTY, mailable,
+    Answer, Attempt, DeliveryCall, DeliverySend, DeliverySettlement, Facts, SendRequest, Settled,
+    TEXT_FAULTY, mailable,
 };
 use crate::rules::inputs::RuleInputs;
 

@@ -14,8 +14,8 @@ pub use crate::rules::delivery::claim::decide;
 pub(super) use crate::rules::delivery::claim::too_late;
 pub(super) use crate::rules::delivery::send::mailable;
 pub use crate::rules::delivery::send::{
-    Answer, Attempt, DeliveryCall, DeliverySettlement, FALLBACK_SEND, Facts, RenderedMessage,
-    SendRequest, Settled, TEXT_FAULTY,
+    Answer, Attempt, DeliveryCall, DeliverySettlement, FALLBACK_SEND, Facts, SendRequest, Settled,
+    TEXT_FAULTY,
 };
 pub use crate::rules::delivery::settlement::{ASKED_CALLS_MAX, delay_while_closed, retry_delay};
 

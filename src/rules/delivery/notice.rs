@@ -9,12 +9,11 @@ use crate::domain::email_proof::EmailProof;
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::notice::NoticeKind;
+use crate::domain::provider::RenderedMessage;
 use crate::message::{Command, Effect, Event, EventKind, RetryDelay};
 use crate::rules::claimed::{Claimed, Decision};
 use crate::rules::delivery::recipients::{BEFORE, Notice};
-use crate::rules::delivery::{
-    Answer, RenderedMessage, TEXT_FAULTY, delay_while_closed, mailable, retry_delay,
-};
+use crate::rules::delivery::{Answer, TEXT_FAULTY, delay_while_closed, mailable, retry_delay};
 use crate::rules::text::{Change, Texts};
 use crate::rules::verdict::Verdict;
 

@@ -1,9 +1,9 @@
 //! Who is notified of an event.
 
-use crate::domain::activity::Origin;
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
+use crate::domain::activity::Origin;
 use crate::domain::challenge::AttemptState;
 use crate::domain::id::{MemberId, derived};
 use crate::domain::notice::NoticeKind;

@@ -8,6 +8,7 @@ use crate::domain::challenge::{AttemptState, Challenge, Channel};
 use crate::domain::email::EmailAddress;
 use crate::domain::id::{ChallengeId, derived};
 use crate::domain::member::Member;
+use crate::domain::provider::{ProviderAnswer, RenderedMessage};
 use crate::message::{Command, EmailCause};
 
 /// The send number of the automatic email: there is one at most.
@@ -94,25 +95,13 @@ impl Facts {
     }
 }
 
-/// A message ready for its provider. In clear, so it lives only from the claim to the call.
-pub struct RenderedMessage {
-    /// The provider's idempotency key.
-    pub attempt: uuid::Uuid,
-    /// The number or address.
-    pub to: Zeroizing<String>,
-    /// The subject of a mail.
-    pub subject: String,
-    /// The text.
-    pub text: Zeroizing<String>,
-}
-
 /// An address as the mail server takes it. One that was stored before the rule of today, and cannot
 /// be mailed, gets nothing, for this reason.
 pub(in crate::rules) fn mailable(stored: &str) -> Result<Zeroizing<String>, &'static str> {
     EmailAddress::parse(stored).map(|address| address.wire()).map_err(|_| "invalid_address")
 }
 
-/// What became of a call.
+/// What a provider's answer means for a send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Taken.
@@ -137,7 +126,7 @@ pub enum Answer {
         /// A word of a closed set.
         code: String,
     },
-    /// Nobody knows.
+    /// It may have been taken.
     Unknown {
         /// A word of a closed set.
         code: String,
@@ -165,6 +154,25 @@ pub struct DeliveryCall {
     pub fallback_set: bool,
     /// Readable once it is claimed.
     pub(in crate::rules) message: RenderedMessage,
+}
+
+impl From<ProviderAnswer> for Answer {
+    fn from(answer: ProviderAnswer) -> Self {
+        match answer {
+            ProviderAnswer::Accepted { provider_ref } => Self::Accepted { provider_ref },
+            ProviderAnswer::Throttled { retry_after_seconds } => {
+                Self::NotNow { retry_after_seconds, code: "throttled".to_owned() }
+            }
+            ProviderAnswer::Transient { retry_after_seconds, code } => {
+                Self::NotNow { retry_after_seconds, code }
+            }
+            ProviderAnswer::Closed { code, .. } => Self::Closed { code },
+            ProviderAnswer::Refused { scope, code } => {
+                Self::Refused { code: format!("{}_{code}", scope.label()) }
+            }
+            ProviderAnswer::Unknown { code } => Self::Unknown { code },
+        }
+    }
 }
 
 /// How a send is settled.

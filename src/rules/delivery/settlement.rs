@@ -2,12 +2,12 @@
 
 use crate::domain::challenge::Channel;
 use crate::domain::policy::Policy;
+use crate::domain::provider::RenderedMessage;
 use crate::message::{Command, Effect, EmailCause, Event, EventKind, RetryDelay};
 use crate::rules::challenge::events::about;
 use crate::rules::claimed::Claimed;
 use crate::rules::delivery::send::{
-    Answer, DeliveryCall, DeliverySend, DeliverySettlement, FALLBACK_SEND, RenderedMessage,
-    SendRequest, Settled,
+    Answer, DeliveryCall, DeliverySend, DeliverySettlement, FALLBACK_SEND, SendRequest, Settled,
 };
 use crate::rules::verdict::Verdict;
 
