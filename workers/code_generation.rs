@@ -11,10 +11,9 @@
 use stepup::domain::Timestamp;
 use stepup::domain::id::ChallengeId;
 use stepup::fault::Fault;
-use stepup::message::Decoded;
-use stepup::rules::RuleInputs;
+use stepup::message::{Decoded, Event};
 use stepup::rules::challenge::decide::{CodeGenerationMessage, Facts, Write, decide};
-use stepup::rules::{Decided, DecisionContext};
+use stepup::rules::{Decided, DecisionContext, RuleInputs};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, ChallengeKey, IssueKey, Tx};
 
@@ -28,6 +27,10 @@ impl Worker for CodeGeneration {
     const NAME: &'static str = "code_generation";
     type Message = CodeGenerationMessage;
     type Facts = Facts;
+
+    fn given_up(message: &CodeGenerationMessage) -> Option<Event> {
+        message.given_up()
+    }
 
     async fn load(
         &self,
@@ -96,16 +99,16 @@ fn key_of(decoded: &Decoded<CodeGenerationMessage>) -> Key<'_> {
     match &decoded.message {
         CodeGenerationMessage::Issue(request) => Key::Issue(IssueKey {
             app: request.app.as_str(),
-            account: request.ask.account.as_str(),
-            member: request.ask.member.as_str(),
-            login: request.ask.login.as_str(),
+            account: request.body.account.as_str(),
+            member: request.body.member.as_str(),
+            login: request.body.login.as_str(),
             id: ChallengeId(decoded.id),
         }),
         CodeGenerationMessage::Resend(r) => {
-            challenge(r.ask.challenge, Some((r.app.as_str(), r.ask.account.as_str())))
+            challenge(r.body.challenge, Some((r.app.as_str(), r.body.account.as_str())))
         }
         CodeGenerationMessage::Cancel(r) => {
-            challenge(r.ask.challenge, Some((r.app.as_str(), r.ask.account.as_str())))
+            challenge(r.body.challenge, Some((r.app.as_str(), r.body.account.as_str())))
         }
         CodeGenerationMessage::Expire(id) | CodeGenerationMessage::Abandon(id) => {
             challenge(*id, None)

@@ -42,10 +42,10 @@ impl Worker for Directory {
         let keys: Vec<(&str, Option<&str>)> = batch
             .iter()
             .map(|decoded| match &decoded.message {
-                DirectoryMessage::Account(request) => (request.ask.account.as_str(), None),
-                DirectoryMessage::OwnedNumbers(request) => (request.ask.account.as_str(), None),
+                DirectoryMessage::Account(request) => (request.body.account.as_str(), None),
+                DirectoryMessage::OwnedNumbers(request) => (request.body.account.as_str(), None),
                 DirectoryMessage::Member(r) => {
-                    (r.ask.account.as_str(), Some(r.ask.member.as_str()))
+                    (r.body.account.as_str(), Some(r.body.member.as_str()))
                 }
             })
             .collect();
@@ -58,7 +58,7 @@ impl Worker for Directory {
         }
         let mut facts = store::directory_facts(tx, &keys).await?;
         let actor = |(at, decoded): (usize, &&Decoded<DirectoryMessage>)| match &decoded.message {
-            DirectoryMessage::Member(Request { ask, .. }) => {
+            DirectoryMessage::Member(Request { body: ask, .. }) => {
                 let actor = ask.actor.as_ref().filter(|actor| **actor != ask.member)?;
                 Some((at, (keys[at].0, actor.as_str().to_owned())))
             }
@@ -135,7 +135,7 @@ impl Directory {
             return Err(Fault::Transient("a list of numbers in a batch".into()));
         }
         let numbers = |account: &_| numbers(ask, account, &self.keys);
-        let account = request.ask.account.as_str();
+        let account = request.body.account.as_str();
         store::owned_numbers_facts(tx, account, numbers).await.map(Some)
     }
 }

@@ -11,12 +11,11 @@
 use stepup::domain::Timestamp;
 use stepup::domain::id::ChallengeId;
 use stepup::fault::Fault;
-use stepup::message::Decoded;
-use stepup::rules::RuleInputs;
+use stepup::message::{Decoded, Event};
 use stepup::rules::factor::facts::{Found, MemberFacts};
 use stepup::rules::factor::message::{SettingsMessage, wanted};
 use stepup::rules::setting::decide::{Facts, Write, decide};
-use stepup::rules::{Decided, DecisionContext};
+use stepup::rules::{Decided, DecisionContext, RuleInputs};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, Pending, Tx};
 
@@ -30,6 +29,10 @@ impl Worker for SettingsWorker {
     const NAME: &'static str = "settings";
     type Message = SettingsMessage;
     type Facts = Facts;
+
+    fn given_up(message: &SettingsMessage) -> Option<Event> {
+        message.given_up()
+    }
 
     async fn load(
         &self,

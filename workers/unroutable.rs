@@ -10,11 +10,10 @@
 //! | causes   | the same message again in its own queue, or a dead letter                   |
 //! | rule     | none                                                                        |
 
-use stepup::broker::topology::home_queue;
 use stepup::domain::Timestamp;
 use stepup::domain::id::AppName;
 use stepup::fault::Fault;
-use stepup::message::{Decoded, Exchange, Message, Rejected, Subject};
+use stepup::message::{Decoded, Exchange, Message, Queue, Rejected, Subject};
 use stepup::rules::{Decided, DecisionContext};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::Tx;
@@ -44,7 +43,7 @@ impl Worker for Unroutable {
     type Facts = ();
 
     fn own_queue_of(key: &str) -> Option<&'static str> {
-        home_queue(Exchange::Requests, key)
+        Queue::of(Exchange::Requests, key).map(Queue::label)
     }
 
     async fn load(&self, _: &Tx<'_>, batch: &[&Decoded<Nothing>]) -> Result<Vec<()>, Fault> {

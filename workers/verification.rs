@@ -11,11 +11,9 @@
 use stepup::domain::Timestamp;
 use stepup::fault::Fault;
 use stepup::message::{Decoded, Request, VerifyChallenge};
-use stepup::rules::RuleInputs;
 use stepup::rules::challenge::facts::VerificationFacts;
-use stepup::rules::challenge::verify;
-use stepup::rules::challenge::verify::Write;
-use stepup::rules::{Decided, DecisionContext};
+use stepup::rules::challenge::verify::{self, Write};
+use stepup::rules::{Decided, DecisionContext, RuleInputs};
 use stepup::runtime::{TransactionWorker, Worker};
 use stepup::store::{self, ChallengeKey, Tx};
 
@@ -36,7 +34,7 @@ impl Worker for Verification {
         batch: &[&Decoded<Self::Message>],
     ) -> Result<Vec<Option<VerificationFacts>>, Fault> {
         let key = |decoded: &&Decoded<Self::Message>| {
-            let Request { app, ask } = &decoded.message;
+            let Request { app, body: ask } = &decoded.message;
             (ask.challenge, app.as_str().to_owned(), ask.account.as_str().to_owned())
         };
         let keys: Vec<_> = batch.iter().map(key).collect();

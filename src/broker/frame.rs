@@ -1,22 +1,17 @@
 //! What is published, and the AMQP frames that carry it.
 
-use lapin::{
-    BasicProperties, Channel, PublisherConfirm, options::BasicPublishOptions, types::ShortString,
-};
+use lapin::options::BasicPublishOptions;
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, PublisherConfirm};
 use uuid::Uuid;
 
-use super::{
-    Broker,
-    properties::{
-        ATTEMPT, DETAIL, FIRST_SEEN, Headers, KEY, QUEUE, REASON, REPLY_ADDRESS, SEALED, WORKER,
-        again, durable, now, short, transient, without_account,
-    },
-    topology::home_queue,
+use super::Broker;
+use super::properties::{
+    ATTEMPT, DETAIL, FIRST_SEEN, Headers, KEY, QUEUE, REASON, REPLY_ADDRESS, SEALED, WORKER, again,
+    durable, now, short, transient, without_account,
 };
-use crate::{
-    fault::Fault,
-    message::{DeadLetter, Exchange, Incoming, Outgoing, RetryDelay},
-};
+use crate::fault::Fault;
+use crate::message::{DeadLetter, Exchange, Incoming, Outgoing, Queue, RetryDelay};
 
 /// How much of a dead letter's detail is kept: enough for a sentence, and the header frame has to
 /// fit into one frame.
@@ -130,10 +125,9 @@ impl<'a> Frame<'a> {
         let (exchange, key, headers) = match message.delay {
             None => (names.exchange(message.exchange), short(&message.key)?, headers),
             Some(delay) => {
-                let queue = home_queue(message.exchange, &message.key).ok_or_else(|| {
-                    Fault::Permanent(format!("no queue to come home to for {}", message.key))
-                })?;
-                let key = short(&names.queue(queue))?;
+                let queue = Queue::of(message.exchange, &message.key)
+                    .ok_or_else(|| Fault::Permanent(format!("no queue takes {}", message.key)))?;
+                let key = short(&names.queue(queue.label()))?;
                 (names.retry_exchange(delay), key, headers.text(KEY, &message.key))
             }
         };

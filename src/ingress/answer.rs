@@ -1,4 +1,4 @@
-//! From an outcome to an HTTP response: the one table of statuses.
+//! From an outcome to an HTTP response.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -7,144 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::accept::Accepted;
 use super::problem::Problem;
-use crate::message::{Outcome, OutcomeKind};
-
-/// The status of an outcome, and what the caller can do about it. Empty where nothing is to do.
-pub const STATUSES: &[(OutcomeKind, StatusCode, &str)] = {
-    use OutcomeKind as Kind;
-    const OK: StatusCode = StatusCode::OK;
-    const CONFLICT: StatusCode = StatusCode::CONFLICT;
-    const TOO_MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
-    const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
-    &[
-        (Kind::Open, OK, ""),
-        (Kind::Resent, OK, ""),
-        (Kind::NotRequired, OK, ""),
-        (Kind::Ready, OK, ""),
-        (Kind::AlreadyEnabled, OK, ""),
-        (Kind::Redeemed, OK, ""),
-        (Kind::CodeMailed, OK, ""),
-        (Kind::Verified, OK, ""),
-        (Kind::Reviewing, OK, ""),
-        (Kind::Recorded, OK, ""),
-        (Kind::Stored, OK, ""),
-        (Kind::Outdated, OK, ""),
-        (
-            Kind::WrongCode,
-            StatusCode::FORBIDDEN,
-            "not the right code: let the person type it again",
-        ),
-        (
-            Kind::Forbidden,
-            StatusCode::FORBIDDEN,
-            "the actor may not do this in this account: ask as one whose role allows it",
-        ),
-        (
-            Kind::EnrolmentRequired,
-            CONFLICT,
-            "the member must bind a number first: prove the email address, then begin the enrolment",
-        ),
-        (
-            Kind::ContactAdmin,
-            CONFLICT,
-            "the member has neither a number nor an address: an admin must put one",
-        ),
-        (
-            Kind::NotAcknowledged,
-            CONFLICT,
-            "members without a usable number are not acknowledged: read the review, and name them",
-        ),
-        (
-            Kind::NoAdminPhone,
-            CONFLICT,
-            "no primary admin has a usable number: let one bind a number first",
-        ),
-        (
-            Kind::CoolingOff,
-            TOO_MANY,
-            "held after a change of number or a reset: repeat after retry_after seconds",
-        ),
-        (Kind::NotFound, StatusCode::NOT_FOUND, "not known to this app: check the ids"),
-        (Kind::Cooldown, TOO_MANY, "too early to send again: repeat after retry_after seconds"),
-        (Kind::TooManySends, TOO_MANY, "too many messages: repeat after retry_after seconds"),
-        (Kind::Wait, TOO_MANY, "too many wrong codes in a row: repeat after retry_after seconds"),
-        (
-            Kind::TooManyWrongCodes,
-            TOO_MANY,
-            "too many wrong codes in a day: begin again after retry_after seconds",
-        ),
-        (Kind::Locked, CONFLICT, "too many wrong codes ended the challenge: begin again"),
-        (Kind::Expired, CONFLICT, "its time is over: begin again"),
-        (
-            Kind::AlreadyUsed,
-            CONFLICT,
-            "it was used before: begin again; an approved change is not carried out twice",
-        ),
-        (Kind::Cancelled, CONFLICT, "the challenge was cancelled: begin again"),
-        (Kind::Superseded, CONFLICT, "a newer challenge has taken its place: use that one"),
-        (
-            Kind::Undeliverable,
-            CONFLICT,
-            "no code could be sent: check the number, begin again; a lost number takes support",
-        ),
-        (
-            Kind::SendsUsedUp,
-            CONFLICT,
-            "no send is left: use the code, or begin again; a lost number takes support",
-        ),
-        (
-            Kind::DeliveryTooLate,
-            CONFLICT,
-            "too little of the challenge's life is left: use the code, or begin again",
-        ),
-        (Kind::EmailNotEligible, CONFLICT, "email cannot be chosen, or not yet: stay with sms"),
-        (Kind::Suspended, CONFLICT, "the factor is suspended: support must reset it"),
-        (Kind::NoPhone, CONFLICT, "the member has no number: put one into the directory"),
-        (Kind::PhoneUnsupported, CONFLICT, "the number takes no SMS: put another one"),
-        (Kind::CountryNotAllowed, CONFLICT, "codes may not go to the number's country"),
-        (Kind::TargetChanged, CONFLICT, "the number or address has changed meanwhile: begin again"),
-        (
-            Kind::CompanyOwnedNumber,
-            CONFLICT,
-            "the number belongs to a company: put a person's own mobile number; if it is the \
-             member's present one, an admin must",
-        ),
-        (Kind::NoEmail, CONFLICT, "the member has no email address: put one into the directory"),
-        (
-            Kind::EmailUnverified,
-            CONFLICT,
-            "the member has no confirmed email address: confirm one first",
-        ),
-        (Kind::NotEnabled, CONFLICT, "2FA is off, or not mandatory: turn it on first"),
-        (
-            Kind::MandatoryByAccount,
-            CONFLICT,
-            "the account has made 2FA mandatory: a primary admin must lift that first",
-        ),
-        (
-            Kind::FactorRequired,
-            CONFLICT,
-            "this takes a member, for a team an admin, with 2FA on: turn it on first",
-        ),
-        (
-            Kind::Stale,
-            CONFLICT,
-            "the setting, or what was reviewed, has changed since: look at it, and ask anew",
-        ),
-        (
-            Kind::InvalidGuess,
-            UNPROCESSABLE,
-            "the guess has not exactly the digits of the code: let the person type it again; this one \
-             was not counted",
-        ),
-        (Kind::Invalid, UNPROCESSABLE, "a field cannot be used: correct it"),
-        (
-            Kind::Refused,
-            UNPROCESSABLE,
-            "not understood, or its Idempotency-Key was used for another request: use a new one",
-        ),
-    ]
-};
+use crate::message::{Outcome, OutcomeKind, requests};
 
 /// The body of a 200, or the problem, for an outcome as it came back over AMQP; `key` is the routing
 /// key of what was asked.
@@ -156,18 +19,7 @@ pub fn replied(key: &str, outcome: &[u8]) -> Result<Value, Problem> {
         let detail = "the outcome was not understood: are all processes of the same version?";
         return Err(Problem::new(StatusCode::BAD_GATEWAY, "bad_outcome", detail));
     };
-    let (status, detail) = match (kind, key) {
-        (OutcomeKind::Cancelled, "challenge.cancel") => (StatusCode::OK, ""),
-        (OutcomeKind::AlreadyUsed, "challenge.cancel") => (
-            StatusCode::CONFLICT,
-            "the login or the change is verified already: nothing was cancelled",
-        ),
-        (OutcomeKind::Forbidden, "support.reset.approve") => (
-            StatusCode::FORBIDDEN,
-            "whoever asked for a reset cannot approve it: another person must",
-        ),
-        (kind, _) => row(kind),
-    };
+    let (status, detail) = status_of(key, kind);
     if status.is_success() {
         return Ok(Value::Object(body));
     }
@@ -189,10 +41,13 @@ fn read(outcome: &[u8]) -> Option<(OutcomeKind, Map<String, Value>)> {
     Some((OutcomeKind::parse(body.get("outcome")?.as_str()?)?, body))
 }
 
-fn row(kind: OutcomeKind) -> (StatusCode, &'static str) {
-    let found = STATUSES.iter().find(|(row, _, _)| *row == kind);
-    // A test holds the table complete.
-    found.map_or((StatusCode::INTERNAL_SERVER_ERROR, ""), |(_, status, detail)| (*status, detail))
+/// The status of an outcome of the request with this key, and what the caller can do about it.
+pub fn status_of(key: &str, kind: OutcomeKind) -> (StatusCode, &'static str) {
+    let exceptions = requests().find(|request| request.key == key).map(|r| r.exceptions);
+    let exception = exceptions.into_iter().flatten().find(|exception| exception.outcome == kind);
+    let (status, advice) =
+        exception.map_or(kind.answer(), |exception| (exception.status, exception.advice));
+    (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), advice)
 }
 
 /// 202: the request is stored, its outcome not yet there. `Location` says where it will be.
@@ -212,23 +67,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_outcome_has_exactly_one_status_and_every_problem_says_what_to_do() {
+    fn every_problem_says_what_to_do_and_no_success_does() {
         for kind in OutcomeKind::ALL {
-            let rows: Vec<_> = STATUSES.iter().filter(|(row, _, _)| row == kind).collect();
-            assert_eq!(rows.len(), 1, "{kind:?}");
-            let (_, status, detail) = rows[0];
-            assert_eq!(status.is_success(), detail.is_empty(), "{kind:?}");
+            let (status, advice) = status_of("challenge.issue", *kind);
+            assert_eq!(status.is_success(), advice.is_empty(), "{kind:?}");
             let answer = replied("challenge.issue", Outcome::new(*kind).body().as_bytes());
             let found = answer.map_or_else(|problem| problem.status(), |_| StatusCode::OK);
-            assert_eq!(found, *status, "{kind:?}");
+            assert_eq!(found, status, "{kind:?}");
         }
     }
 
     #[test]
     fn the_document_has_every_outcome_with_its_status() {
         let document = include_str!("../../docs/http.md");
-        for (kind, status, _) in STATUSES {
-            let row = format!("| `{}` | {}", kind.label(), status.as_u16());
+        for kind in OutcomeKind::ALL {
+            let row = format!("| `{}` | {}", kind.label(), kind.answer().0);
             assert!(document.lines().any(|line| line.starts_with(&row)), "{row}");
         }
     }
@@ -236,7 +89,7 @@ mod tests {
     #[test]
     fn r103_once_sms_was_tried_in_vain_the_answer_points_to_support() {
         for kind in [OutcomeKind::Undeliverable, OutcomeKind::SendsUsedUp, OutcomeKind::Suspended] {
-            assert!(row(kind).1.contains("support"), "{kind:?}");
+            assert!(kind.answer().1.contains("support"), "{kind:?}");
         }
     }
 

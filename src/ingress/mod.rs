@@ -13,6 +13,7 @@ mod endpoint;
 mod field;
 mod openapi;
 mod problem;
+mod route;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -22,10 +23,10 @@ use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{self, DefaultBodyLimit, FromRequest, Path, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use axum::middleware::Next;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
-use axum::{Json, Router, middleware};
+use axum::{Json, Router};
 use futures_util::FutureExt;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -33,7 +34,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use accept::IDEMPOTENCY_KEY_MAX;
-pub use answer::STATUSES;
 pub use auth::ApiKey;
 pub use connections::Limits;
 pub use field::GUESS_MAX;
@@ -49,6 +49,7 @@ use crate::fault::Fault;
 use crate::message::Outgoing;
 use crate::observe;
 use endpoint::Endpoint;
+use route::{ACTIVITY, CHALLENGE, ENDPOINTS, OPENAPI, REVIEW, route, routes};
 
 /// The name in the log.
 const NAME: &str = "ingress";
@@ -63,78 +64,6 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(6);
 
 /// The longest a body may take.
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
-
-const REVIEW: &str = "/v1/accounts/{account}/reviews/{review}";
-const CHALLENGE: &str = "/v1/challenges/{challenge}";
-const ACTIVITY: &str = "/v1/accounts/{account}/activity";
-const OPENAPI: &str = "/openapi.json";
-
-/// What can be asked, and where. The names in a path are the names of the message's fields.
-const ENDPOINTS: [(&str, MethodFilter, &Endpoint); 24] = [
-    ("/v1/logins", MethodFilter::POST, &endpoint::ISSUE),
-    ("/v1/challenges/{challenge}/verify", MethodFilter::POST, &endpoint::VERIFY),
-    ("/v1/challenges/{challenge}/resend", MethodFilter::POST, &endpoint::RESEND),
-    ("/v1/challenges/{challenge}/cancel", MethodFilter::POST, &endpoint::CANCEL),
-    ("/v1/challenges/{challenge}/redeem", MethodFilter::POST, &endpoint::REDEEM),
-    ("/v1/accounts/{account}", MethodFilter::PUT, &endpoint::PUT_ACCOUNT),
-    ("/v1/accounts/{account}/owned-numbers", MethodFilter::PUT, &endpoint::PUT_OWNED_NUMBERS),
-    ("/v1/accounts/{account}/members/{member}", MethodFilter::PUT, &endpoint::PUT_MEMBER),
-    (
-        "/v1/accounts/{account}/members/{member}/enrolment",
-        MethodFilter::POST,
-        &endpoint::START_ENROLMENT,
-    ),
-    (
-        "/v1/accounts/{account}/members/{member}/enrolment/send",
-        MethodFilter::POST,
-        &endpoint::SEND_ENROLMENT,
-    ),
-    (
-        "/v1/accounts/{account}/members/{member}/number",
-        MethodFilter::POST,
-        &endpoint::CHANGE_NUMBER,
-    ),
-    ("/v1/accounts/{account}/members/{member}/disable", MethodFilter::POST, &endpoint::DISABLE),
-    (
-        "/v1/accounts/{account}/members/{member}/email-backup",
-        MethodFilter::PUT,
-        &endpoint::SET_EMAIL_BACKUP,
-    ),
-    ("/v1/accounts/{account}/members/{member}/email", MethodFilter::POST, &endpoint::PROVE_EMAIL),
-    (
-        "/v1/accounts/{account}/members/{member}/email/confirm",
-        MethodFilter::POST,
-        &endpoint::CONFIRM_EMAIL,
-    ),
-    (
-        "/v1/accounts/{account}/members/{member}/settings",
-        MethodFilter::POST,
-        &endpoint::REQUEST_CHANGE,
-    ),
-    ("/v1/accounts/{account}/reviews", MethodFilter::POST, &endpoint::REVIEW_CONTACTS),
-    ("/v1/accounts/{account}/mandate", MethodFilter::POST, &endpoint::ENABLE_MANDATE),
-    ("/v1/accounts/{account}/mandate/disable", MethodFilter::POST, &endpoint::DISABLE_MANDATE),
-    (
-        "/v1/accounts/{account}/members/{member}/admin/enable",
-        MethodFilter::POST,
-        &endpoint::ENABLE_MEMBER,
-    ),
-    (
-        "/v1/accounts/{account}/members/{member}/admin/disable",
-        MethodFilter::POST,
-        &endpoint::DISABLE_MEMBER,
-    ),
-    (
-        "/v1/accounts/{account}/members/{member}/resets",
-        MethodFilter::POST,
-        &endpoint::REQUEST_RESET,
-    ),
-    ("/v1/accounts/{account}/resets/{reset}/approve", MethodFilter::POST, &endpoint::APPROVE_RESET),
-    ("/v1/accounts/{account}/resets/{reset}/cancel", MethodFilter::POST, &endpoint::CANCEL_RESET),
-];
-
-/// What can be read.
-const VIEWS: [&str; 4] = [CHALLENGE, REVIEW, ACTIVITY, OPENAPI];
 
 /// Publishes requests and waits for outcomes.
 pub trait Asks: Send + Sync + 'static {
@@ -245,9 +174,9 @@ pub fn router<A: Asks, V: Views>(state: State<A, V>) -> Router {
     };
     let deadline = REQUEST_DEADLINE + state.0.answer_wait;
     ENDPOINTS
-        .into_iter()
+        .iter()
         .fold(Router::new(), |router, (path, method, endpoint)| {
-            router.route(path, asking(method, endpoint))
+            router.route(path, asking(*method, endpoint))
         })
         .route(CHALLENGE, get(view::<A, V>))
         .route(REVIEW, get(review::<A, V>))
@@ -290,26 +219,6 @@ async fn guard(deadline: Duration, request: Request, next: Next) -> Response {
     }
     observe::http_answered(route, response.status().as_u16(), began.elapsed());
     response
-}
-
-/// The path as it is declared, without the ids in it.
-fn route(path: &str) -> &'static str {
-    let same = |declared: &str| {
-        declared.split('/').count() == path.split('/').count()
-            && declared.split('/').zip(path.split('/')).all(|(d, p)| d.starts_with('{') || d == p)
-    };
-    // A label on metrics must come from a closed set.
-    routes().find(|declared| same(declared)).unwrap_or("other")
-}
-
-/// Every path as it is declared.
-fn routes() -> impl Iterator<Item = &'static str> {
-    ENDPOINTS.into_iter().map(|(path, ..)| path).chain(VIEWS)
-}
-
-/// The name of a method of [`ENDPOINTS`] as OpenAPI has it.
-fn lower_case(method: MethodFilter) -> &'static str {
-    if method == MethodFilter::PUT { "put" } else { "post" }
 }
 
 fn asking<A: Asks, V: Views>(

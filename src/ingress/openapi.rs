@@ -9,14 +9,15 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::accept::IDEMPOTENCY_KEY_MAX;
-use super::answer::STATUSES;
+use super::activity;
+use super::answer::status_of;
 use super::endpoint::Endpoint;
 use super::field::Field;
 use super::problem::DOOR_PROBLEMS;
-use super::{ENDPOINTS, activity, lower_case};
+use super::route::{ACTIVITY, CHALLENGE, ENDPOINTS, OPENAPI, REVIEW, lower_case};
 use crate::domain::activity::Row;
 use crate::message::{
-    ChallengeView, Outcome, OutcomeKind, REQUEST_SCHEMAS, ReviewView, reader, writer,
+    ChallengeView, Outcome, OutcomeKind, ReviewView, reader, requests, travelling, writer,
 };
 
 /// Made once.
@@ -31,14 +32,14 @@ pub async fn serve() -> Response {
 pub fn document() -> Value {
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for (path, method, endpoint) in ENDPOINTS {
-        let method = lower_case(method);
+        let method = lower_case(*method);
         paths.entry(path).or_default().insert(method.to_owned(), asking(endpoint));
     }
     for (path, operation) in [
-        (super::CHALLENGE, challenge_view()),
-        (super::REVIEW, review()),
-        (super::ACTIVITY, report()),
-        (super::OPENAPI, itself()),
+        (CHALLENGE, challenge_view()),
+        (REVIEW, review()),
+        (ACTIVITY, report()),
+        (OPENAPI, itself()),
     ] {
         paths.entry(path).or_default().insert("get".into(), operation);
     }
@@ -62,8 +63,8 @@ pub fn document() -> Value {
 
 /// What publishes a request and answers with its outcome.
 fn asking(endpoint: &Endpoint) -> Value {
-    let message = REQUEST_SCHEMAS.iter().find(|(key, _)| *key == endpoint.key);
-    let message = message.map_or(Value::Null, |(_, schema)| schema().into());
+    let message = requests().find(|request| request.key == endpoint.key);
+    let message = message.map_or(Value::Null, |request| travelling(request).into());
     let mut parameters: Vec<Value> =
         endpoint.path.iter().map(|field| in_path(field.name, schema(field, &message))).collect();
     parameters.push(json!({
@@ -71,7 +72,8 @@ fn asking(endpoint: &Endpoint) -> Value {
         "description": "Names the request within the app: repeats get the first outcome.",
         "schema": { "type": "string", "pattern": format!("^[!-~]{{1,{IDEMPOTENCY_KEY_MAX}}}$") },
     }));
-    let ok = OutcomeKind::ALL.iter().filter(|kind| status(**kind, endpoint.key) == StatusCode::OK);
+    let ok =
+        OutcomeKind::ALL.iter().filter(|kind| status_of(endpoint.key, **kind).0 == StatusCode::OK);
     let ok: Vec<&str> = ok.map(|kind| kind.label()).collect();
     let mut responses = json!({
         "200": json_response("The outcome.", json!({
@@ -249,22 +251,17 @@ fn refer(responses: &mut Value, statuses: impl IntoIterator<Item = u16>) {
     }
 }
 
-fn status(kind: OutcomeKind, key: &str) -> StatusCode {
-    if (kind, key) == (OutcomeKind::Cancelled, "challenge.cancel") {
-        return StatusCode::OK;
-    }
-    let row = STATUSES.iter().find(|(row, _, _)| *row == kind);
-    row.map_or(StatusCode::INTERNAL_SERVER_ERROR, |(_, status, _)| *status)
-}
-
 /// Every status of a problem, with the words that are its `outcome` and what to do about each.
 fn refusals() -> BTreeMap<u16, Vec<(&'static str, &'static str)>> {
-    let outcomes = STATUSES.iter().filter(|(_, status, _)| !status.is_success());
-    let outcomes = outcomes.map(|(kind, status, detail)| (status, kind.label(), *detail));
-    let door = DOOR_PROBLEMS.iter().map(|(kind, status, detail)| (status, *kind, *detail));
+    let outcomes = OutcomeKind::ALL.iter().map(|kind| {
+        let (status, advice) = kind.answer();
+        (status, kind.label(), advice)
+    });
+    let outcomes = outcomes.filter(|(status, ..)| *status != 200);
+    let door = DOOR_PROBLEMS.iter().map(|(kind, status, detail)| (status.as_u16(), *kind, *detail));
     let mut refusals: BTreeMap<u16, Vec<(&str, &str)>> = BTreeMap::new();
     for (status, kind, detail) in outcomes.chain(door) {
-        refusals.entry(status.as_u16()).or_default().push((kind, detail));
+        refusals.entry(status).or_default().push((kind, detail));
     }
     refusals
 }
@@ -329,11 +326,11 @@ mod tests {
     fn every_route_is_described_with_the_schema_of_its_message() {
         let document = document();
         for (path, method, endpoint) in ENDPOINTS {
-            let operation = &document["paths"][path][lower_case(method)];
+            let operation = &document["paths"][path][lower_case(*method)];
             assert_eq!(operation["operationId"], endpoint.key, "{path}");
             assert!(
                 operation["description"].is_string(),
-                "{}: put its message into message::REQUEST_SCHEMAS",
+                "{}: declare its message (RequestBody) and list it",
                 endpoint.key
             );
             let names: Vec<&str> = path.split(['{', '}']).skip(1).step_by(2).collect();
@@ -342,7 +339,7 @@ mod tests {
             let described: Vec<&Value> = described.map(|parameter| &parameter["name"]).collect();
             assert_eq!(described, names, "{path}");
         }
-        for path in super::super::VIEWS {
+        for path in super::super::route::VIEWS {
             assert!(document["paths"][path]["get"].is_object(), "{path} is not described");
         }
     }
@@ -368,7 +365,8 @@ mod tests {
     #[test]
     fn every_refusal_is_in_the_response_of_its_status() {
         let document = document();
-        for (kind, status, _) in STATUSES.iter().filter(|(_, status, _)| !status.is_success()) {
+        for kind in OutcomeKind::ALL.iter().filter(|kind| kind.answer().0 != 200) {
+            let status = kind.answer().0.to_string();
             let response = &document["components"]["responses"][status.as_str()];
             let schema = &response["content"]["application/problem+json"]["schema"];
             let words = schema["properties"]["outcome"]["enum"].as_array().unwrap();

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use schemars::JsonSchema;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
 
-use super::schema::described;
+use super::kind::Rejected;
 
 /// The fields of a JSON object.
 pub struct Fields {
@@ -122,18 +122,60 @@ impl<'de> Visitor<'de> for Each {
     }
 }
 
-/// The names of the fields of `T`.
-pub(super) fn fields_of<T: JsonSchema>() -> Vec<String> {
-    let schema = described::<T>();
-    let properties = schema.get("properties").and_then(Value::as_object);
-    properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
+/// Reads the body of a request into its struct, which has these fields and no others.
+pub(super) fn parse_known<T: DeserializeOwned>(
+    body: Value,
+    known: &[String],
+) -> Result<T, Rejected> {
+    let unknown = |name: &&String| *name != "v" && !known.contains(name);
+    if let Some(name) = body.as_object().and_then(|members| members.keys().find(unknown)) {
+        let why = format!("is not known here; known are: {}", known.join(", "));
+        return Err(Rejected::foreign_field(name, &why));
+    }
+    parse(body)
 }
 
-/// A field's name as its sender wrote it, if it may be repeated to them: only letters, `_` and `-`,
-/// so that no code, number or address that stands there by mistake is.
-pub fn showable(name: &str) -> Option<&str> {
-    let plain = name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_' || b == b'-');
-    (plain && (1..=40).contains(&name.len())).then_some(name)
+/// Reads a body into its struct. The error names the field and never quotes its value.
+pub(super) fn parse<T: DeserializeOwned>(body: Value) -> Result<T, Rejected> {
+    serde_path_to_error::deserialize(body).map_err(|error| {
+        let why = unquoted(&error.inner().to_string());
+        match error.path().iter().next() {
+            Some(Segment::Map { key }) => {
+                Rejected::field(key, format!("field `{}`: {why}", error.path()))
+            }
+            // A field that is missing has no place; its name is in the sentence.
+            _ => match named(&why) {
+                Some(name) => Rejected::field(name, why.clone()),
+                None => Rejected::malformed(why),
+            },
+        }
+    })
+}
+
+/// The field that a serde message begins with, which is one of ours.
+fn named(message: &str) -> Option<&str> {
+    let starts = ["missing field `", "field `"];
+    let name = starts.iter().find_map(|start| message.strip_prefix(start))?;
+    name.split('`').next()
+}
+
+/// A serde message without what was sent, which it repeats in quotes: ``invalid type: integer `4711`,
+/// expected a string``. Only words of our own stay quoted: the name of a field at the beginning, and
+/// in serde's own sentences, which end with it, what is expected. A value may hold quotes, too, so all
+/// between the first and the last goes.
+pub(super) fn unquoted(message: &str) -> String {
+    const QUOTES: [char; 2] = ['"', '`'];
+    let begins_with = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
+    if begins_with(&["missing field `", "field `"]) {
+        return message.to_owned();
+    }
+    let of_serde = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "];
+    let expected = message.rfind(", expected ").filter(|_| begins_with(&of_serde));
+    let (told, expected) = message.split_at(expected.unwrap_or(message.len()));
+    match (told.find(QUOTES), told.rfind(QUOTES)) {
+        (Some(first), Some(last)) => format!("{}…{}{expected}", &told[..first], &told[last + 1..]),
+        _ => message.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -177,17 +219,6 @@ mod tests {
             let told = Fields::read(&body).err().unwrap().to_string();
             assert!(told.starts_with(why), "{told}");
             assert!(!told.contains("99"), "{told}");
-        }
-    }
-
-    #[test]
-    fn only_what_looks_like_a_name_is_repeated() {
-        for name in ["locate", "twoFactor", "email-backup"] {
-            assert_eq!(showable(name), Some(name));
-        }
-        let long = "a".repeat(41);
-        for text in ["", "12025550123", "a1", "ada@example.com", "two factor", "é", &long] {
-            assert_eq!(showable(text), None, "{text}");
         }
     }
 }

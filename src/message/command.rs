@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::decode::{Message, Rejected, Subject};
 use super::envelope::{Exchange, Outgoing};
+use super::kind::{Message, Rejected, Subject};
+use super::queue_name::Queue;
 use crate::domain::Timestamp;
 use crate::domain::id::{AppName, ChallengeId};
 use crate::domain::schema::Moment;
@@ -105,6 +106,18 @@ pub enum Command {
     },
 }
 
+/// Every command: its routing key and the queue of the worker that takes it.
+pub(super) const COMMANDS: &[(&str, Queue)] = &[
+    ("sms.send", Queue::SmsDeliveryLogin),
+    ("email.send", Queue::EmailFallbackLogin),
+    ("challenge.expire", Queue::CodeGenerationBulk),
+    ("challenge.abandon", Queue::CodeGenerationBulk),
+    ("review.check", Queue::TeamBatchBulk),
+    ("mandate.apply", Queue::TeamBatchBulk),
+    ("reset.carry_out", Queue::SupportSettings),
+    ("notice.send", Queue::NoticeDeliveryNotices),
+];
+
 impl Command {
     /// One send of a code by SMS, at once.
     pub const fn sms(challenge: ChallengeId, send: i16) -> Self {
@@ -142,7 +155,7 @@ impl Command {
 
 impl Message for Command {
     fn read(key: &str, _: Option<AppName>, body: serde_json::Value) -> Result<Self, Rejected> {
-        let command: Self = super::decode::parse(body)?;
+        let command: Self = super::body::parse(body)?;
         if command.key() != key {
             return Err(Rejected::malformed(format!("the body is not that of `{key}`")));
         }
@@ -187,6 +200,7 @@ mod tests {
             Command::CarryOutReset { reset: Uuid::from_u128(9) },
         ] {
             let sent = command.outgoing(Uuid::nil());
+            assert!(COMMANDS.iter().any(|(key, _)| *key == sent.key), "no queue for {}", sent.key);
             let body = serde_json::from_str(&sent.body).unwrap();
             assert_eq!(Command::read(&sent.key, None, body), Ok(command));
         }

@@ -1,97 +1,20 @@
 //! From a delivery to a message: who asks, what is sealed, what the body says.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_path_to_error::Segment;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::body::{Fields, showable};
-use super::envelope::{DeadReason, Incoming};
-use super::event::Event;
-use super::request::{is_request, sealed_fields};
+use super::body::Fields;
+use super::catalogue;
+use super::envelope::Incoming;
+use super::kind::{Message, Rejected};
 use crate::domain::id::{AppName, request_id};
 use crate::domain::keys::Keyring;
 
 /// The largest body, in bytes. The largest real one is under 2 KiB.
 pub const BODY_MAX: usize = 64 * 1024;
-
-/// A message type: the set of bodies one worker reads.
-pub trait Message: Sized + Send + Sync + 'static {
-    /// Reads the body of a message with this key. `app` is there for requests.
-    fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected>;
-
-    /// What the message is about. Two about the same are never decided on the same facts.
-    fn subject(&self) -> Subject;
-
-    /// The event that says that this request came to nothing, when it is given up after it was
-    /// understood. For requests that somebody waits for by events.
-    fn given_up(&self) -> Option<Event> {
-        None
-    }
-}
-
-/// A hash of what a message is about. A collision costs a smaller batch and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Subject(u64);
-
-impl Subject {
-    /// The subject `what`.
-    pub fn of(what: impl Hash) -> Self {
-        let mut hasher = DefaultHasher::new();
-        what.hash(&mut hasher);
-        Self(hasher.finish())
-    }
-}
-
-/// Why a message is set aside unread: a reason, and a sentence that says what to do. The sentence
-/// never quotes the message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected {
-    /// The class.
-    pub reason: DeadReason,
-    /// The sentence.
-    pub detail: String,
-    /// What of it is wrong.
-    pub flaw: Flaw,
-}
-
-/// What of a message is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Flaw {
-    /// The message as a whole.
-    Message,
-    /// One field, by its name where that may be repeated.
-    Field(Option<String>),
-}
-
-impl Rejected {
-    /// A message that cannot be understood.
-    pub fn malformed(detail: impl Into<String>) -> Self {
-        Self { reason: DeadReason::Malformed, detail: detail.into(), flaw: Flaw::Message }
-    }
-
-    fn unidentified(detail: &str) -> Self {
-        let (reason, detail) = (DeadReason::Unidentified, detail.to_owned());
-        Self { reason, detail, flaw: Flaw::Message }
-    }
-
-    /// A field that cannot be used.
-    fn field(name: &str, detail: impl Into<String>) -> Self {
-        Self { flaw: Flaw::Field(Some(name.to_owned())), ..Self::malformed(detail) }
-    }
-
-    /// A field whose name is the sender's own text.
-    fn foreign_field(name: &str, why: &str) -> Self {
-        match showable(name) {
-            Some(name) => Self::field(name, format!("field `{name}` {why}")),
-            None => Self { flaw: Flaw::Field(None), ..Self::malformed(format!("a field {why}")) },
-        }
-    }
-}
 
 /// Who may ask: broker users and the apps behind them.
 #[derive(Clone, Debug)]
@@ -144,7 +67,8 @@ pub fn decode<M: Message>(
     senders: &Senders,
     keys: &Keyring,
 ) -> Result<Decoded<M>, Rejected> {
-    let request = is_request(&incoming.key);
+    let known = catalogue::request(&incoming.key);
+    let request = known.is_some();
     let app = if request {
         Some(senders.app_of(incoming)?)
     } else if senders.trusts(incoming) {
@@ -169,7 +93,9 @@ pub fn decode<M: Message>(
             .map_err(|_| Rejected::malformed("the property message_id is not a UUID"))?,
     };
     let mut body = object(&incoming.body, request)?;
-    open_sealed(&incoming.key, &mut body, keys)?;
+    if let Some(known) = known {
+        open_sealed(&known.sealed, &mut body, keys)?;
+    }
     let digest = app.as_ref().map(|_| {
         // Keys of a JSON object are kept sorted, so this form is canonical.
         let canonical = Zeroizing::new(body.to_string());
@@ -195,9 +121,9 @@ fn object(body: &[u8], request: bool) -> Result<Value, Rejected> {
     }
 }
 
-fn open_sealed(key: &str, body: &mut Value, keys: &Keyring) -> Result<(), Rejected> {
-    for name in sealed_fields(key) {
-        match body.get_mut(*name) {
+fn open_sealed(fields: &[String], body: &mut Value, keys: &Keyring) -> Result<(), Rejected> {
+    for name in fields {
+        match body.get_mut(name) {
             None | Some(Value::Null) => {}
             Some(Value::Array(values)) => {
                 for value in values {
@@ -221,68 +147,14 @@ fn open_one(name: &str, value: &mut Value, keys: &Keyring) -> Result<(), Rejecte
     Ok(())
 }
 
-/// Reads the body of a request into its struct, which has these fields and no others.
-pub(super) fn parse_known<T: DeserializeOwned>(
-    body: Value,
-    known: &[String],
-) -> Result<T, Rejected> {
-    let unknown = |name: &&String| *name != "v" && !known.contains(name);
-    if let Some(name) = body.as_object().and_then(|members| members.keys().find(unknown)) {
-        let why = format!("is not known here; known are: {}", known.join(", "));
-        return Err(Rejected::foreign_field(name, &why));
-    }
-    parse(body)
-}
-
-/// Reads a body into its struct. The error names the field and never quotes its value.
-pub(super) fn parse<T: DeserializeOwned>(body: Value) -> Result<T, Rejected> {
-    serde_path_to_error::deserialize(body).map_err(|error| {
-        let why = unquoted(&error.inner().to_string());
-        match error.path().iter().next() {
-            Some(Segment::Map { key }) => {
-                Rejected::field(key, format!("field `{}`: {why}", error.path()))
-            }
-            // A field that is missing has no place; its name is in the sentence.
-            _ => match named(&why) {
-                Some(name) => Rejected::field(name, why.clone()),
-                None => Rejected::malformed(why),
-            },
-        }
-    })
-}
-
-/// The field that a serde message begins with, which is one of ours.
-fn named(message: &str) -> Option<&str> {
-    let starts = ["missing field `", "field `"];
-    let name = starts.iter().find_map(|start| message.strip_prefix(start))?;
-    name.split('`').next()
-}
-
-/// A serde message without what was sent, which it repeats in quotes: ``invalid type: integer `4711`,
-/// expected a string``. Only words of our own stay quoted: the name of a field at the beginning, and
-/// in serde's own sentences, which end with it, what is expected. A value may hold quotes, too, so all
-/// between the first and the last goes.
-fn unquoted(message: &str) -> String {
-    const QUOTES: [char; 2] = ['"', '`'];
-    let begins_with = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
-    if begins_with(&["missing field `", "field `"]) {
-        return message.to_owned();
-    }
-    let of_serde = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "];
-    let expected = message.rfind(", expected ").filter(|_| begins_with(&of_serde));
-    let (told, expected) = message.split_at(expected.unwrap_or(message.len()));
-    match (told.find(QUOTES), told.rfind(QUOTES)) {
-        (Some(first), Some(last)) => format!("{}…{}{expected}", &told[..first], &told[last + 1..]),
-        _ => message.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::request::{
-        EnableMandate, IssueChallenge, PutAccount, Request, ResendChallenge, VerifyChallenge,
-    };
+    use super::super::body::unquoted;
     use super::*;
+    use crate::message::{
+        DeadReason, EnableMandate, Flaw, IssueChallenge, PutAccount, Request, ResendChallenge,
+        VerifyChallenge,
+    };
     use serde_json::json;
 
     fn senders() -> Senders {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::decode::{Message, Rejected, Subject};
 use super::envelope::{Exchange, Outgoing};
+use super::kind::{Message, Rejected, Subject};
 use crate::domain::Timestamp;
 use crate::domain::challenge::{Channel, Purpose};
 use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId, SettingName};
@@ -298,7 +298,7 @@ pub struct EventRecord {
 
 impl Message for EventRecord {
     fn read(_: &str, _: Option<AppName>, body: Value) -> Result<Self, Rejected> {
-        let record: Self = super::decode::parse(body.clone())?;
+        let record: Self = super::body::parse(body.clone())?;
         Ok(Self { body, ..record })
     }
 

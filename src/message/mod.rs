@@ -5,84 +5,57 @@
 //! side. A request with an unknown field is refused: a misspelt one would be ignored otherwise.
 
 mod body;
+mod catalogue;
+mod challenge;
 mod command;
+mod declaration;
 mod decode;
+mod directory;
+mod effect;
 mod envelope;
 mod event;
+mod factor;
+mod json_schema;
+mod kind;
 mod outcome;
+mod outcome_status;
+mod queue;
+mod queue_name;
 mod request;
 mod schema;
+mod sealed;
+mod setting;
+mod showable;
+mod support;
+mod team;
 mod view;
 
-pub use body::{Fields, NoObject, showable};
+pub use body::{Fields, NoObject};
+pub use catalogue::{requests, travelling};
+pub use challenge::{
+    CancelChallenge, IssueChallenge, LoginPurpose, ResendChallenge, VerifyChallenge,
+};
 pub use command::{Command, EmailCause};
-pub use decode::{Decoded, Flaw, Message, Rejected, Senders, Subject, decode};
+pub use declaration::{Exception, RequestBody, RequestDecl};
+pub use decode::{Decoded, Senders, decode};
+pub use directory::{PutAccount, PutMember, PutOwnedNumbers};
+pub use effect::Effect;
 pub use envelope::{DeadLetter, DeadReason, Exchange, Incoming, Outgoing, RetryDelay};
 pub use event::{Event, EventKind, EventRecord, Stamped};
-pub use outcome::{Outcome, OutcomeKind};
-pub use request::{
-    ApproveReset, CancelChallenge, CancelReset, ChangeNumber, ConfirmEmail, DisableFactor,
-    DisableMandate, DisableMember, EnableMandate, EnableMember, IssueChallenge, LoginPurpose,
-    ProveEmail, PutAccount, PutMember, PutOwnedNumbers, RedeemApproval, Request, RequestReset,
-    RequestSettingChange, ResendChallenge, ReviewContacts, Secret, SendEnrolment, SetEmailBackup,
-    StartEnrolment, VerifyChallenge,
+pub use factor::{
+    ChangeNumber, ConfirmEmail, DisableFactor, ProveEmail, SendEnrolment, SetEmailBackup,
+    StartEnrolment,
 };
-pub use schema::{REQUEST_SCHEMAS, described, reader, schemas, writer};
+pub use json_schema::{described, reader, writer};
+pub use kind::{Flaw, Message, Rejected, Subject};
+pub use outcome::{Outcome, OutcomeKind};
+pub use queue_name::Queue;
+pub use request::Request;
+pub(crate) use request::requests_of_a_worker;
+pub use schema::schemas;
+pub use sealed::Sealed;
+pub use setting::{RedeemApproval, RequestSettingChange};
+pub use showable::showable;
+pub use support::{ApproveReset, CancelReset, RequestReset};
+pub use team::{DisableMandate, DisableMember, EnableMandate, EnableMember, ReviewContacts};
 pub use view::{ChallengeView, DeliveryView, ReviewState, ReviewView, ReviewedMember};
-
-use crate::domain::Timestamp;
-use crate::domain::id::{ChallengeId, derived};
-
-/// Something a verdict brings about outside the database.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// It happened: tell everybody.
-    Event(Box<Event>),
-    /// Ask another worker, perhaps after a delay.
-    Command(Command, Option<RetryDelay>),
-    /// Ask for the next try of an SMS, not before so many seconds are over.
-    RetrySms {
-        /// Whose code.
-        challenge: ChallengeId,
-        /// Which send of it.
-        send: i16,
-        /// How many calls to the provider went before.
-        tries: i16,
-        /// How long to wait.
-        seconds: u32,
-    },
-}
-
-impl From<Event> for Effect {
-    fn from(event: Event) -> Self {
-        Self::Event(Box::new(event))
-    }
-}
-
-impl From<Command> for Effect {
-    fn from(command: Command) -> Self {
-        Self::Command(command, None)
-    }
-}
-
-impl Effect {
-    /// The message for it. The id is derived from the cause and the place among its effects.
-    pub fn render(self, cause: uuid::Uuid, place: usize, now: Timestamp) -> Outgoing {
-        match self {
-            Self::Event(event) => {
-                let id = derived(cause, &format!("{}#{place}", event.kind.label()));
-                event.outgoing(id, now)
-            }
-            Self::Command(command, delay) => {
-                let id = derived(cause, &format!("{}#{place}", command.key()));
-                Outgoing { delay, ..command.outgoing(id) }
-            }
-            Self::RetrySms { challenge, send, tries, seconds } => {
-                let wait = time::Duration::seconds(i64::from(seconds));
-                let not_before = Some(now + wait);
-                let command = Command::SendSms { challenge, send, tries, not_before };
-                Self::Command(command, Some(RetryDelay::within(wait))).render(cause, place, now)
-            }
-        }
-    }
-}

@@ -14,7 +14,7 @@ use crate::domain::keys::Place;
 use crate::domain::member::{Member, Role};
 use crate::message::{
     CancelChallenge, Command, Effect, EmailCause, IssueChallenge, LoginPurpose, PutMember, Request,
-    ResendChallenge, Secret, VerifyChallenge,
+    ResendChallenge, Sealed, VerifyChallenge,
 };
 use crate::rules::challenge::decide::{self, CodeGenerationMessage, Facts, Write};
 use crate::rules::challenge::events::Ending;
@@ -244,13 +244,13 @@ impl Tables {
                 let Some((at, challenge)) = of(pick(n, rows)) else { return };
                 let ask = ResendChallenge { account: account_id, challenge, channel };
                 let facts = Facts::Challenge(Box::new(self.facts(at)));
-                self.ask(&CodeGenerationMessage::Resend(Request { app, ask }), facts);
+                self.ask(&CodeGenerationMessage::Resend(Request { app, body: ask }), facts);
             }
             Happens::Cancel(n) => {
                 let Some((at, challenge)) = of(pick(n, rows)) else { return };
                 let ask = CancelChallenge { account: account_id, challenge };
                 let facts = Facts::Challenge(Box::new(self.facts(at)));
-                self.ask(&CodeGenerationMessage::Cancel(Request { app, ask }), facts);
+                self.ask(&CodeGenerationMessage::Cancel(Request { app, body: ask }), facts);
             }
             Happens::Expire(n) => {
                 let Some((at, challenge)) = of(pick(n, rows)) else { return };
@@ -296,7 +296,7 @@ impl Tables {
         };
         let (member, purpose) = (self.member.id.clone(), LoginPurpose::Login);
         let ask = IssueChallenge { account: account().id, member, login, purpose };
-        let request = Request { app: account().app, ask };
+        let request = Request { app: account().app, body: ask };
         self.ask(&CodeGenerationMessage::Issue(request), Facts::Issue(Box::new(facts)));
     }
 
@@ -312,7 +312,7 @@ impl Tables {
         let ask = VerifyChallenge {
             account: account().id,
             challenge: challenge.id,
-            guess: Secret::new(text),
+            guess: Sealed::new(text),
             client: Default::default(),
         };
         let mut claimed: Vec<Channel> = self.rows[at]
@@ -332,7 +332,7 @@ impl Tables {
             claimed,
             wrong: self.wrong.clone(),
         };
-        let request = Request { app: account().app, ask };
+        let request = Request { app: account().app, body: ask };
         let decided = verify::decide(&request, Some(facts), &self.rules, &mut ctx(self.now));
         let Some(write) = decided.write else { return self.follow(decided.effects) };
         // Invariant 5: only what may be compared was.
@@ -453,8 +453,8 @@ impl Tables {
             active,
             role: Role::Member,
             locale: "en".into(),
-            phone: Some(Some(Secret::new(phone))),
-            email: Some(Some(Secret::new("ada@acme.example"))),
+            phone: Some(Some(Sealed::new(phone))),
+            email: Some(Some(Sealed::new("ada@acme.example"))),
             email_verified: Some(true),
             two_factor: Some(two_factor),
             client: Default::default(),
@@ -471,7 +471,7 @@ impl Tables {
             owned: Default::default(),
             holders: Vec::new(),
         };
-        let ask = DirectoryMessage::Member(Request { app: account().app, ask });
+        let ask = DirectoryMessage::Member(Request { app: account().app, body: ask });
         let decided = directory::decide::decide(&ask, facts, &self.rules.keys, &mut ctx(self.now));
         let Some(directory::facts::Write::Member(change)) = decided.write else { panic!() };
         self.member = *change.member;

@@ -103,7 +103,7 @@ pub fn issue_request() -> Request<IssueChallenge> {
         login: LoginId::parse("login-1").unwrap(),
         purpose: LoginPurpose::Login,
     };
-    Request { app: account().app, ask }
+    Request { app: account().app, body: ask }
 }
 
 /// An open challenge, issued at [`NOW`], whose code is [`CODE`].

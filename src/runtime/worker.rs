@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::domain::Timestamp;
 use crate::fault::Fault;
-use crate::message::{Decoded, Message};
+use crate::message::{Decoded, Event, Message};
 use crate::rules::claimed::{Claimed, Decision};
 use crate::rules::{Decided, DecisionContext, Verdict};
 use crate::store::Tx;
@@ -27,6 +27,12 @@ pub trait Worker: Send + Sync + 'static {
 
     /// The queue of messages with this key, where the worker gets them only because a binding is missing.
     fn own_queue_of(_key: &str) -> Option<&'static str> {
+        None
+    }
+
+    /// The event that says that this message came to nothing, when it is given up after it was
+    /// understood. For requests whose app waits for events.
+    fn given_up(_message: &Self::Message) -> Option<Event> {
         None
     }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use stepup::message::Queue;
 
 use serde_json::{Value, json};
-use stepup::broker::topology;
 use stepup::domain::id::AppName;
 use stepup::domain::keys::Keyring;
 use stepup::message::{
@@ -99,9 +99,7 @@ fn read_as(kind: &str, key: &str, body: &Value) -> Result<(), Rejected> {
         ("request", key) if key.starts_with("directory") => {
             read::<DirectoryMessage>(key, "demo", body).map(drop)
         }
-        ("request", key)
-            if topology::home_queue(Exchange::Requests, key) == Some("settings.settings") =>
-        {
+        ("request", key) if Queue::of(Exchange::Requests, key) == Some(Queue::SettingsSettings) => {
             read::<SettingsMessage>(key, "demo", body).map(drop)
         }
         ("request", key) if key.starts_with("team") => {
@@ -171,16 +169,14 @@ fn every_message_has_an_example() {
     let examples = examples();
     let shown =
         |kind: &str, key: &str| examples.iter().any(|(k, name, _)| k == kind && name == key);
-    for queue in stepup::broker::topology::WORK_QUEUES {
-        for (exchange, keys) in queue.routes {
+    for queue in Queue::ALL {
+        for (exchange, key) in queue.bindings() {
             let kind = match exchange.label() {
                 "requests" => "request",
                 "commands" => "command",
                 _ => continue,
             };
-            for key in *keys {
-                assert!(shown(kind, key), "docs/messages.md shows no {kind} {key}");
-            }
+            assert!(shown(kind, &key), "docs/messages.md shows no {kind} {key}");
         }
     }
     for kind in EventKind::ALL {

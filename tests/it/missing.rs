@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use stepup::message::Queue;
 
 use futures_util::future::join_all;
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
@@ -94,19 +95,17 @@ async fn r107_a_queue_or_a_binding_that_is_removed_under_load_costs_no_request_i
         .collect();
     let before = join_all((0..3).map(|_| probe(&world))).await.into_iter().max().unwrap();
     let mut took = BTreeMap::new();
-    for queue in topology::WORK_QUEUES {
-        let (name, options) = (names.queue(queue.name), QueueDeleteOptions::default());
+    for queue in Queue::ALL {
+        let (name, options) = (names.queue(queue.label()), QueueDeleteOptions::default());
         channel.queue_delete(name.as_str().into(), options).await.unwrap();
-        took.insert(format!("{} deleted", queue.name), probe(&world).await);
-        until_there(&broker, queue.name).await;
-        for (exchange, keys) in queue.routes {
-            for key in *keys {
-                let (exchange, none) = (names.exchange(*exchange), FieldTable::default());
-                let (name, exchange) = (name.as_str().into(), exchange.as_str().into());
-                channel.queue_unbind(name, exchange, (*key).into(), none).await.unwrap();
-            }
+        took.insert(format!("{} deleted", queue.label()), probe(&world).await);
+        until_there(&broker, queue.label()).await;
+        for (exchange, key) in queue.bindings() {
+            let (exchange, none) = (names.exchange(exchange), FieldTable::default());
+            let (name, exchange) = (name.as_str().into(), exchange.as_str().into());
+            channel.queue_unbind(name, exchange, key.into(), none).await.unwrap();
         }
-        took.insert(format!("{} unbound", queue.name), probe(&world).await);
+        took.insert(format!("{} unbound", queue.label()), probe(&world).await);
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     for queue in

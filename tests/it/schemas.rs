@@ -2,8 +2,8 @@
 
 use boon::{Compiler, Schemas};
 use serde_json::{Value, json};
-use stepup::broker::topology::WORK_QUEUES;
 use stepup::domain::keys::Keyring;
+use stepup::message::Queue;
 use stepup::message::{EventKind, OutcomeKind, schemas};
 
 use crate::contracts::{examples, sealed};
@@ -84,18 +84,16 @@ fn the_example_of_a_request_has_all_its_fields() {
 #[test]
 fn no_message_lacks_a_schema() {
     let schemas = schemas();
-    for queue in WORK_QUEUES {
-        for (exchange, keys) in queue.routes {
+    for queue in Queue::ALL {
+        for (exchange, key) in queue.bindings() {
             let kind = match exchange.label() {
                 "requests" => "request",
                 "commands" => "command",
                 _ => continue,
             };
-            for key in *keys {
-                let found = schema(&schemas, kind, key);
-                let hint = "put it into message::REQUEST_SCHEMAS, or derive JsonSchema";
-                assert!(found.is_some_and(Value::is_object), "no schema of {kind} {key}: {hint}");
-            }
+            let found = schema(&schemas, kind, &key);
+            let hint = "add it to the REQUESTS of its area, or derive JsonSchema";
+            assert!(found.is_some_and(Value::is_object), "no schema of {kind} {key}: {hint}");
         }
     }
     let words = |kind: &str, name: &str| schemas[kind]["properties"][name]["enum"].clone();

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use stepup::broker::topology::{self, WORK_QUEUES};
-use stepup::broker::{Broker, Requester};
+use stepup::broker::{Broker, Requester, topology};
 use stepup::config::{Config, LogFormat};
 use stepup::domain::activity::{Filter, Page};
 use stepup::domain::id::{AccountId, AppName};
 use stepup::fault::Fault;
 use stepup::ingress::{self, ApiKey, Views};
+use stepup::message::Queue;
 use stepup::observe;
 use stepup::runtime::{self, Health};
 use stepup::store::{self, Store};
@@ -79,7 +79,7 @@ pub async fn run(roles: &[Role], with_ingress: bool) -> Result<(), String> {
     }
     let (mut tasks, mut queues) = (JoinSet::new(), Vec::new());
     if with_ingress {
-        queues.extend(WORK_QUEUES.iter().filter(|queue| queue.takes_requests()).map(|q| q.name));
+        queues.extend(Queue::ALL.iter().filter(|q| q.takes_requests()).map(|q| q.label()));
         start_ingress(&config, &broker, &stop, &mut tasks).await?;
         observe::role_started("ingress");
     }

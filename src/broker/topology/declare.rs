@@ -2,24 +2,17 @@
 
 use std::time::Duration;
 
-use lapin::{
-    Channel,
-    options::{QueueBindOptions, QueueDeclareOptions},
-    types::FieldTable,
-};
+use lapin::Channel;
+use lapin::options::{QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
 
 use super::plan::{Binding, Plan, delay, marker};
-use super::work_queues::home_queue;
-use crate::{
-    broker::{
-        Broker,
-        connection::close,
-        fault::{CALL_DEADLINE, TOPOLOGY_DEADLINE, away, classify, within},
-        properties::short,
-    },
-    fault::Fault,
-    message::{Exchange, RetryDelay},
-};
+use crate::broker::Broker;
+use crate::broker::connection::close;
+use crate::broker::fault::{CALL_DEADLINE, TOPOLOGY_DEADLINE, away, classify, within};
+use crate::broker::properties::short;
+use crate::fault::Fault;
+use crate::message::{Exchange, Queue, RetryDelay};
 
 /// How full a queue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +104,7 @@ pub(in crate::broker) fn has_way(broker: &Broker, exchange: &str, key: &str) -> 
     [Exchange::Requests, Exchange::Commands]
         .into_iter()
         .find(|direct| direct.label() == exchange)
-        .is_none_or(|direct| home_queue(direct, key).is_some())
+        .is_none_or(|direct| Queue::of(direct, key).is_some())
 }
 
 /// Compares what is there with the table; one sentence per deviation. Changes nothing. Bindings

@@ -15,11 +15,9 @@
 mod declare;
 mod plan;
 mod repair;
-mod work_queues;
 
 pub(super) use declare::has_way;
 pub use declare::{
     Depth, check, declare, declare_with_delays, delete, depth, emptied, mark_filled, missing,
 };
 pub use repair::repair;
-pub use work_queues::{UNROUTABLE, WORK_QUEUES, WorkQueue, home_queue};

@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use lapin::{
-    Channel, ExchangeKind,
-    options::{
-        ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
-    },
-    types::{AMQPValue, FieldTable},
+use lapin::options::{
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, ExchangeKind};
 
-use super::work_queues::{UNROUTABLE, WORK_QUEUES, WorkQueue};
 use crate::broker::Names;
-use crate::message::{Exchange, RetryDelay};
+use crate::message::{Exchange, Queue, RetryDelay};
 
 /// After so many returns the broker dead-letters a message. Every process that dies with a message
 /// in its hands counts as one, so this catches what kills us, and has room for restarts.
@@ -55,15 +52,15 @@ impl Plan {
     pub(super) fn new(names: &Names, delay: fn(RetryDelay) -> Duration) -> Self {
         let mut plan = Self { items: Vec::new(), bindings: Vec::new() };
         plan.exchanges(names);
-        for queue in &WORK_QUEUES {
-            plan.work_queue(names, queue);
+        for queue in Queue::ALL {
+            plan.work_queue(names, *queue);
         }
         for retry in RetryDelay::ALL {
             plan.retry_queue(names, retry, delay(retry));
         }
         plan.queue(names.dead(), quorum().number("x-delivery-limit", DEAD_DELIVERY_LIMIT));
         plan.bind(names.dead(), names.dead(), "");
-        plan.bind(names.queue(UNROUTABLE), names.unroutable(), "");
+        plan.bind(names.queue(Queue::UnroutableBulk.label()), names.unroutable(), "");
         plan
     }
 
@@ -83,18 +80,16 @@ impl Plan {
         }
     }
 
-    fn work_queue(&mut self, names: &Names, queue: &WorkQueue) {
-        let full = names.queue(queue.name);
+    fn work_queue(&mut self, names: &Names, queue: Queue) {
+        let full = names.queue(queue.label());
         let arguments = quorum()
             .number("x-delivery-limit", DELIVERY_LIMIT)
             .text("x-dead-letter-exchange", &names.dead())
             .without_loss();
         self.queue(full.clone(), arguments);
         self.bind(full.clone(), names.return_exchange(), &full);
-        for (exchange, keys) in queue.routes {
-            for key in *keys {
-                self.bind(full.clone(), names.exchange(*exchange), key);
-            }
+        for (exchange, key) in queue.bindings() {
+            self.bind(full.clone(), names.exchange(exchange), &key);
         }
     }
 

@@ -1,3 +1,6 @@
+use axum::http::{HeaderName, HeaderValue};
+use serde_json::json;
+
 use super::super::endpoint::*;
 use super::*;
 use crate::domain::challenge::Channel;
@@ -7,8 +10,6 @@ use crate::message::{
     IssueChallenge, Message, PutAccount, PutMember, PutOwnedNumbers, RedeemApproval, Request,
     RequestSettingChange, ResendChallenge, SendEnrolment, Senders, VerifyChallenge, decode,
 };
-use axum::http::{HeaderName, HeaderValue};
-use serde_json::json;
 
 const SOME: &str = "6f0b1c2e-0000-4000-8000-000000000001";
 
@@ -47,7 +48,7 @@ where
     let senders = Senders { own_user: "stepup".into(), apps: Default::default() };
     let decoded = decode::<Request<T>>(&incoming, &senders, &Keyring::for_tests()).unwrap();
     assert_eq!(accepted.request, decoded.id, "where Location points");
-    decoded.message.ask
+    decoded.message.body
 }
 
 /// The largest body of each endpoint.

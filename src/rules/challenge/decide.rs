@@ -7,7 +7,7 @@ use crate::domain::challenge::{AttemptState, CancelReason, Challenge, State};
 use crate::domain::id::{AppName, ChallengeId};
 use crate::message::{
     CancelChallenge, Command, Event, IssueChallenge, Message, Outcome, OutcomeKind, Rejected,
-    Request, ResendChallenge, Subject,
+    Request, RequestBody, ResendChallenge, Subject,
 };
 use crate::rules::challenge::events::{Ending, ended, ending_event, outcome};
 use crate::rules::challenge::facts::{ChallengeFacts, IssueFacts};
@@ -35,9 +35,9 @@ pub enum CodeGenerationMessage {
 impl Message for CodeGenerationMessage {
     fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
         match key {
-            "challenge.issue" => Request::read(key, app, body).map(Self::Issue),
-            "challenge.resend" => Request::read(key, app, body).map(Self::Resend),
-            "challenge.cancel" => Request::read(key, app, body).map(Self::Cancel),
+            IssueChallenge::KEY => Request::read(key, app, body).map(Self::Issue),
+            ResendChallenge::KEY => Request::read(key, app, body).map(Self::Resend),
+            CancelChallenge::KEY => Request::read(key, app, body).map(Self::Cancel),
             _ => match Command::read(key, app, body)? {
                 Command::Expire { challenge } => Ok(Self::Expire(challenge)),
                 Command::Abandon { challenge } => Ok(Self::Abandon(challenge)),
@@ -54,8 +54,11 @@ impl Message for CodeGenerationMessage {
             Self::Expire(challenge) | Self::Abandon(challenge) => Subject::of(challenge.0),
         }
     }
+}
 
-    fn given_up(&self) -> Option<Event> {
+impl CodeGenerationMessage {
+    /// The event that says that the request was given up.
+    pub fn given_up(&self) -> Option<Event> {
         match self {
             Self::Issue(request) => {
                 Some(issue::refused(&ChallengeSpec::login(request), "given_up"))
@@ -106,7 +109,7 @@ pub fn decide(
             issue::refuse(&demand, own_account, Outcome::new(OutcomeKind::NotFound))
         }
         (CodeGenerationMessage::Resend(request), Facts::Challenge(facts)) => {
-            resend::decide(&request.ask, &facts, &rules.policy, ctx.now).map(Write::Grant)
+            resend::decide(&request.body, &facts, &rules.policy, ctx.now).map(Write::Grant)
         }
         (CodeGenerationMessage::Cancel(_), Facts::Challenge(facts)) => cancel(&facts, ctx.now),
         (CodeGenerationMessage::Expire(_), Facts::Challenge(facts)) => {
@@ -180,7 +183,7 @@ mod tests {
         let event = CodeGenerationMessage::Issue(issue_request()).given_up().unwrap();
         assert_eq!(event.kind, EventKind::ChallengeRefused);
         assert_eq!(event.reason.as_deref(), Some("given_up"));
-        assert_eq!(event.login, Some(issue_request().ask.login));
+        assert_eq!(event.login, Some(issue_request().body.login));
         assert_eq!(CodeGenerationMessage::Expire(ChallengeId(uuid::Uuid::nil())).given_up(), None);
     }
 }

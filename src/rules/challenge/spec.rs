@@ -52,7 +52,7 @@ pub struct Issued {
 impl<'a> ChallengeSpec<'a> {
     /// The demand of a login.
     pub fn login(request: &'a Request<IssueChallenge>) -> Self {
-        let IssueChallenge { account, member, login, .. } = &request.ask;
+        let IssueChallenge { account, member, login, .. } = &request.body;
         Self {
             app: &request.app,
             account,

@@ -55,7 +55,7 @@ pub fn apply(
         actor: None,
         origin: None,
         challenge: Some(challenge.id),
-        client: request.ask.client.clone(),
+        client: request.body.client.clone(),
     };
     let before = Some(&facts.member);
     let (change, effects) = change::change(before, after, &facts.open, &by, &rules.keys, ctx.now);
@@ -75,7 +75,7 @@ mod tests {
     use crate::domain::id::{ChallengeId, SettingName};
     use crate::domain::keys::Place;
     use crate::domain::member::Member;
-    use crate::message::{EventKind, OutcomeKind, Secret};
+    use crate::message::{EventKind, OutcomeKind, Sealed};
     use crate::rules::challenge::events::ending_event;
     use crate::rules::challenge::verify;
     use crate::rules::challenge::verify::Write;
@@ -133,10 +133,10 @@ mod tests {
         let ask = VerifyChallenge {
             account: account_id,
             challenge,
-            guess: Secret::new(text),
+            guess: Sealed::new(text),
             client: here(),
         };
-        let request = Request { app: account().app, ask };
+        let request = Request { app: account().app, body: ask };
         verify::decide(&request, Some(facts), &rules(), &mut ctx(NOW))
     }
 

@@ -80,7 +80,7 @@ pub fn decide(
         return Decided::answer(Outcome { retry_after, ..outcome(challenge, OutcomeKind::Wait) });
     }
     let digits = challenge.code_digits().unwrap_or(usize::from(policy.code_digits));
-    let Some(guess) = Code::typed(request.ask.guess.expose(), digits) else {
+    let Some(guess) = Code::typed(request.body.guess.expose(), digits) else {
         let left = policy.wrong_per_challenge - challenge.wrong;
         let reply = outcome(challenge, OutcomeKind::InvalidGuess);
         return Decided::answer(invalid_guess(reply, left));
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
     use crate::domain::keys::Place;
     use crate::domain::member::Member;
-    use crate::message::Secret;
+    use crate::message::Sealed;
     use crate::rules::tests_support::{CODE, NOW, account, challenge, ctx, member, rules};
     use proptest::prelude::*;
     use rand::SeedableRng;
@@ -253,11 +253,11 @@ mod tests {
         let ask = VerifyChallenge {
             account: account().id,
             challenge: challenge().id,
-            guess: Secret::new(text),
+            guess: Sealed::new(text),
             client: Default::default(),
         };
         let now = NOW + Duration::seconds(seconds);
-        decide(&Request { app: account().app, ask }, Some(facts), &rules(), &mut ctx(now))
+        decide(&Request { app: account().app, body: ask }, Some(facts), &rules(), &mut ctx(now))
     }
 
     fn kind(decided: &Decided<Write>) -> OutcomeKind {

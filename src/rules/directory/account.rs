@@ -16,7 +16,7 @@ const SETTINGS_MAX: usize = 100;
 
 /// The rule of an account.
 pub(super) fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decided<Write> {
-    let ask = &request.ask;
+    let ask = &request.body;
     if let Some((known, version)) = &facts.account {
         // Another app's account: the same answer as for one that nobody knows.
         if known.app != request.app {

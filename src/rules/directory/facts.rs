@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 
-use serde_json::Value;
-
 use crate::domain::account::Account;
 use crate::domain::challenge::Challenge;
 use crate::domain::id::{AccountId, AppName};
@@ -11,39 +9,22 @@ use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::phone::PhoneNumber;
 use crate::message::{
-    Effect, Event, EventKind, Message, Outcome, OutcomeKind, PutAccount, PutMember,
-    PutOwnedNumbers, Rejected, Request, Secret, Subject,
+    Effect, Event, EventKind, Outcome, OutcomeKind, PutAccount, PutMember, PutOwnedNumbers, Sealed,
+    requests_of_a_worker,
 };
 use crate::rules::challenge::events::Ending;
 use crate::rules::factor::change::Change;
 use crate::rules::verdict::Decided;
 
-/// What this worker is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DirectoryMessage {
-    /// An account.
-    Account(Request<PutAccount>),
-    /// An account's own numbers.
-    OwnedNumbers(Request<PutOwnedNumbers>),
-    /// A member.
-    Member(Request<PutMember>),
-}
-
-impl Message for DirectoryMessage {
-    fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
-        match key {
-            "directory.account" => Request::read(key, app, body).map(Self::Account),
-            "directory.owned_numbers" => Request::read(key, app, body).map(Self::OwnedNumbers),
-            _ => Request::read(key, app, body).map(Self::Member),
-        }
-    }
-
-    fn subject(&self) -> Subject {
-        match self {
-            Self::Account(request) => request.subject(),
-            Self::OwnedNumbers(request) => request.subject(),
-            Self::Member(request) => request.subject(),
-        }
+requests_of_a_worker! {
+    /// What the worker `directory` takes.
+    DirectoryMessage {
+        /// An account.
+        Account(PutAccount),
+        /// An account's own numbers.
+        OwnedNumbers(PutOwnedNumbers),
+        /// A member.
+        Member(PutMember),
     }
 }
 
@@ -79,17 +60,17 @@ pub struct Holder {
 /// The numbers that a message names, by their blind indexes. What is no number is left out here and
 /// refused by [`decide`].
 pub fn numbers(ask: &DirectoryMessage, account: &Account, keys: &Keyring) -> Vec<Vec<u8>> {
-    let index = |text: &Secret| {
+    let index = |text: &Sealed| {
         let number = PhoneNumber::parse(text.expose(), account.country).ok()?;
         Some(keys.blind("phone", number.e164()).to_vec())
     };
     match ask {
         DirectoryMessage::Account(_) => Vec::new(),
         DirectoryMessage::OwnedNumbers(request) => {
-            request.ask.numbers.iter().filter_map(index).collect()
+            request.body.numbers.iter().filter_map(index).collect()
         }
         DirectoryMessage::Member(request) => {
-            request.ask.phone.iter().flatten().filter_map(index).collect()
+            request.body.phone.iter().flatten().filter_map(index).collect()
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn put_member(
     keys: &Keyring,
     ctx: &mut DecisionContext<'_>,
 ) -> Decided<Write> {
-    let ask = &request.ask;
+    let ask = &request.body;
     let Some((account, _)) =
         facts.account.as_ref().filter(|(account, _)| account.app == request.app)
     else {
@@ -138,7 +138,7 @@ fn put(
     keys: &Keyring,
     now: Timestamp,
 ) -> Decided<Write> {
-    let ask = &request.ask;
+    let ask = &request.body;
     let client = ask.client.clone();
     let by = ChangeAuthor {
         app: &request.app,
@@ -171,7 +171,7 @@ mod tests {
     use crate::domain::account::Account;
     use crate::domain::challenge::CancelReason;
     use crate::domain::id::AppName;
-    use crate::message::Secret;
+    use crate::message::Sealed;
     use crate::rules::activity::Activity;
     use crate::rules::challenge::events::Ending;
     use crate::rules::directory::decide::decide;
@@ -185,8 +185,8 @@ mod tests {
             "email_verified": true, "email_backup": true, "actor": "bob",
         }))
         .unwrap();
-        ask.phone = Some(phone.map(Secret::new));
-        ask.email = Some(Some(Secret::new("Ada@acme.example")));
+        ask.phone = Some(phone.map(Sealed::new));
+        ask.email = Some(Some(Sealed::new("Ada@acme.example")));
         ask
     }
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn decided(ask: PutMember, facts: Facts) -> Decided<Write> {
-        let request = Request { app: account().app, ask };
+        let request = Request { app: account().app, body: ask };
         decide(
             &DirectoryMessage::Member(request),
             facts,
@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn a_field_that_cannot_be_used_is_named_and_not_repeated() {
         let mut bad_email = put(2, None);
-        bad_email.email = Some(Some(Secret::new("nobody")));
+        bad_email.email = Some(Some(Sealed::new("nobody")));
         for (ask, field) in [(put(2, Some("12")), "phone"), (bad_email, "email")] {
             let reply = decided(ask, facts()).reply.unwrap();
             assert_eq!((reply.outcome, reply.field), (OutcomeKind::Invalid, Some(field)));

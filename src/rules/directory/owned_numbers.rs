@@ -31,13 +31,13 @@ pub(super) fn put_owned_numbers(
     else {
         return refused(Outcome::new(OutcomeKind::NotFound), app);
     };
-    if account.owned_numbers_version >= request.ask.version {
+    if account.owned_numbers_version >= request.body.version {
         return Decided::answer(Outcome::new(OutcomeKind::Outdated));
     }
-    if request.ask.numbers.len() > OWNED_NUMBERS_MAX {
+    if request.body.numbers.len() > OWNED_NUMBERS_MAX {
         return invalid("numbers", "has more than 500 numbers", app);
     }
-    for (text, entry) in request.ask.numbers.iter().zip(1..) {
+    for (text, entry) in request.body.numbers.iter().zip(1..) {
         if let Err(why) = PhoneNumber::parse(text.expose(), account.country) {
             return invalid("numbers", &format!("entry {entry} {why}"), app);
         }
@@ -47,7 +47,7 @@ pub(super) fn put_owned_numbers(
     numbers.dedup();
     let event = Event {
         app: Some(app.clone()),
-        version: Some(request.ask.version),
+        version: Some(request.body.version),
         ..Event::new(EventKind::OwnedNumbersChanged, Some(account.id.clone()))
     };
     let (mut changes, mut endings, mut effects) =
@@ -81,6 +81,6 @@ pub(super) fn put_owned_numbers(
         changes.push(change);
         effects.extend(told);
     }
-    let (account, version) = (account.id.clone(), request.ask.version);
+    let (account, version) = (account.id.clone(), request.body.version);
     stored(Write::OwnedNumbers { account, version, numbers, changes, endings }, effects)
 }

@@ -14,7 +14,7 @@ pub fn set_email_backup(
     keys: &Keyring,
     now: Timestamp,
 ) -> Decided<Change> {
-    let on = request.ask.on;
+    let on = request.body.on;
     if on && !member.two_factor {
         return Decided::answer(Outcome::new(OutcomeKind::NotEnabled));
     }
@@ -30,7 +30,7 @@ pub fn set_email_backup(
         actor: None,
         origin: None,
         challenge: None,
-        client: request.ask.client.clone(),
+        client: request.body.client.clone(),
     };
     let after = Member { email_backup: on, ..member.clone() };
     // A challenge keeps what was so on its day: none ends with this.

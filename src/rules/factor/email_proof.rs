@@ -86,7 +86,7 @@ pub fn prove(
         recipient: member.id.clone(),
         to_before: false,
         event: EventRecordRef {
-            account: request.ask.account.clone(),
+            account: request.body.account.clone(),
             member: member.id.clone(),
             actor: member.id.clone(),
             at: now,
@@ -139,7 +139,7 @@ pub fn confirm(
         let full = Outcome::new(OutcomeKind::TooManyWrongCodes);
         return Decided::answer(Outcome { retry_after, ..full });
     }
-    let Some(guess) = proof.typed(request.ask.guess.expose()) else {
+    let Some(guess) = proof.typed(request.body.guess.expose()) else {
         return Decided::answer(invalid_guess(Outcome::new(OutcomeKind::InvalidGuess), left));
     };
     if !proof.is(&guess, &rules.keys) {
@@ -165,7 +165,7 @@ pub fn confirm(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Secret;
+    use crate::message::Sealed;
     use crate::rules::tests_support::{NOW, account, ctx, member, rules};
     use time::Duration;
 
@@ -179,7 +179,7 @@ mod tests {
 
     fn asked(facts: &Facts<'_>, seconds: i64) -> Decided<Write> {
         let ask = ProveEmail { account: account().id, member: member().id };
-        let request = Request { app: account().app, ask };
+        let request = Request { app: account().app, body: ask };
         prove(&request, facts, &rules(), &mut ctx(NOW + Duration::seconds(seconds)))
     }
 
@@ -191,9 +191,9 @@ mod tests {
     }
 
     fn guess(text: &str, facts: &Facts<'_>, seconds: i64) -> Decided<Write> {
-        let guess = Secret::new(text);
+        let guess = Sealed::new(text);
         let ask = ConfirmEmail { account: account().id, member: member().id, guess };
-        let request = Request { app: account().app, ask };
+        let request = Request { app: account().app, body: ask };
         confirm(&request, facts, &rules(), NOW + Duration::seconds(seconds))
     }
 

@@ -171,7 +171,7 @@ mod tests {
     use crate::message::Request;
     use crate::message::SetEmailBackup;
     use crate::message::{
-        ChangeNumber, Command, DisableFactor, Effect, EventKind, Secret, SendEnrolment,
+        ChangeNumber, Command, DisableFactor, Effect, EventKind, Sealed, SendEnrolment,
         StartEnrolment,
     };
     use crate::rules::challenge::facts::IssueFacts;
@@ -205,21 +205,21 @@ mod tests {
     }
 
     fn request<T>(ask: T) -> Request<T> {
-        Request { app: account().app, ask }
+        Request { app: account().app, body: ask }
     }
 
     fn start(phone: Option<&str>) -> SettingsMessage {
-        let (account, member, phone) = (account().id, member().id, phone.map(Secret::new));
+        let (account, member, phone) = (account().id, member().id, phone.map(Sealed::new));
         SettingsMessage::StartEnrolment(request(StartEnrolment { account, member, phone }))
     }
 
     fn send(phone: Option<&str>) -> SettingsMessage {
-        let (account, member, phone) = (account().id, member().id, phone.map(Secret::new));
+        let (account, member, phone) = (account().id, member().id, phone.map(Sealed::new));
         SettingsMessage::SendEnrolment(request(SendEnrolment { account, member, phone }))
     }
 
     fn change_to(phone: &str, proof: Option<&Challenge>) -> SettingsMessage {
-        let (account, member, phone) = (account().id, member().id, Secret::new(phone));
+        let (account, member, phone) = (account().id, member().id, Sealed::new(phone));
         let proof = proof.map(|proof| proof.id);
         SettingsMessage::ChangeNumber(request(ChangeNumber { account, member, phone, proof }))
     }

@@ -1,109 +1,61 @@
 //! What a signed-in member may ask.
 
-use serde_json::Value;
-
 use crate::domain::account::Account;
 use crate::domain::challenge::Purpose;
-use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId};
+use crate::domain::id::{ChallengeId, LoginId, MemberId};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::phone::{PhoneError, PhoneNumber};
 use crate::message::{
-    ChangeNumber, ConfirmEmail, DisableFactor, Event, Message, ProveEmail, RedeemApproval,
-    Rejected, Request, RequestSettingChange, Secret, SendEnrolment, SetEmailBackup, StartEnrolment,
-    Subject,
+    ChangeNumber, ConfirmEmail, DisableFactor, Event, ProveEmail, RedeemApproval,
+    RequestSettingChange, Sealed, SendEnrolment, SetEmailBackup, StartEnrolment,
+    requests_of_a_worker,
 };
 use crate::rules::challenge::issue;
 use crate::rules::challenge::spec::ChallengeSpec;
 use crate::rules::factor::facts::Wanted;
 
-/// What this worker is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingsMessage {
-    /// Where would the code of an enrolment go?
-    StartEnrolment(Request<StartEnrolment>),
-    /// Send it.
-    SendEnrolment(Request<SendEnrolment>),
-    /// Another number.
-    ChangeNumber(Request<ChangeNumber>),
-    /// 2FA off.
-    Disable(Request<DisableFactor>),
-    /// Email as a backup, on or off.
-    SetEmailBackup(Request<SetEmailBackup>),
-    /// A code to the address.
-    ProveEmail(Request<ProveEmail>),
-    /// The code from there.
-    ConfirmEmail(Request<ConfirmEmail>),
-    /// A sensitive setting is to change.
-    RequestChange(Request<RequestSettingChange>),
-    /// An approved change is about to be carried out.
-    Redeem(Request<RedeemApproval>),
-}
-
-/// The same expression for whatever is asked.
-macro_rules! each {
-    ($ask:expr, $request:ident => $of:expr) => {
-        match $ask {
-            SettingsMessage::StartEnrolment($request) => $of,
-            SettingsMessage::SendEnrolment($request) => $of,
-            SettingsMessage::ChangeNumber($request) => $of,
-            SettingsMessage::Disable($request) => $of,
-            SettingsMessage::SetEmailBackup($request) => $of,
-            SettingsMessage::ProveEmail($request) => $of,
-            SettingsMessage::ConfirmEmail($request) => $of,
-            SettingsMessage::RequestChange($request) => $of,
-            SettingsMessage::Redeem($request) => $of,
-        }
-    };
-}
-
-impl Message for SettingsMessage {
-    fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
-        match key {
-            "enrolment.start" => Request::read(key, app, body).map(Self::StartEnrolment),
-            "enrolment.send" => Request::read(key, app, body).map(Self::SendEnrolment),
-            "number.change" => Request::read(key, app, body).map(Self::ChangeNumber),
-            "factor.disable" => Request::read(key, app, body).map(Self::Disable),
-            "email_backup.set" => Request::read(key, app, body).map(Self::SetEmailBackup),
-            "email.prove" => Request::read(key, app, body).map(Self::ProveEmail),
-            "email.confirm" => Request::read(key, app, body).map(Self::ConfirmEmail),
-            "settings.change.request" => Request::read(key, app, body).map(Self::RequestChange),
-            "settings.change.redeem" => Request::read(key, app, body).map(Self::Redeem),
-            _ => Err(Rejected::malformed("this queue does not take that request")),
-        }
-    }
-
-    fn subject(&self) -> Subject {
-        each!(self, request => request.subject())
-    }
-
-    fn given_up(&self) -> Option<Event> {
-        self.blind_demand().map(|demand| issue::refused(&demand, "given_up"))
+requests_of_a_worker! {
+    /// What the worker `settings` takes.
+    SettingsMessage {
+        /// Where would the code of an enrolment go?
+        StartEnrolment(StartEnrolment),
+        /// Send it.
+        SendEnrolment(SendEnrolment),
+        /// Another number.
+        ChangeNumber(ChangeNumber),
+        /// 2FA off.
+        Disable(DisableFactor),
+        /// Email as a backup, on or off.
+        SetEmailBackup(SetEmailBackup),
+        /// A code to the address.
+        ProveEmail(ProveEmail),
+        /// The code from there.
+        ConfirmEmail(ConfirmEmail),
+        /// A sensitive setting is to change.
+        RequestChange(RequestSettingChange),
+        /// An approved change is about to be carried out.
+        Redeem(RedeemApproval),
     }
 }
 
 impl SettingsMessage {
-    /// The app that asks.
-    pub fn app(&self) -> &AppName {
-        each!(self, request => &request.app)
-    }
-
-    /// The account it names.
-    pub fn account(&self) -> &AccountId {
-        each!(self, request => &request.ask.account)
+    /// The event that says that the request was given up.
+    pub fn given_up(&self) -> Option<Event> {
+        self.blind_demand().map(|demand| issue::refused(&demand, "given_up"))
     }
 
     /// The member it names; an approval is found by its challenge.
     pub fn member(&self) -> Option<&MemberId> {
         match self {
-            Self::StartEnrolment(request) => Some(&request.ask.member),
-            Self::SendEnrolment(request) => Some(&request.ask.member),
-            Self::ChangeNumber(request) => Some(&request.ask.member),
-            Self::Disable(request) => Some(&request.ask.member),
-            Self::SetEmailBackup(request) => Some(&request.ask.member),
-            Self::ProveEmail(request) => Some(&request.ask.member),
-            Self::ConfirmEmail(request) => Some(&request.ask.member),
-            Self::RequestChange(request) => Some(&request.ask.member),
+            Self::StartEnrolment(request) => Some(&request.body.member),
+            Self::SendEnrolment(request) => Some(&request.body.member),
+            Self::ChangeNumber(request) => Some(&request.body.member),
+            Self::Disable(request) => Some(&request.body.member),
+            Self::SetEmailBackup(request) => Some(&request.body.member),
+            Self::ProveEmail(request) => Some(&request.body.member),
+            Self::ConfirmEmail(request) => Some(&request.body.member),
+            Self::RequestChange(request) => Some(&request.body.member),
             Self::Redeem(_) => None,
         }
     }
@@ -111,16 +63,16 @@ impl SettingsMessage {
     /// The challenge whose approval is redeemed.
     pub fn redeems(&self) -> Option<ChallengeId> {
         match self {
-            Self::Redeem(request) => Some(request.ask.challenge),
+            Self::Redeem(request) => Some(request.body.challenge),
             _ => None,
         }
     }
 
-    fn phone(&self) -> Option<&Secret> {
+    fn phone(&self) -> Option<&Sealed> {
         match self {
-            Self::StartEnrolment(request) => request.ask.phone.as_ref(),
-            Self::SendEnrolment(request) => request.ask.phone.as_ref(),
-            Self::ChangeNumber(request) => Some(&request.ask.phone),
+            Self::StartEnrolment(request) => request.body.phone.as_ref(),
+            Self::SendEnrolment(request) => request.body.phone.as_ref(),
+            Self::ChangeNumber(request) => Some(&request.body.phone),
             _ => None,
         }
     }
@@ -142,7 +94,7 @@ impl SettingsMessage {
         match self {
             Self::StartEnrolment(_) | Self::SendEnrolment(_) => Some(Purpose::Enrolment),
             Self::ChangeNumber(request)
-                if (member.two_factor || mandatory) && request.ask.proof.is_none() =>
+                if (member.two_factor || mandatory) && request.body.proof.is_none() =>
             {
                 Some(Purpose::NumberChangeCurrent)
             }
@@ -169,7 +121,7 @@ impl SettingsMessage {
     /// member has one at a time, which goes by its purpose.
     pub(super) fn login(&self, purpose: Purpose) -> Option<LoginId> {
         match self {
-            Self::RequestChange(request) => Some(request.ask.change.clone()),
+            Self::RequestChange(request) => Some(request.body.change.clone()),
             _ => LoginId::parse(purpose.label()).ok(),
         }
     }
@@ -191,7 +143,7 @@ pub fn wanted(ask: &SettingsMessage, account: &Account, member: &Member, keys: &
         to: if purpose.binds_number() { bind.clone() } else { current },
         bind,
         proof: match ask {
-            SettingsMessage::ChangeNumber(request) => request.ask.proof,
+            SettingsMessage::ChangeNumber(request) => request.body.proof,
             _ => None,
         },
         email_proof,
@@ -210,7 +162,7 @@ pub(in crate::rules) fn demand(
         login: ask.login(purpose)?,
         purpose,
         setting: match ask {
-            SettingsMessage::RequestChange(request) => Some(&request.ask.setting),
+            SettingsMessage::RequestChange(request) => Some(&request.body.setting),
             _ => None,
         },
         operation: Vec::new(),

@@ -27,7 +27,7 @@ pub fn request(
     rules: &RuleInputs,
     ctx: &mut DecisionContext<'_>,
 ) -> Decided<Issued> {
-    let ask = &request.ask;
+    let ask = &request.body;
     if !facts.account.sensitive_settings.contains(&ask.setting) {
         let why = "setting is not among the account's sensitive_settings";
         return Decided::answer(Outcome::invalid("setting", why));
@@ -120,7 +120,7 @@ pub fn redeem(
         None if now >= facts.expires_at => return Decided::answer(reply(OutcomeKind::Expired)),
         None => {}
     }
-    let before = request.ask.before.expose();
+    let before = request.body.before.expose();
     let stale = !facts.operation.begins_at(&facts.account.id, &facts.setting, before, keys);
     let (kind, event) = if stale {
         (OutcomeKind::Stale, EventKind::SettingStale)
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::domain::challenge::Challenge;
     use crate::domain::member::Member;
-    use crate::message::Secret;
+    use crate::message::Sealed;
     use crate::rules::limits::NumberFacts;
     use crate::rules::tests_support::{NOW, account, ctx, member, rules};
     use time::Duration;
@@ -177,11 +177,11 @@ mod tests {
             member: member().id,
             change: LoginId::parse("c1").unwrap(),
             setting: SettingName::parse(setting).unwrap(),
-            before: Secret::new("DE1"),
-            after: Secret::new(after),
-            summary: Secret::new(summary),
+            before: Sealed::new("DE1"),
+            after: Sealed::new(after),
+            summary: Sealed::new(summary),
         };
-        request(&Request { app: account().app, ask }, facts, &rules(), &mut ctx(NOW))
+        request(&Request { app: account().app, body: ask }, facts, &rules(), &mut ctx(NOW))
     }
 
     fn issued(decided: Decided<Issued>) -> Challenge {
@@ -263,8 +263,8 @@ mod tests {
 
     fn redeemed(before: &str, facts: &Facts, seconds: i64) -> Decided<Spent> {
         let (account_id, challenge) = (account().id, facts.challenge);
-        let ask = RedeemApproval { account: account_id, challenge, before: Secret::new(before) };
-        let request = Request { app: account().app, ask };
+        let ask = RedeemApproval { account: account_id, challenge, before: Sealed::new(before) };
+        let request = Request { app: account().app, body: ask };
         redeem(&request, facts, &rules().keys, NOW + Duration::seconds(seconds))
     }
 

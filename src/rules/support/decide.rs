@@ -2,14 +2,12 @@
 //! another approves; then it waits, so that whoever did not want it can stop it; then the number
 //! goes, and the member enrols again. Whether the two are who the app says is the app's matter.
 
-use crate::domain::activity::Action;
-use crate::domain::activity::Origin;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
-use crate::domain::activity::Client;
+use crate::domain::activity::{Action, Client, Origin};
 use crate::domain::challenge::Challenge;
 use crate::domain::id::{AppName, MemberId};
 use crate::domain::keys::Keyring;
@@ -18,7 +16,7 @@ use crate::domain::policy::Policy;
 use crate::domain::reset::{Reset, ResetState};
 use crate::message::{
     ApproveReset, CancelReset, Command, Effect, Event, EventKind, Message, Outcome, OutcomeKind,
-    Rejected, Request, RequestReset, RetryDelay, Subject,
+    Rejected, Request, RequestBody, RequestReset, RetryDelay, Subject,
 };
 use crate::rules::activity::Activity;
 use crate::rules::factor::change::{self, Change, ChangeAuthor};
@@ -44,9 +42,9 @@ pub enum SupportMessage {
 impl Message for SupportMessage {
     fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
         match key {
-            "support.reset.request" => Request::read(key, app, body).map(Self::Request),
-            "support.reset.approve" => Request::read(key, app, body).map(Self::Approve),
-            "support.reset.cancel" => Request::read(key, app, body).map(Self::Cancel),
+            RequestReset::KEY => Request::read(key, app, body).map(Self::Request),
+            ApproveReset::KEY => Request::read(key, app, body).map(Self::Approve),
+            CancelReset::KEY => Request::read(key, app, body).map(Self::Cancel),
             _ => match Command::read(key, app, body)? {
                 Command::CarryOutReset { reset } => Ok(Self::CarryOut(reset)),
                 _ => Err(Rejected::malformed("this queue does not take that command")),
@@ -56,9 +54,9 @@ impl Message for SupportMessage {
 
     fn subject(&self) -> Subject {
         match self {
-            Self::Request(request) => Subject::of((&request.ask.account, &request.ask.member)),
-            Self::Approve(request) => Subject::of(request.ask.reset),
-            Self::Cancel(request) => Subject::of(request.ask.reset),
+            Self::Request(request) => request.subject(),
+            Self::Approve(request) => request.subject(),
+            Self::Cancel(request) => request.subject(),
             Self::CarryOut(reset) => Subject::of(reset),
         }
     }
@@ -119,13 +117,13 @@ pub fn decide(
 ) -> Decided<Write> {
     let Some(facts) = facts else { return answer(OutcomeKind::NotFound) };
     match (ask, &facts.reset) {
-        (SupportMessage::Request(request), _) => requested(&request.ask, &facts, now),
+        (SupportMessage::Request(request), _) => requested(&request.body, &facts, now),
         (_, None) => answer(OutcomeKind::NotFound),
         (SupportMessage::Approve(request), Some(reset)) => {
-            approved(&request.ask, reset, &facts, policy, now)
+            approved(&request.body, reset, &facts, policy, now)
         }
         (SupportMessage::Cancel(request), Some(reset)) => {
-            cancelled(&request.ask, reset, &facts, now)
+            cancelled(&request.body, reset, &facts, now)
         }
         (SupportMessage::CarryOut(_), Some(reset)) => carried_out(reset, &facts, keys, now),
     }
@@ -344,7 +342,7 @@ mod tests {
     fn approve(by: &str) -> SupportMessage {
         let ask =
             ApproveReset { account: account().id, reset: Uuid::from_u128(1), approved_by: id(by) };
-        SupportMessage::Approve(Request { app: account().app, ask })
+        SupportMessage::Approve(Request { app: account().app, body: ask })
     }
 
     fn kind(decided: &Decided<Write>) -> OutcomeKind {
@@ -360,7 +358,11 @@ mod tests {
                 requested_by: id("sue"),
                 reason: reason.into(),
             };
-            decided(&SupportMessage::Request(Request { app: account().app, ask }), facts(None), NOW)
+            decided(
+                &SupportMessage::Request(Request { app: account().app, body: ask }),
+                facts(None),
+                NOW,
+            )
         };
         assert_eq!(kind(&request("  ")), OutcomeKind::Invalid);
         let Some(Write::Requested(_, row)) = request("phone stolen").write else { panic!() };
@@ -426,7 +428,7 @@ mod tests {
             let name = actor.as_ref().map_or_else(|| id("eve"), |actor| actor.id.clone());
             let ask = CancelReset { account: account().id, reset: Uuid::from_u128(1), actor: name };
             let known = Facts { actor, ..facts(Some(reset(ResetState::Approved))) };
-            decided(&SupportMessage::Cancel(Request { app: account().app, ask }), known, NOW)
+            decided(&SupportMessage::Cancel(Request { app: account().app, body: ask }), known, NOW)
         };
         let other = Member { id: id("eve"), ..member() };
         for (allowed, origin) in [

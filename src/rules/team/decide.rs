@@ -2,21 +2,18 @@
 //! . What touches others is proved by the admin's own code first, bound to exactly
 //! this: without a proof the answer is a challenge, which then is the proof.
 
-use crate::domain::activity::Action;
-use crate::domain::activity::Origin;
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
-use crate::domain::activity::Client;
+use crate::domain::activity::{Action, Client, Origin};
 use crate::domain::challenge::{Challenge, Purpose};
-use crate::domain::id::{AccountId, AppName, ChallengeId, LoginId, MemberId};
+use crate::domain::id::{AccountId, ChallengeId, LoginId, MemberId};
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::message::{
-    Command, DisableMandate, DisableMember, EnableMandate, EnableMember, Event, EventKind, Message,
-    Outcome, OutcomeKind, Rejected, Request, ReviewContacts, Subject,
+    Command, DisableMandate, DisableMember, EnableMandate, EnableMember, Event, EventKind, Outcome,
+    OutcomeKind, ReviewContacts, requests_of_a_worker,
 };
 use crate::rules::activity::Activity;
 use crate::rules::challenge::facts::IssueFacts;
@@ -33,72 +30,39 @@ use crate::rules::verdict::{Decided, DecisionContext};
 /// Members that a mandate may acknowledge by name: what fits into one message.
 pub const ACKNOWLEDGED_MAX: usize = 1000;
 
-/// What this worker is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TeamMessage {
-    /// Look at everybody's contacts.
-    Review(Request<ReviewContacts>),
-    /// 2FA becomes mandatory.
-    EnableMandate(Request<EnableMandate>),
-    /// It is each member's choice again.
-    DisableMandate(Request<DisableMandate>),
-    /// 2FA on for one member.
-    EnableMember(Request<EnableMember>),
-    /// 2FA off for one member.
-    DisableMember(Request<DisableMember>),
-}
-
-/// The same expression for whatever is asked.
-macro_rules! each {
-    ($ask:expr, $request:ident => $of:expr) => {
-        match $ask {
-            TeamMessage::Review($request) => $of,
-            TeamMessage::EnableMandate($request) => $of,
-            TeamMessage::DisableMandate($request) => $of,
-            TeamMessage::EnableMember($request) => $of,
-            TeamMessage::DisableMember($request) => $of,
-        }
-    };
-}
-
-impl Message for TeamMessage {
-    fn read(key: &str, app: Option<AppName>, body: Value) -> Result<Self, Rejected> {
-        match key {
-            "team.review" => Request::read(key, app, body).map(Self::Review),
-            "team.mandate.enable" => Request::read(key, app, body).map(Self::EnableMandate),
-            "team.mandate.disable" => Request::read(key, app, body).map(Self::DisableMandate),
-            "team.member.enable" => Request::read(key, app, body).map(Self::EnableMember),
-            "team.member.disable" => Request::read(key, app, body).map(Self::DisableMember),
-            _ => Err(Rejected::malformed("this queue does not take that request")),
-        }
-    }
-
-    fn subject(&self) -> Subject {
-        each!(self, request => request.subject())
+requests_of_a_worker! {
+    /// What the worker `team` takes.
+    TeamMessage {
+        /// Look at everybody's contacts.
+        Review(ReviewContacts),
+        /// 2FA becomes mandatory.
+        EnableMandate(EnableMandate),
+        /// It is each member's choice again.
+        DisableMandate(DisableMandate),
+        /// 2FA on for one member.
+        EnableMember(EnableMember),
+        /// 2FA off for one member.
+        DisableMember(DisableMember),
     }
 }
 
 impl TeamMessage {
-    /// The app that asks.
-    pub fn app(&self) -> &AppName {
-        each!(self, request => &request.app)
-    }
-
-    /// The account it names.
-    pub fn account(&self) -> &AccountId {
-        each!(self, request => &request.ask.account)
-    }
-
     /// Who asks.
     pub fn actor(&self) -> &MemberId {
-        each!(self, request => &request.ask.actor)
+        match self {
+            Self::Review(request) => &request.body.actor,
+            Self::EnableMandate(request) => &request.body.actor,
+            Self::DisableMandate(request) => &request.body.actor,
+            Self::EnableMember(request) => &request.body.actor,
+            Self::DisableMember(request) => &request.body.actor,
+        }
     }
 
     /// The member it is about, if it is about one.
     pub fn member(&self) -> Option<&MemberId> {
         match self {
-            Self::EnableMember(request) => Some(&request.ask.member),
-            Self::DisableMember(request) => Some(&request.ask.member),
+            Self::EnableMember(request) => Some(&request.body.member),
+            Self::DisableMember(request) => Some(&request.body.member),
             Self::Review(_) | Self::EnableMandate(_) | Self::DisableMandate(_) => None,
         }
     }
@@ -106,7 +70,7 @@ impl TeamMessage {
     /// The review that it rests on.
     pub fn review(&self) -> Option<Uuid> {
         match self {
-            Self::EnableMandate(request) => Some(request.ask.review),
+            Self::EnableMandate(request) => Some(request.body.review),
             _ => None,
         }
     }
@@ -123,9 +87,9 @@ impl TeamMessage {
 
     const fn proof(&self) -> Option<ChallengeId> {
         match self {
-            Self::EnableMandate(request) => request.ask.proof,
-            Self::DisableMandate(request) => request.ask.proof,
-            Self::DisableMember(request) => request.ask.proof,
+            Self::EnableMandate(request) => request.body.proof,
+            Self::DisableMandate(request) => request.body.proof,
+            Self::DisableMember(request) => request.body.proof,
             Self::Review(_) | Self::EnableMember(_) => None,
         }
     }
@@ -134,10 +98,10 @@ impl TeamMessage {
     fn client(&self) -> Client {
         match self {
             Self::Review(_) => Client::default(),
-            Self::EnableMandate(request) => request.ask.client.clone(),
-            Self::DisableMandate(request) => request.ask.client.clone(),
-            Self::EnableMember(request) => request.ask.client.clone(),
-            Self::DisableMember(request) => request.ask.client.clone(),
+            Self::EnableMandate(request) => request.body.client.clone(),
+            Self::DisableMandate(request) => request.body.client.clone(),
+            Self::EnableMember(request) => request.body.client.clone(),
+            Self::DisableMember(request) => request.body.client.clone(),
         }
     }
 
@@ -151,7 +115,7 @@ impl TeamMessage {
         ];
         match self {
             Self::EnableMandate(request) => {
-                let ask = &request.ask;
+                let ask = &request.body;
                 parts.push(ask.review.as_bytes().to_vec());
                 let until = ask.grace_until.map(Timestamp::unix_timestamp_nanos);
                 parts.push(until.unwrap_or_default().to_be_bytes().to_vec());
@@ -159,7 +123,7 @@ impl TeamMessage {
                 names.sort_unstable();
                 parts.extend(names.into_iter().map(|name| name.as_bytes().to_vec()));
             }
-            Self::DisableMember(request) => parts.push(request.ask.member.as_str().into()),
+            Self::DisableMember(request) => parts.push(request.body.member.as_str().into()),
             Self::DisableMandate(_) => {}
             Self::Review(_) | Self::EnableMember(_) => return Vec::new(),
         }
@@ -265,10 +229,10 @@ pub fn decide(
     }
     match ask {
         TeamMessage::Review(_) => review(ask, &facts, rules, ctx.now),
-        TeamMessage::EnableMandate(request) => match obstacle(&request.ask, &facts, ctx.now) {
+        TeamMessage::EnableMandate(request) => match obstacle(&request.body, &facts, ctx.now) {
             Some(outcome) => Decided::answer(outcome),
             None => proved(ask, &facts, actor, rules, ctx, |facts, now| {
-                mandated(ask, facts, true, request.ask.grace_until, now)
+                mandated(ask, facts, true, request.body.grace_until, now)
             }),
         },
         TeamMessage::DisableMandate(_) if !facts.account.mandatory => {
@@ -278,7 +242,7 @@ pub fn decide(
             mandated(ask, facts, false, None, now)
         }),
         TeamMessage::EnableMember(request) => {
-            enable_member(ask, &request.ask, &facts, rules, ctx.now)
+            enable_member(ask, &request.body, &facts, rules, ctx.now)
         }
         TeamMessage::DisableMember(_) if facts.account.mandatory => {
             answer(OutcomeKind::MandatoryByAccount)

@@ -2,12 +2,11 @@
 //! What holds is said by the account from the moment of the decision; this turns each member's
 //! switch, and writes each one's row.
 
-use crate::domain::activity::Origin;
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
-use crate::domain::activity::Client;
+use crate::domain::activity::{Client, Origin};
 use crate::domain::challenge::Challenge;
 use crate::domain::id::MemberId;
 use crate::domain::keys::Keyring;

@@ -12,7 +12,7 @@ use crate::broker::{Broker, Consumer, Delivery, Publisher};
 use crate::domain::keys::Keyring;
 use crate::failpoint::{self, Bug, Point, seeded};
 use crate::fault::Fault;
-use crate::message::{DeadReason, Effect, Message, Senders, decode};
+use crate::message::{DeadReason, Effect, Senders, decode};
 use crate::observe;
 use crate::store::Store;
 
@@ -138,7 +138,7 @@ impl<W: Worker> Engine<W> {
             }
         }
         if output.dead_lettered() {
-            let event = item.decoded.message.given_up().map(Effect::from);
+            let event = W::given_up(&item.decoded.message).map(Effect::from);
             output
                 .messages
                 .extend(event.map(|e| e.render(item.decoded.id, 0, super::super::host_now())));

@@ -42,20 +42,20 @@ pub async fn support_facts(
 ) -> Result<Option<Facts>, Fault> {
     let (asker, named, actor) = match ask {
         SupportMessage::Request(request) => {
-            (Some((&request.app, &request.ask.account)), None, None)
+            (Some((&request.app, &request.body.account)), None, None)
         }
         SupportMessage::Approve(request) => {
-            (Some((&request.app, &request.ask.account)), Some(request.ask.reset), None)
+            (Some((&request.app, &request.body.account)), Some(request.body.reset), None)
         }
         SupportMessage::Cancel(request) => {
-            let actor = Some(&request.ask.actor);
-            (Some((&request.app, &request.ask.account)), Some(request.ask.reset), actor)
+            let actor = Some(&request.body.actor);
+            (Some((&request.app, &request.body.account)), Some(request.body.reset), actor)
         }
         SupportMessage::CarryOut(reset) => (None, Some(*reset), None),
     };
     let (account, member) = match (ask, named) {
         (SupportMessage::Request(request), _) => {
-            (request.ask.account.to_string(), request.ask.member.to_string())
+            (request.body.account.to_string(), request.body.member.to_string())
         }
         (_, Some(reset)) => {
             const OF: &str = "SELECT account, member FROM reset WHERE id = $1";

@@ -3,6 +3,7 @@
 use super::replies::echo;
 use super::*;
 use crate::support::publish;
+use stepup::message::Queue;
 
 /// Where it stands in what goes to the broker, a byte that is not UTF-8 goes there instead: the client
 /// library, which takes only UTF-8, could not send it.
@@ -174,7 +175,7 @@ async fn a_message_with_a_property_that_is_not_utf8_ends_no_session_and_says_whi
         assert_eq!((arrived[0].unreadable, &arrived[0].message_id), (Some("message_id"), &None));
         assert_eq!(arrived[0].correlation_id, None);
         assert_eq!(arrived[1].message_id.as_deref(), Some("1"));
-        let unroutable = take(&broker, topology::UNROUTABLE).await.incoming;
+        let unroutable = take(&broker, Queue::UnroutableBulk.label()).await.incoming;
         assert_eq!(unroutable.key, "caf\u{fffd}");
         // What it holds can be set aside, and is listed.
         let letter = DeadLetter {
@@ -182,7 +183,7 @@ async fn a_message_with_a_property_that_is_not_utf8_ends_no_session_and_says_whi
             reason: DeadReason::Malformed,
             detail: String::new(),
             worker: "unroutable".into(),
-            queue: topology::UNROUTABLE.into(),
+            queue: Queue::UnroutableBulk.label().into(),
         };
         let mut publisher = Publisher::open(&broker).await.unwrap();
         publisher.publish(&[Publication::Dead(&letter)]).await.unwrap();

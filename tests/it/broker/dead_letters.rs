@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::publish;
+use stepup::message::Queue;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_comes_home_after_its_delay_with_all_it_had() {
@@ -242,7 +243,7 @@ async fn an_unknown_request_is_kept_and_an_unknown_command_is_refused() {
         let requests = broker.names().exchange(Exchange::Requests);
         let properties = BasicProperties::default().with_message_id("lost?".into());
         publish_raw(&channel, &requests, "challenge.isue", properties).await;
-        let kept = take(&broker, topology::UNROUTABLE).await.incoming;
+        let kept = take(&broker, Queue::UnroutableBulk.label()).await.incoming;
         assert_eq!(kept.message_id.as_deref(), Some("lost?"));
         assert_eq!(kept.key, "challenge.isue");
 

@@ -2,6 +2,7 @@
 
 use crate::support::publish;
 use std::slice::from_ref;
+use stepup::message::Queue;
 
 use super::*;
 
@@ -40,22 +41,21 @@ async fn r107_a_command_or_an_event_without_a_way_is_published_again_once_the_wa
     under(random_prefix(), |broker| async move {
         let (operator, mut publisher) =
             (Operator::come().await, Publisher::open(&broker).await.unwrap());
-        for queue in topology::WORK_QUEUES {
-            let full = broker.names().queue(queue.name);
-            for (exchange, keys) in queue.routes {
-                let exchange = broker.names().exchange(*exchange);
-                // Requests go on to another queue, and an event for one queue to the other as well.
-                let alone = exchange.ends_with("commands") || queue.name == "audit.bulk";
-                for key in keys.iter().filter(|_| alone) {
-                    operator.unbind(&full, &exchange, key).await;
-                    let message = message_for(&broker, &exchange, key).unwrap();
-                    publish(&mut publisher, from_ref(&message), &[]).await.unwrap();
-                    let found = take(&broker, queue.name).await.incoming;
-                    assert_eq!(found.message_id, Some(message.id.to_string()), "{key}");
-                    operator.delete(&full).await;
-                    publish(&mut publisher, &[message], &[]).await.unwrap();
-                    take(&broker, queue.name).await;
-                }
+        for queue in Queue::ALL {
+            let full = broker.names().queue(queue.label());
+            // Requests go on to another queue, and an event for one queue to the other as well.
+            let alone = |exchange| exchange == Exchange::Commands || *queue == Queue::AuditBulk;
+            let bindings = queue.bindings().into_iter();
+            for (exchange, key) in bindings.filter(|(exchange, _)| alone(*exchange)) {
+                let exchange = broker.names().exchange(exchange);
+                operator.unbind(&full, &exchange, &key).await;
+                let message = message_for(&broker, &exchange, &key).unwrap();
+                publish(&mut publisher, from_ref(&message), &[]).await.unwrap();
+                let found = take(&broker, queue.label()).await.incoming;
+                assert_eq!(found.message_id, Some(message.id.to_string()), "{key}");
+                operator.delete(&full).await;
+                publish(&mut publisher, &[message], &[]).await.unwrap();
+                take(&broker, queue.label()).await;
             }
         }
     })
@@ -109,12 +109,12 @@ async fn r107_a_retry_a_return_and_a_dead_letter_find_their_queues_again() {
 async fn a_consumer_declares_the_queue_that_it_does_not_find() {
     under(random_prefix(), |broker| async move {
         let operator = Operator::come().await;
-        for queue in topology::WORK_QUEUES {
-            let mut consumer = Consumer::open(&broker, queue.name, 1).await.unwrap();
-            operator.delete(&broker.names().queue(queue.name)).await;
+        for queue in Queue::ALL {
+            let mut consumer = Consumer::open(&broker, queue.label(), 1).await.unwrap();
+            operator.delete(&broker.names().queue(queue.label())).await;
             let end = timeout(PATIENCE, consumer.next_batch(1)).await.unwrap();
-            assert!(end.unwrap().is_none(), "{} is gone, and nothing says so", queue.name);
-            Consumer::open(&broker, queue.name, 1).await.unwrap();
+            assert!(end.unwrap().is_none(), "{} is gone, and nothing says so", queue.label());
+            Consumer::open(&broker, queue.label(), 1).await.unwrap();
         }
         assert_eq!(topology::check(&broker).await.unwrap(), Vec::<String>::new());
     })

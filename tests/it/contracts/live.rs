@@ -3,9 +3,10 @@
 //! document is seen.
 
 use std::collections::BTreeSet;
+use stepup::message::Queue;
 
 use serde_json::{Value, json};
-use stepup::broker::{dead, topology};
+use stepup::broker::dead;
 use stepup::message::Exchange;
 use uuid::Uuid;
 
@@ -189,7 +190,7 @@ async fn commands(stage: &Stage, notice: &str) {
         let body = stage.live(stage.example("command", key), &challenge, "", notice);
         let id = Uuid::from_u128(rand::random()).to_string();
         assert!(own.publish("commands", key, &id, &body).await, "{key} was not confirmed");
-        let queue = topology::home_queue(Exchange::Commands, key);
+        let queue = Queue::of(Exchange::Commands, key).map(Queue::label);
         let queue = queue.unwrap_or_else(|| panic!("no worker takes {key}"));
         let (worker, _) = queue.split_once('.').unwrap();
         let taken =

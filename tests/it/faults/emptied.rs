@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lapin::options::QueuePurgeOptions;
 use serde_json::{Value, json};
-use stepup::broker::{Names, topology};
-use stepup::message::RetryDelay;
+use stepup::broker::Names;
+use stepup::message::{Queue, RetryDelay};
 use tokio::time::sleep;
 
 use super::checker::check;
@@ -62,7 +62,7 @@ pub async fn emptied(servers: &Arc<Servers>) -> Value {
 async fn purge(world: &World) -> lapin::Result<u32> {
     let (names, mut purged) = (Names::new("stepup"), 0);
     let channel = channel(&world.servers.direct().amqp).await?;
-    let work = topology::WORK_QUEUES.iter().map(|queue| names.queue(queue.name));
+    let work = Queue::ALL.iter().map(|queue| names.queue(queue.label()));
     for queue in work.chain(RetryDelay::ALL.map(|delay| names.retry_queue(delay))) {
         purged += channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default()).await?;
     }

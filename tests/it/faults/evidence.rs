@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use serde_json::Value;
-use stepup::broker::{Names, topology};
-use stepup::message::RetryDelay;
+use stepup::broker::Names;
+use stepup::message::{Queue, RetryDelay};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -84,7 +84,7 @@ async fn look(world: &World) -> Result<Vec<String>, String> {
     let names = Names::new("stepup");
     let channel = history::channel(&direct.amqp).await.map_err(|error| error.to_string())?;
     let mut unrest = Vec::new();
-    let work = topology::WORK_QUEUES.iter().map(|queue| names.queue(queue.name));
+    let work = Queue::ALL.iter().map(|queue| names.queue(queue.label()));
     let retries = RetryDelay::ALL.map(|delay| names.retry_queue(delay));
     let taps = ["faults.events", "faults.commands"].map(str::to_owned);
     for queue in work.chain(retries).chain(taps) {

@@ -4,8 +4,8 @@ use lapin::options::BasicGetOptions;
 use lapin::types::{AMQPValue, ShortString};
 use lapin::{BasicProperties, Channel};
 use serde_json::{Map, Value, json};
-use stepup::broker::topology;
 use stepup::domain::id::{AppName, request_id};
+use stepup::message::Queue;
 
 use super::declared::PREFIX;
 use crate::support::World;
@@ -30,10 +30,10 @@ const TABLES: &[&str] = &[
 /// Takes what stands in the queues of workers. Of the events one is enough, with two queues.
 pub async fn take(world: &World, channel: &Channel) -> Vec<Value> {
     let mut taken = Vec::new();
-    for queue in topology::WORK_QUEUES {
-        let name = format!("{}.{}", world.topology.prefix, queue.name);
+    for queue in Queue::ALL {
+        let name = format!("{}.{}", world.topology.prefix, queue.label());
         let found = get(world, channel, &name).await;
-        let is_kept = |message: &Value| match queue.name {
+        let is_kept = |message: &Value| match queue.label() {
             "audit.bulk" => false,
             "notification.notices" => message["body"]["type"] == "member.phone_changed",
             _ => true,

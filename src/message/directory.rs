@@ -3,14 +3,17 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Secret;
+use super::declaration::{RequestBody, RequestDecl};
+use super::kind::Subject;
+use super::queue_name::Queue;
+use super::sealed::Sealed;
 use crate::domain::account::EmailFallback;
 use crate::domain::activity::Client;
 use crate::domain::id::{AccountId, MemberId, SettingName};
 use crate::domain::member::Role;
 use crate::domain::phone::Country;
 
-/// `directory.account`: the whole of what we need to know of an account. The highest version wins.
+/// The whole of what we need to know of an account. The highest version wins.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct PutAccount {
     /// The account.
@@ -39,11 +42,20 @@ pub struct PutAccount {
     pub require_for_sensitive_settings: bool,
 }
 
+impl RequestBody for PutAccount {
+    const KEY: &'static str = "directory.account";
+    const QUEUE: Queue = Queue::DirectorySettings;
+
+    fn subject(&self) -> Subject {
+        Subject::of(&self.account)
+    }
+}
+
 fn automatic() -> EmailFallback {
     EmailFallback::Automatic
 }
 
-/// `directory.owned_numbers`: the whole list of the account's own numbers: its lines, its trackers,
+/// The whole list of the account's own numbers: its lines, its trackers,
 /// its virtual numbers. No code goes to any of them, in any account.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct PutOwnedNumbers {
@@ -52,10 +64,19 @@ pub struct PutOwnedNumbers {
     /// Grows with each change at the app; a list with an older or equal one changes nothing.
     pub version: i64,
     /// The numbers as people write them, each sealed on its way.
-    pub numbers: Vec<Secret>,
+    pub numbers: Vec<Sealed>,
 }
 
-/// `directory.member`: the whole of what we need to know of a member. The highest version wins.
+impl RequestBody for PutOwnedNumbers {
+    const KEY: &'static str = "directory.owned_numbers";
+    const QUEUE: Queue = Queue::DirectorySettings;
+
+    fn subject(&self) -> Subject {
+        Subject::of(&self.account)
+    }
+}
+
+/// The whole of what we need to know of a member. The highest version wins.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct PutMember {
     /// The account.
@@ -76,10 +97,10 @@ pub struct PutMember {
     /// The number codes go to; sealed on its way. `Some(None)` removes it; left out, as the next
     /// four, it stays: the member may have changed it here.
     #[serde(default, deserialize_with = "given")]
-    pub phone: Option<Option<Secret>>,
+    pub phone: Option<Option<Sealed>>,
     /// The address; sealed on its way.
     #[serde(default, deserialize_with = "given")]
-    pub email: Option<Option<Secret>>,
+    pub email: Option<Option<Sealed>>,
     /// Whether the address is confirmed.
     #[serde(default)]
     pub email_verified: Option<bool>,
@@ -98,6 +119,15 @@ pub struct PutMember {
     /// From where.
     #[serde(flatten)]
     pub client: Client,
+}
+
+impl RequestBody for PutMember {
+    const KEY: &'static str = "directory.member";
+    const QUEUE: Queue = Queue::DirectorySettings;
+
+    fn subject(&self) -> Subject {
+        Subject::of((&self.account, &self.member))
+    }
 }
 
 fn yes() -> bool {
@@ -120,6 +150,9 @@ fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(from).map(Some)
 }
 
-request!(PutAccount, ask => &ask.account);
-request!(PutOwnedNumbers, ask => &ask.account);
-request!(PutMember, ask => (&ask.account, &ask.member));
+/// The requests of this area.
+pub(super) const REQUESTS: &[RequestDecl] = &[
+    RequestDecl::of::<PutAccount>(),
+    RequestDecl::of::<PutOwnedNumbers>(),
+    RequestDecl::of::<PutMember>(),
+];

@@ -5,12 +5,15 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
+use super::declaration::{RequestBody, RequestDecl};
+use super::kind::Subject;
+use super::queue_name::Queue;
 use crate::domain::activity::Client;
 use crate::domain::id::{AccountId, ChallengeId, MemberId};
 use crate::domain::schema::Moment;
 use crate::domain::{Timestamp, moment};
 
-/// `team.review`: look at the contacts of all members, before 2FA becomes mandatory.
+/// Look at the contacts of all members, before 2FA becomes mandatory.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ReviewContacts {
     /// The account.
@@ -19,7 +22,16 @@ pub struct ReviewContacts {
     pub actor: MemberId,
 }
 
-/// `team.mandate.enable`: 2FA becomes mandatory for all members. Without a proof, a
+impl RequestBody for ReviewContacts {
+    const KEY: &'static str = "team.review";
+    const QUEUE: Queue = Queue::TeamSettings;
+
+    fn subject(&self) -> Subject {
+        Subject::of(&self.account)
+    }
+}
+
+/// 2FA becomes mandatory for all members. Without a proof, a
 /// code goes to the admin; the verified challenge is then the proof.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct EnableMandate {
@@ -46,7 +58,16 @@ pub struct EnableMandate {
     pub client: Client,
 }
 
-/// `team.mandate.disable`: 2FA is each member's own choice again.
+impl RequestBody for EnableMandate {
+    const KEY: &'static str = "team.mandate.enable";
+    const QUEUE: Queue = Queue::TeamSettings;
+
+    fn subject(&self) -> Subject {
+        Subject::of(&self.account)
+    }
+}
+
+/// 2FA is each member's own choice again.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct DisableMandate {
     /// The account.
@@ -61,7 +82,16 @@ pub struct DisableMandate {
     pub client: Client,
 }
 
-/// `team.member.enable`: an admin turns 2FA on for one member, who verifies at the next login.
+impl RequestBody for DisableMandate {
+    const KEY: &'static str = "team.mandate.disable";
+    const QUEUE: Queue = Queue::TeamSettings;
+
+    fn subject(&self) -> Subject {
+        Subject::of(&self.account)
+    }
+}
+
+/// An admin turns 2FA on for one member, who verifies at the next login.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct EnableMember {
     /// The account.
@@ -79,7 +109,16 @@ pub struct EnableMember {
     pub client: Client,
 }
 
-/// `team.member.disable`: an admin turns 2FA off for one member, with the admin's own code.
+impl RequestBody for EnableMember {
+    const KEY: &'static str = "team.member.enable";
+    const QUEUE: Queue = Queue::TeamSettings;
+
+    fn subject(&self) -> Subject {
+        Subject::of(&self.account)
+    }
+}
+
+/// An admin turns 2FA off for one member, with the admin's own code.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct DisableMember {
     /// The account.
@@ -96,14 +135,26 @@ pub struct DisableMember {
     pub client: Client,
 }
 
-request!(ReviewContacts, ask => &ask.account);
-request!(EnableMandate, ask => &ask.account);
-request!(DisableMandate, ask => &ask.account);
-request!(EnableMember, ask => &ask.account);
-request!(DisableMember, ask => &ask.account);
+impl RequestBody for DisableMember {
+    const KEY: &'static str = "team.member.disable";
+    const QUEUE: Queue = Queue::TeamSettings;
+
+    fn subject(&self) -> Subject {
+        Subject::of(&self.account)
+    }
+}
 
 fn moment_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
     let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
     let wrong = "is no time as 2026-01-02T03:04:05Z, in a year from 1970 to 9999";
     moment(&text).map(Some).ok_or_else(|| D::Error::custom(wrong))
 }
+
+/// The requests of this area.
+pub(super) const REQUESTS: &[RequestDecl] = &[
+    RequestDecl::of::<ReviewContacts>(),
+    RequestDecl::of::<EnableMandate>(),
+    RequestDecl::of::<DisableMandate>(),
+    RequestDecl::of::<EnableMember>(),
+    RequestDecl::of::<DisableMember>(),
+];

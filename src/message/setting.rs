@@ -3,10 +3,13 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Secret;
+use super::declaration::{RequestBody, RequestDecl};
+use super::kind::Subject;
+use super::queue_name::Queue;
+use super::sealed::Sealed;
 use crate::domain::id::{AccountId, ChallengeId, LoginId, MemberId, SettingName};
 
-/// `settings.change.request`: a member changes a sensitive setting; a code is to approve it.
+/// A member changes a sensitive setting; a code is to approve it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct RequestSettingChange {
     /// The account.
@@ -18,14 +21,23 @@ pub struct RequestSettingChange {
     /// Which setting.
     pub setting: SettingName,
     /// The value before, or a digest of it; sealed on its way, and kept as a digest only.
-    pub before: Secret,
+    pub before: Sealed,
     /// The value after, or a digest of it; sealed on its way, and kept as a digest only.
-    pub after: Secret,
+    pub after: Sealed,
     /// What is approved, in words the person understands; sealed on its way. It is in the message.
-    pub summary: Secret,
+    pub summary: Sealed,
 }
 
-/// `settings.change.redeem`: the app is about to carry an approved change out. Granted once.
+impl RequestBody for RequestSettingChange {
+    const KEY: &'static str = "settings.change.request";
+    const QUEUE: Queue = Queue::SettingsSettings;
+
+    fn subject(&self) -> Subject {
+        Subject::of((&self.account, &self.member))
+    }
+}
+
+/// The app is about to carry an approved change out. Granted once.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct RedeemApproval {
     /// The account.
@@ -33,8 +45,18 @@ pub struct RedeemApproval {
     /// The challenge that approved it.
     pub challenge: ChallengeId,
     /// The value as it is now, in the form it was requested with; sealed on its way.
-    pub before: Secret,
+    pub before: Sealed,
 }
 
-request!(RequestSettingChange, ask => (&ask.account, &ask.member));
-request!(RedeemApproval, ask => ask.challenge.0);
+impl RequestBody for RedeemApproval {
+    const KEY: &'static str = "settings.change.redeem";
+    const QUEUE: Queue = Queue::SettingsSettings;
+
+    fn subject(&self) -> Subject {
+        Subject::of(self.challenge.0)
+    }
+}
+
+/// The requests of this area.
+pub(super) const REQUESTS: &[RequestDecl] =
+    &[RequestDecl::of::<RequestSettingChange>(), RequestDecl::of::<RedeemApproval>()];
