@@ -15,12 +15,12 @@ use stepup::domain::Timestamp;
 use stepup::domain::keys::Keyring;
 use stepup::fault::Fault;
 use stepup::gateway::Gateway;
-use stepup::message::{Command, Decoded};
+use stepup::message::Decoded;
 use stepup::observe;
 use stepup::rules::DecisionContext;
 use stepup::rules::claimed::{Claimed, Decision};
 use stepup::rules::delivery::notice;
-use stepup::rules::delivery::notice::{Facts, NoticeCall, NoticeSettlement};
+use stepup::rules::delivery::notice::{Facts, NoticeCall, NoticeRequest, NoticeSettlement};
 use stepup::rules::text::Texts;
 use stepup::runtime::{ProviderWorker, Worker};
 use stepup::store::{self, Tx};
@@ -37,27 +37,18 @@ pub struct NoticeDelivery<G> {
     pub lease: Duration,
 }
 
-const fn asked(command: &Command) -> Option<(uuid::Uuid, i16)> {
-    match command {
-        Command::SendNotice { notice, tries } => Some((*notice, *tries)),
-        _ => None,
-    }
-}
-
 impl<G: Gateway> Worker for NoticeDelivery<G> {
     const NAME: &'static str = "notice_delivery";
-    type Message = Command;
+    type Message = NoticeRequest;
     type Facts = Option<Facts>;
 
     async fn load(
         &self,
         tx: &Tx<'_>,
-        batch: &[&Decoded<Command>],
+        batch: &[&Decoded<NoticeRequest>],
     ) -> Result<Vec<Option<Facts>>, Fault> {
-        let notices: Option<Vec<_>> =
-            batch.iter().map(|command| asked(&command.message).map(|(id, _)| id)).collect();
-        let refused = || Fault::Permanent("this queue does not take that command".into());
-        store::notice_facts(tx, &notices.ok_or_else(refused)?).await
+        let notices: Vec<_> = batch.iter().map(|request| request.message.notice).collect();
+        store::notice_facts(tx, &notices).await
     }
 }
 
@@ -67,12 +58,11 @@ impl<G: Gateway> ProviderWorker for NoticeDelivery<G> {
 
     fn decide(
         &self,
-        command: &Decoded<Command>,
+        request: &Decoded<NoticeRequest>,
         facts: Option<Facts>,
         ctx: &mut DecisionContext<'_>,
     ) -> Decision<NoticeCall, NoticeSettlement> {
-        let tries = asked(&command.message).map_or(0, |(_, tries)| tries);
-        notice::decide(tries, facts, &self.keys, &self.texts, ctx.now)
+        notice::decide(request.message.tries, facts, &self.keys, &self.texts, ctx.now)
     }
 
     async fn claim(&self, tx: &Tx<'_>, calls: &[&NoticeCall]) -> Result<(), Fault> {

@@ -1,4 +1,4 @@
-//! Goes through all members of an account, a batch in a pass: reviews of contacts, and mandates on
+//! Goes through all members of an account, a batch at a time: reviews of contacts, and mandates on
 //! their way to members. Each batch asks for the next one, so a long one never keeps others waiting
 //! and goes on where it was after a crash.
 //!
@@ -15,7 +15,8 @@ use std::sync::Arc;
 use stepup::domain::Timestamp;
 use stepup::domain::keys::Keyring;
 use stepup::fault::Fault;
-use stepup::message::{Command, Decoded};
+use stepup::message::Decoded;
+use stepup::rules::team::batch::TeamBatchMessage;
 use stepup::rules::team::mandate;
 use stepup::rules::team::mandate::Applied;
 use stepup::rules::team::review;
@@ -49,21 +50,22 @@ pub enum Write {
 
 impl Worker for TeamBatch {
     const NAME: &'static str = "team_batch";
-    type Message = Command;
+    type Message = TeamBatchMessage;
     type Facts = Facts;
 
-    async fn load(&self, tx: &Tx<'_>, batch: &[&Decoded<Command>]) -> Result<Vec<Facts>, Fault> {
+    async fn load(
+        &self,
+        tx: &Tx<'_>,
+        batch: &[&Decoded<TeamBatchMessage>],
+    ) -> Result<Vec<Facts>, Fault> {
         let mut facts = Vec::with_capacity(batch.len());
-        for command in batch {
-            facts.push(match command.message {
-                Command::CheckContacts { review, .. } => {
+        for decoded in batch {
+            facts.push(match decoded.message {
+                TeamBatchMessage::Check { review, .. } => {
                     Facts::Review(store::review_facts(tx, review).await?)
                 }
-                Command::ApplyMandate { mandate, .. } => {
+                TeamBatchMessage::Apply { mandate, .. } => {
                     Facts::Mandate(store::mandate_facts(tx, mandate).await?)
-                }
-                _ => {
-                    return Err(Fault::Permanent("this queue does not take that command".into()));
                 }
             });
         }
@@ -76,16 +78,16 @@ impl TransactionWorker for TeamBatch {
 
     fn decide(
         &self,
-        command: &Decoded<Command>,
+        decoded: &Decoded<TeamBatchMessage>,
         facts: Facts,
         ctx: &mut DecisionContext<'_>,
     ) -> Decided<Write> {
-        match (&command.message, facts) {
-            (Command::CheckContacts { review, batch }, Facts::Review(facts)) => {
-                review::check(*review, *batch, facts, &self.keys, ctx.now).map(Write::Checked)
+        match (decoded.message, facts) {
+            (TeamBatchMessage::Check { review, batch }, Facts::Review(facts)) => {
+                review::check(review, batch, facts, &self.keys, ctx.now).map(Write::Checked)
             }
-            (Command::ApplyMandate { mandate, batch }, Facts::Mandate(facts)) => {
-                mandate::apply(*mandate, *batch, facts, &self.keys, ctx.now).map(Write::Applied)
+            (TeamBatchMessage::Apply { mandate, batch }, Facts::Mandate(facts)) => {
+                mandate::apply(mandate, batch, facts, &self.keys, ctx.now).map(Write::Applied)
             }
             _ => Decided::nothing("done_before"),
         }

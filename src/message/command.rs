@@ -138,6 +138,19 @@ impl Command {
         }
     }
 
+    /// Reads a command for a worker that takes some commands only: `take` gives `None` for the others.
+    ///
+    /// # Errors
+    /// What is wrong with the body, or that the worker does not take the command.
+    pub fn read_as<T>(
+        key: &str,
+        body: serde_json::Value,
+        take: impl FnOnce(&Self) -> Option<T>,
+    ) -> Result<T, Rejected> {
+        let refused = || Rejected::malformed("this queue does not take that command");
+        take(&Self::read(key, None, body)?).ok_or_else(refused)
+    }
+
     /// The message that carries it.
     pub fn outgoing(&self, id: Uuid) -> Outgoing {
         // A struct of ids and numbers always serialises.
@@ -179,6 +192,21 @@ impl Message for Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_refuses_a_command_that_is_not_its_own() {
+        let read = |command: Command| {
+            let body = serde_json::to_value(&command).unwrap();
+            Command::read_as(command.key(), body, |command| match *command {
+                Command::CarryOutReset { reset } => Some(reset),
+                _ => None,
+            })
+        };
+        let reset = Uuid::from_u128(9);
+        assert_eq!(read(Command::CarryOutReset { reset }), Ok(reset));
+        let refused = read(Command::SendNotice { notice: reset, tries: 0 }).unwrap_err();
+        assert_eq!(refused.detail, "this queue does not take that command");
+    }
 
     #[test]
     fn every_command_reads_back_as_itself() {

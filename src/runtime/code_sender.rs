@@ -3,13 +3,11 @@
 
 use std::time::Instant;
 
-use uuid::Uuid;
-
 use super::worker::{ProviderWorker, Worker};
 use crate::domain::Timestamp;
 use crate::domain::provider::{ProviderAnswer, RenderedMessage};
 use crate::fault::Fault;
-use crate::message::{Command, Decoded};
+use crate::message::Decoded;
 use crate::observe;
 use crate::rules::claimed::{Claimed, Decision};
 use crate::rules::delivery::{self, DeliveryCall, DeliverySettlement, Facts, SendRequest};
@@ -39,20 +37,16 @@ pub struct CodeSender<P> {
 
 impl<P: CodeProvider> Worker for CodeSender<P> {
     const NAME: &'static str = P::WORKER;
-    type Message = Command;
+    type Message = SendRequest;
     type Facts = Option<Facts>;
 
     async fn load(
         &self,
         tx: &Tx<'_>,
-        batch: &[&Decoded<Command>],
+        batch: &[&Decoded<SendRequest>],
     ) -> Result<Vec<Option<Facts>>, Fault> {
-        let challenge = |decoded: &&Decoded<Command>| {
-            SendRequest::of(&decoded.message).map(|request| request.challenge.0)
-        };
-        let challenges: Option<Vec<Uuid>> = batch.iter().map(challenge).collect();
-        let refused = || Fault::Permanent("this queue does not take that command".into());
-        store::delivery_facts(tx, &challenges.ok_or_else(refused)?).await
+        let challenges: Vec<_> = batch.iter().map(|send| send.message.challenge.0).collect();
+        store::delivery_facts(tx, &challenges).await
     }
 }
 
@@ -62,14 +56,11 @@ impl<P: CodeProvider> ProviderWorker for CodeSender<P> {
 
     fn decide(
         &self,
-        command: &Decoded<Command>,
+        request: &Decoded<SendRequest>,
         facts: Option<Facts>,
         ctx: &mut DecisionContext<'_>,
     ) -> Decision<DeliveryCall, DeliverySettlement> {
-        let Some(request) = SendRequest::of(&command.message) else {
-            unreachable!("`load` has refused what is no command to send")
-        };
-        delivery::decide(&request, facts, &self.rules, ctx.now)
+        delivery::decide(&request.message, facts, &self.rules, ctx.now)
     }
 
     async fn claim(&self, tx: &Tx<'_>, calls: &[&DeliveryCall]) -> Result<(), Fault> {

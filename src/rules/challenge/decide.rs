@@ -38,11 +38,11 @@ impl Message for CodeGenerationMessage {
             IssueChallenge::KEY => Request::read(key, app, body).map(Self::Issue),
             ResendChallenge::KEY => Request::read(key, app, body).map(Self::Resend),
             CancelChallenge::KEY => Request::read(key, app, body).map(Self::Cancel),
-            _ => match Command::read(key, app, body)? {
-                Command::Expire { challenge } => Ok(Self::Expire(challenge)),
-                Command::Abandon { challenge } => Ok(Self::Abandon(challenge)),
-                _ => Err(Rejected::malformed("this queue does not take that command")),
-            },
+            _ => Command::read_as(key, body, |command| match *command {
+                Command::Expire { challenge } => Some(Self::Expire(challenge)),
+                Command::Abandon { challenge } => Some(Self::Abandon(challenge)),
+                _ => None,
+            }),
         }
     }
 
@@ -68,14 +68,14 @@ impl CodeGenerationMessage {
     }
 }
 
-/// What is known when an [`CodeGenerationMessage`] is decided.
+/// What is known when a [`CodeGenerationMessage`] is decided.
 #[derive(Clone, Debug)]
 pub enum Facts {
     /// For an issue.
     Issue(Box<IssueFacts>),
     /// For everything else.
     Challenge(Box<ChallengeFacts>),
-    /// The account is not the app's, or nobody knows the member or the challenge.
+    /// The account is not the app's, or the member or the challenge does not exist.
     Unknown {
         /// Whether the account, at least, is the app's.
         own_account: bool,

@@ -2,20 +2,46 @@
 //! members about their own, and the proof of an address. Who gets one, and whether it still goes
 //! when it is its turn.
 
+use serde_json::Value;
+use uuid::Uuid;
+
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::challenge::AttemptState;
 use crate::domain::email_proof::EmailProof;
+use crate::domain::id::AppName;
 use crate::domain::keys::Keyring;
 use crate::domain::member::Member;
 use crate::domain::notice::NoticeKind;
 use crate::domain::provider::RenderedMessage;
-use crate::message::{Command, Effect, Event, EventKind, RetryDelay};
+use crate::message::{Command, Effect, Event, EventKind, Message, Rejected, RetryDelay, Subject};
 use crate::rules::claimed::{Claimed, Decision};
 use crate::rules::delivery::recipients::{BEFORE, Notice};
 use crate::rules::delivery::{Answer, TEXT_FAULTY, delay_while_closed, mailable, retry_delay};
 use crate::rules::text::{Change, Texts};
 use crate::rules::verdict::Verdict;
+
+/// One notice that is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoticeRequest {
+    /// Which.
+    pub notice: Uuid,
+    /// How many calls went before.
+    pub tries: i16,
+}
+
+impl Message for NoticeRequest {
+    fn read(key: &str, _: Option<AppName>, body: Value) -> Result<Self, Rejected> {
+        Command::read_as(key, body, |command| match *command {
+            Command::SendNotice { notice, tries } => Some(Self { notice, tries }),
+            _ => None,
+        })
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::of(self.notice)
+    }
+}
 
 /// What is known when it is a notice's turn.
 #[derive(Clone, Debug)]

@@ -1,15 +1,16 @@
 //! A send: what is asked, what is known of it, and what becomes of it.
 
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::challenge::{AttemptState, Challenge, Channel};
 use crate::domain::email::EmailAddress;
-use crate::domain::id::{ChallengeId, derived};
+use crate::domain::id::{AppName, ChallengeId, derived};
 use crate::domain::member::Member;
 use crate::domain::provider::{ProviderAnswer, RenderedMessage};
-use crate::message::{Command, EmailCause};
+use crate::message::{Command, EmailCause, Message, Rejected, Subject};
 
 /// The send number of the automatic email: there is one at most.
 pub const FALLBACK_SEND: i16 = 0;
@@ -58,6 +59,16 @@ impl SendRequest {
     /// so that a provider which knows it sends nothing twice.
     pub fn attempt_id(&self) -> uuid::Uuid {
         derived(self.challenge.0, &format!("{}/{}", self.channel.label(), self.send))
+    }
+}
+
+impl Message for SendRequest {
+    fn read(key: &str, _: Option<AppName>, body: Value) -> Result<Self, Rejected> {
+        Command::read_as(key, body, Self::of)
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::of(self.challenge.0)
     }
 }
 

@@ -150,7 +150,7 @@ pub fn wanted(ask: &SettingsMessage, account: &Account, member: &Member, keys: &
     }
 }
 
-/// The bare demand of an [`SettingsMessage`] that takes a challenge.
+/// The bare demand of a [`SettingsMessage`] that takes a challenge.
 pub(in crate::rules) fn demand(
     ask: &SettingsMessage,
     purpose: Purpose,

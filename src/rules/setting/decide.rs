@@ -12,10 +12,10 @@ use crate::rules::inputs::RuleInputs;
 use crate::rules::setting::approval;
 use crate::rules::verdict::{Decided, DecisionContext};
 
-/// What is known when an [`SettingsMessage`] is decided.
+/// What is known when a [`SettingsMessage`] is decided.
 #[derive(Clone, Debug)]
 pub enum Facts {
-    /// The account is not the app's, or nobody knows the member or the approval.
+    /// The account is not the app's, or the member or the approval does not exist.
     Unknown {
         /// Whether the account, at least, is the app's.
         own_account: bool,

@@ -45,10 +45,10 @@ impl Message for SupportMessage {
             RequestReset::KEY => Request::read(key, app, body).map(Self::Request),
             ApproveReset::KEY => Request::read(key, app, body).map(Self::Approve),
             CancelReset::KEY => Request::read(key, app, body).map(Self::Cancel),
-            _ => match Command::read(key, app, body)? {
-                Command::CarryOutReset { reset } => Ok(Self::CarryOut(reset)),
-                _ => Err(Rejected::malformed("this queue does not take that command")),
-            },
+            _ => Command::read_as(key, body, |command| match *command {
+                Command::CarryOutReset { reset } => Some(Self::CarryOut(reset)),
+                _ => None,
+            }),
         }
     }
 
@@ -62,7 +62,7 @@ impl Message for SupportMessage {
     }
 }
 
-/// What is known when an [`SupportMessage`] is decided.
+/// What is known when a [`SupportMessage`] is decided.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The id of the request.
@@ -107,7 +107,7 @@ fn answer(kind: OutcomeKind) -> Decided<Write> {
     Decided::answer(Outcome::new(kind))
 }
 
-/// The rule. Without facts the account is not the app's, or nobody knows the member or the reset.
+/// The rule. Without facts the account is not the app's, or the member or the reset does not exist.
 pub fn decide(
     ask: &SupportMessage,
     facts: Option<Facts>,

@@ -153,7 +153,7 @@ fn pending(digest: &[u8]) -> Option<LoginId> {
     LoginId::parse(&name).ok()
 }
 
-/// What is known when an [`TeamMessage`] is decided.
+/// What is known when a [`TeamMessage`] is decided.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The id of the request.
