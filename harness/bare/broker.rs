@@ -16,11 +16,8 @@ use lapin::{
 use tokio::{task::JoinSet, time::Instant};
 use uuid::Uuid;
 
-use stepup::broker::Broker;
-use stepup::fault::{Dependency, Fault};
-
-/// How long any answer of the broker may take.
-const DEADLINE: Duration = Duration::from_secs(5);
+use stepup::broker::{Broker, CALL_DEADLINE, away, classify, close, within};
+use stepup::fault::Fault;
 
 /// Published in one write, by each of two batches in flight, when the limit is measured.
 const BURST: usize = 250;
@@ -78,7 +75,7 @@ where
         let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
         let table = FieldTable::default();
         let consume = channel.basic_consume(REPLY_TO_ME.into(), "bare".into(), options, table);
-        let mut replies = within("listen for replies", DEADLINE, consume).await?;
+        let mut replies = within("listen for replies", CALL_DEADLINE, consume).await?;
         let mut answering = tokio::spawn(answer(broker.clone(), name(broker, 0), commit));
         let message = Message::new(broker, 0, body_bytes)?;
         let (mut took, end) = (Vec::new(), Instant::now() + span);
@@ -87,7 +84,7 @@ where
             let publish = message.publish_confirmed(&channel, Some(REPLY_TO_ME));
             let reply = async {
                 tokio::select! {
-                    reply = tokio::time::timeout(DEADLINE, replies.next()) => match reply {
+                    reply = tokio::time::timeout(CALL_DEADLINE, replies.next()) => match reply {
                         Ok(Some(Ok(_))) => Ok(()),
                         Ok(Some(Err(error))) => Err(classify("listen for replies", &error)),
                         Ok(None) | Err(_) => Err(away("no reply on the bare path")),
@@ -146,29 +143,6 @@ pub async fn limit(
     .await
 }
 
-fn away(why: impl Into<String>) -> Fault {
-    Fault::Down(Dependency::Broker, why.into())
-}
-
-fn classify(doing: &str, error: &lapin::Error) -> Fault {
-    away(format!("{doing}: {error}"))
-}
-
-async fn within<T>(
-    doing: &str,
-    deadline: Duration,
-    answer: impl Future<Output = lapin::Result<T>>,
-) -> Result<T, Fault> {
-    match tokio::time::timeout(deadline, answer).await {
-        Ok(answer) => answer.map_err(|error| classify(doing, &error)),
-        Err(_) => Err(away(format!("{doing}: no answer in {} s", deadline.as_secs()))),
-    }
-}
-
-async fn close(channel: &Channel) -> Result<(), Fault> {
-    within("close a channel", DEADLINE, channel.close(200, "bye".into())).await
-}
-
 /// One message, published many times: as large and as durable as one of ours.
 struct Message {
     queue: ShortString,
@@ -208,7 +182,7 @@ impl Message {
         reply_to: Option<&str>,
     ) -> Result<(), Fault> {
         let confirmed = async { self.publish(channel, reply_to).await?.await };
-        stored(&within("publish", DEADLINE, confirmed).await?)
+        stored(&within("publish", CALL_DEADLINE, confirmed).await?)
     }
 }
 
@@ -226,10 +200,10 @@ async fn flood(channel: &Channel, message: &Message, end: Instant) -> Result<u64
         let over = Instant::now() >= end;
         let burst = if over { 0 } else { BURST };
         let sending = (0..burst).map(|_| message.publish(channel, None));
-        let confirms = within("publish", DEADLINE, try_join_all(sending)).await?;
+        let confirms = within("publish", CALL_DEADLINE, try_join_all(sending)).await?;
         count += burst as u64;
         for confirm in std::mem::replace(&mut in_the_air, confirms) {
-            stored(&within("await the confirm", DEADLINE, confirm).await?)?;
+            stored(&within("await the confirm", CALL_DEADLINE, confirm).await?)?;
         }
         if over && in_the_air.is_empty() {
             return Ok(count);
@@ -251,7 +225,7 @@ async fn drain(
             return close(&channel).await;
         }
         let next = tokio::select! {
-            next = tokio::time::timeout(DEADLINE, deliveries.next()) => next,
+            next = tokio::time::timeout(CALL_DEADLINE, deliveries.next()) => next,
             Ok(()) = published.changed() => continue,
         };
         let mut next = next.map_err(|_| away("a message of the bare path did not come"))?;
@@ -273,7 +247,7 @@ async fn drain(
         };
         seen += taken;
         let ack = channel.basic_ack(last, BasicAckOptions { multiple: true });
-        within("ack", DEADLINE, ack).await?;
+        within("ack", CALL_DEADLINE, ack).await?;
     }
 }
 
@@ -298,10 +272,10 @@ where
                 .with_user_id(broker.user().into());
             let options = BasicPublishOptions::default();
             let reply = replying.basic_publish("".into(), to, options, b"{}", properties);
-            within("reply", DEADLINE, reply).await?;
+            within("reply", CALL_DEADLINE, reply).await?;
         }
         let ack = channel.basic_ack(delivery.delivery_tag, BasicAckOptions::default());
-        within("ack", DEADLINE, ack).await?;
+        within("ack", CALL_DEADLINE, ack).await?;
     }
     Err(away("the consumer of the bare path was cancelled"))
 }
@@ -311,7 +285,7 @@ async fn empty(broker: Broker, queue: ShortString) -> Result<(), Fault> {
     let (channel, mut deliveries) = consumer(&broker, queue, PREFETCH).await?;
     while let Some(Ok(delivery)) = deliveries.next().await {
         let ack = channel.basic_ack(delivery.delivery_tag, BasicAckOptions::default());
-        within("ack", DEADLINE, ack).await?;
+        within("ack", CALL_DEADLINE, ack).await?;
     }
     Ok(())
 }
@@ -323,10 +297,10 @@ async fn consumer(
 ) -> Result<(Channel, lapin::Consumer), Fault> {
     let channel = broker.consuming_channel().await?;
     let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
-    within("set the prefetch", DEADLINE, qos).await?;
+    within("set the prefetch", CALL_DEADLINE, qos).await?;
     let options = BasicConsumeOptions::default();
     let consume = channel.basic_consume(queue, "bare".into(), options, FieldTable::default());
-    let deliveries = within("consume", DEADLINE, consume).await?;
+    let deliveries = within("consume", CALL_DEADLINE, consume).await?;
     Ok((channel, deliveries))
 }
 
@@ -348,7 +322,7 @@ async fn with_queues<T>(
     for queue in 0..queues {
         let options = QueueDeclareOptions::durable();
         let declare = channel.queue_declare(name(broker, queue), options, arguments.clone());
-        within("declare a bare queue", DEADLINE, declare).await?;
+        within("declare a bare queue", CALL_DEADLINE, declare).await?;
     }
     let done = work().await;
     delete(&channel, broker, queues).await?;
@@ -360,7 +334,7 @@ async fn with_queues<T>(
 async fn delete(channel: &Channel, broker: &Broker, queues: usize) -> Result<(), Fault> {
     for queue in 0..queues {
         let delete = channel.queue_delete(name(broker, queue), QueueDeleteOptions::default());
-        within("delete a bare queue", DEADLINE, delete).await?;
+        within("delete a bare queue", CALL_DEADLINE, delete).await?;
     }
     Ok(())
 }

@@ -10,14 +10,14 @@ mod drive;
 mod feed;
 mod figures;
 mod members;
-mod order;
+mod options;
 mod report;
 mod run;
 mod say;
 mod scrape;
 mod site;
 
-pub use order::{LoadOptions, Over};
+pub use options::{LoadOptions, Over};
 
 /// Drives the load and reports.
 ///

@@ -10,38 +10,38 @@ use super::drive::{Drive, now};
 use super::feed::{Feed, Stream};
 use super::figures::Figures;
 use super::members::{ACCOUNT_PREFIX, Members};
-use super::order::{LoadOptions, Over};
+use super::options::{LoadOptions, Over};
 use super::report::{Run, table};
 use super::say::{fault, say};
 use super::site::Site;
 use crate::bare::database;
 use stepup_workers::cli::output::print;
 
-/// Flat out, members for so many logins a second are registered unless the order says otherwise.
+/// Flat out, members for so many logins a second are registered, unless the options say otherwise.
 const FLAT_OUT_RATE: f64 = 3000.0;
 /// A backend tells the statistics of its commits up to a second late.
 const STATISTICS: Duration = Duration::from_millis(1500);
 
-pub(super) async fn run(order: &LoadOptions) -> Result<(), String> {
-    let site = Site::open(order)?;
+pub(super) async fn run(options: &LoadOptions) -> Result<(), String> {
+    let site = Site::open(options)?;
     let mut stream = Stream::open(&site.sim).await?;
     let first_account = fault(database::accounts(&site.store, ACCOUNT_PREFIX).await)?;
     let first_account = usize::try_from(first_account).unwrap_or(0);
     let amqp = Arc::new(site.amqp()?);
     site.probe(&amqp, first_account, &mut stream).await?;
-    let bare = site.bare(order.bare_seconds).await?;
+    let bare = site.bare(options.bare_seconds).await?;
 
-    let plan = site.plan(order);
-    let members = registered(order, plan.in_flight, first_account, &amqp).await?;
+    let plan = site.plan(options);
+    let members = registered(options, plan.in_flight, first_account, &amqp).await?;
 
     let feed = Arc::new(Feed::new(Arc::clone(&members)));
     let reading = tokio::spawn({
         let feed = Arc::clone(&feed);
         async move { feed.read(stream).await }
     });
-    let door = match order.over {
+    let door = match options.over {
         Over::Amqp => amqp,
-        Over::Http => Arc::new(site.http(order)?),
+        Over::Http => Arc::new(site.http(options)?),
     };
     tokio::time::sleep(STATISTICS).await;
     let commits = fault(database::commits(&site.store).await)?;
@@ -71,16 +71,16 @@ pub(super) async fn run(order: &LoadOptions) -> Result<(), String> {
     let commits = fault(database::commits(&site.store).await)? - commits;
     let trail = fault(database::verified(&site.store, &members.accounts(), since).await)?;
     let report = Run {
-        over: match order.over {
+        over: match options.over {
             Over::Amqp => "amqp",
             Over::Http => "http",
         },
-        rate: order.rate,
+        rate: options.rate,
         seconds,
         bare,
         figures: &figures,
         looks: (before, after),
-        own_messages: own_messages(order.over, &figures),
+        own_messages: own_messages(options.over, &figures),
         counted: site.scrape.sees_pages(),
         commits,
         trail,
@@ -89,20 +89,20 @@ pub(super) async fn run(order: &LoadOptions) -> Result<(), String> {
     }
     .json();
     site.broker.close().await;
-    written(order, &report)
+    written(options, &report)
 }
 
 /// The members to log in.
 async fn registered(
-    order: &LoadOptions,
+    options: &LoadOptions,
     in_flight: usize,
     first_account: usize,
     amqp: &Arc<Door>,
 ) -> Result<Arc<Members>, String> {
-    let seconds = order.seconds + order.warm_up_seconds;
-    let usual = Members::needed(order.rate.unwrap_or(FLAT_OUT_RATE) * seconds) + 4 * in_flight;
-    let count = order.members.unwrap_or(usual);
-    if let Some(filled) = order.from_account {
+    let seconds = options.seconds + options.warm_up_seconds;
+    let usual = Members::needed(options.rate.unwrap_or(FLAT_OUT_RATE) * seconds) + 4 * in_flight;
+    let count = options.members.unwrap_or(usual);
+    if let Some(filled) = options.from_account {
         return Ok(Arc::new(Members::new(filled, count).shuffled()));
     }
     // The probe has used the first account.
@@ -112,8 +112,8 @@ async fn registered(
 }
 
 /// Prints the report; an error where anything was lost or doubled.
-fn written(order: &LoadOptions, report: &Value) -> Result<(), String> {
-    if let Some(file) = &order.json {
+fn written(options: &LoadOptions, report: &Value) -> Result<(), String> {
+    if let Some(file) = &options.json {
         let written = std::fs::write(file, format!("{report:#}\n"));
         written.map_err(|error| format!("--json {}: {error}", file.display()))?;
     }
@@ -126,8 +126,8 @@ fn written(order: &LoadOptions, report: &Value) -> Result<(), String> {
 }
 
 /// Puts members without waiting for what becomes of it: a backlog for `directory`.
-pub(super) async fn fill(order: &LoadOptions, count: usize) -> Result<(), String> {
-    let site = Site::open(order)?;
+pub(super) async fn fill(options: &LoadOptions, count: usize) -> Result<(), String> {
+    let site = Site::open(options)?;
     let first_account = fault(database::accounts(&site.store, ACCOUNT_PREFIX).await)?;
     let members = Members::new(usize::try_from(first_account).unwrap_or(0), count);
     say(&format!("a later run finds them by --from-account {first_account} --members {count}"));

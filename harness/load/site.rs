@@ -15,7 +15,7 @@ use super::drive::{Drive, Plan};
 use super::feed::Stream;
 use super::figures::{Figures, Percentiles};
 use super::members::{ACCOUNT_PREFIX, register_account, register_member};
-use super::order::LoadOptions;
+use super::options::LoadOptions;
 use super::report::Bare;
 use super::say::{fault, say};
 use super::scrape::Scrape;
@@ -40,9 +40,9 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub fn open(order: &LoadOptions) -> Result<Self, String> {
+    pub fn open(options: &LoadOptions) -> Result<Self, String> {
         let config = configured(&[Need::Broker, Need::Database, Need::PublicKey, Need::Apps])?;
-        let named = match &order.app {
+        let named = match &options.app {
             None => config.apps.first().map(|app| app.name.clone()),
             Some(name) => {
                 let mut names = config.apps.iter().map(|app| &app.name);
@@ -50,7 +50,7 @@ impl Site {
             }
         };
         let app = named.ok_or("--app is none of STEPUP_APPS")?;
-        let sim = match (&order.sim, config.sms_url.strip_suffix("/carrier/messages")) {
+        let sim = match (&options.sim, config.sms_url.strip_suffix("/carrier/messages")) {
             (Some(sim), _) => sim.trim_end_matches('/').to_owned(),
             (None, Some(sim)) => sim.to_owned(),
             (None, None) => {
@@ -59,19 +59,19 @@ impl Site {
                     .to_owned());
             }
         };
-        let scrape = Scrape::new(&order.metrics, &order.process)?;
+        let scrape = Scrape::new(&options.metrics, &options.process)?;
         let (broker, store) = (broker(&config, "stepup-load")?, store(&config, 2)?);
         Ok(Self { config, broker, store, app, sim, scrape })
     }
 
-    pub fn plan(&self, order: &LoadOptions) -> Plan {
+    pub fn plan(&self, options: &LoadOptions) -> Plan {
         Plan {
-            rate: order.rate,
-            in_flight: order.in_flight,
-            warm_up: Duration::from_secs_f64(order.warm_up_seconds),
-            span: Duration::from_secs_f64(order.seconds),
-            wrong_share: order.wrong_share,
-            fallback_share: order.fallback_share,
+            rate: options.rate,
+            in_flight: options.in_flight,
+            warm_up: Duration::from_secs_f64(options.warm_up_seconds),
+            span: Duration::from_secs_f64(options.seconds),
+            wrong_share: options.wrong_share,
+            fallback_share: options.fallback_share,
             fallback_after: self.config.policy.fallback_after,
         }
     }
@@ -81,12 +81,12 @@ impl Site {
         Ok(Door::Amqp(Amqp::new(&self.broker, self.app.clone(), seal_to)))
     }
 
-    pub fn http(&self, order: &LoadOptions) -> Result<Door, String> {
-        let file = order.api_key_file.as_ref().ok_or("--over http needs --api-key-file")?;
+    pub fn http(&self, options: &LoadOptions) -> Result<Door, String> {
+        let file = options.api_key_file.as_ref().ok_or("--over http needs --api-key-file")?;
         let key = std::fs::read_to_string(file);
         let key = key.map_err(|error| format!("--api-key-file {}: {error}", file.display()))?;
         let usual = || format!("http://{}", self.config.http_addr);
-        Ok(Door::Http(Http::new(order.url.clone().unwrap_or_else(usual), key.trim().to_owned())?))
+        Ok(Door::Http(Http::new(options.url.clone().unwrap_or_else(usual), key.trim().to_owned())?))
     }
 
     /// One login with a number that belongs to nobody (555-01xx is kept free for fiction). Only when

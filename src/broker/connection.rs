@@ -278,21 +278,28 @@ async fn with_confirms(channel: Channel) -> Result<Channel, Fault> {
 }
 
 /// Closes a channel; everything sent on it before has then been handled by the broker.
-pub(super) async fn close(channel: &Channel) -> Result<(), Fault> {
+///
+/// # Errors
+/// `Down` when the broker does not answer.
+pub async fn close(channel: &Channel) -> Result<(), Fault> {
     within("close a channel", CALL_DEADLINE, channel.close(200, "bye".into())).await
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn broker(url: &str) -> Result<Broker, Fault> {
+    pub(in crate::broker) fn broker(url: &str) -> Result<Broker, Fault> {
         Broker::new(BrokerSettings {
             url: url.into(),
             prefix: "stepup".into(),
             connection_name: "test".into(),
             ca_file: None,
         })
+    }
+
+    pub(in crate::broker) fn any_broker() -> Broker {
+        broker("amqp://us:x@localhost/%2f").unwrap()
     }
 
     #[test]

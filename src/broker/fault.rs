@@ -12,7 +12,7 @@ pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// For a call that the broker answers at once when it is well. Ours ends before the heartbeat
 /// (10 s, noticed after two) does, so that a session is never longer in doubt than this.
-pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(5);
+pub const CALL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// To declare or delete one thing. A quorum queue starts an election of its own, which has taken
 /// seconds on a busy disk.
@@ -30,7 +30,7 @@ const NOT_FOUND: u16 = 404;
 const PRECONDITION_FAILED: u16 = 406;
 
 /// A fault of the broker, or of the way to it.
-pub(super) fn away(why: impl Into<String>) -> Fault {
+pub fn away(why: impl Into<String>) -> Fault {
     Fault::Down(Dependency::Broker, why.into())
 }
 
@@ -67,7 +67,7 @@ pub(super) fn is_refused_access(error: &lapin::Error) -> bool {
 /// Classifies an error. Nothing the broker answers is a fault of a message: it is unreachable, has
 /// crashed (541 while it does) or lacks what we need of it, and an operator can mend each while we
 /// wait.
-pub(super) fn classify(doing: &str, error: &lapin::Error) -> Fault {
+pub fn classify(doing: &str, error: &lapin::Error) -> Fault {
     let advice = match error.kind() {
         // Its text shows the bytes that could not be parsed, which belong to a message.
         ErrorKind::ParsingError(_) => {
@@ -88,7 +88,10 @@ pub(super) fn classify(doing: &str, error: &lapin::Error) -> Fault {
 }
 
 /// Awaits a call, but not longer than `deadline`.
-pub(super) async fn within<T>(
+///
+/// # Errors
+/// `Down` when the call fails or takes longer.
+pub async fn within<T>(
     doing: &str,
     deadline: Duration,
     call: impl Future<Output = lapin::Result<T>>,

@@ -17,7 +17,7 @@ use crate::message::{DeadLetter, Exchange, Incoming, Outgoing, Queue, RetryDelay
 /// fit into one frame.
 const DETAIL_CHARS: usize = 500;
 
-/// The outcome of a request, for whoever waits for it. Best effort: the outcome is also an event and
+/// The outcome of a request, for the app that waits for it. Best effort: the outcome is also an event and
 /// a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -144,7 +144,7 @@ impl<'a> Frame<'a> {
         })
     }
 
-    /// `None` for a reply that nobody can get.
+    /// `None` for a reply with an address that leads to no app.
     fn reply(broker: &Broker, reply: &'a Reply) -> Result<Option<Self>, Fault> {
         if !reply.to.starts_with(REPLY_ADDRESS) {
             return Ok(None);
@@ -198,17 +198,8 @@ fn id(id: Uuid) -> ShortString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{broker::BrokerSettings, message::DeadReason};
-
-    fn broker() -> Broker {
-        Broker::new(BrokerSettings {
-            url: "amqp://us:x@localhost/%2f".into(),
-            prefix: "stepup".into(),
-            connection_name: "test".into(),
-            ca_file: None,
-        })
-        .unwrap()
-    }
+    use crate::broker::connection::tests::any_broker;
+    use crate::message::DeadReason;
 
     fn outgoing(exchange: Exchange, key: &str, delay: Option<RetryDelay>) -> Outgoing {
         let (key, body) = (key.to_owned(), "{}".to_owned());
@@ -218,7 +209,7 @@ mod tests {
     #[test]
     fn a_delayed_command_goes_to_the_retry_queue_and_says_where_it_belongs() {
         let message = outgoing(Exchange::Commands, "sms.send", Some(RetryDelay::Second30));
-        let broker = broker();
+        let broker = any_broker();
         let frame = Frame::message(&broker, &message).unwrap();
         assert_eq!(frame.exchange.as_str(), "stepup.retry.30s");
         assert_eq!(frame.key.as_str(), "stepup.sms_delivery.login");
@@ -231,7 +222,7 @@ mod tests {
     #[test]
     fn the_type_of_an_event_is_its_key_without_the_account() {
         let message = outgoing(Exchange::Events, "acme.challenge.issued", None);
-        let broker = broker();
+        let broker = any_broker();
         let frame = Frame::message(&broker, &message).unwrap();
         assert_eq!(frame.key.as_str(), "acme.challenge.issued");
         assert_eq!(frame.properties.kind().as_ref().unwrap().as_str(), "challenge.issued");
@@ -240,7 +231,7 @@ mod tests {
     #[test]
     fn a_reply_goes_only_to_a_direct_address() {
         let to = |to: &str| Reply { to: to.into(), correlation_id: None, body: "{}".into() };
-        let broker = broker();
+        let broker = any_broker();
         assert!(Frame::reply(&broker, &to("stepup.dead")).unwrap().is_none());
         assert!(Frame::reply(&broker, &to("amq.rabbitmq.reply-to")).unwrap().is_none());
         assert!(
@@ -259,7 +250,7 @@ mod tests {
             worker: "audit".into(),
             queue: "audit.bulk".into(),
         };
-        let broker = broker();
+        let broker = any_broker();
         let frame = Frame::dead_letter(&broker, &letter).unwrap();
         let headers = frame.properties.headers().as_ref().unwrap();
         let detail = headers.inner()[DETAIL].as_long_string().unwrap();
@@ -269,6 +260,6 @@ mod tests {
     #[test]
     fn a_key_that_is_too_long_is_permanent_and_no_panic() {
         let message = outgoing(Exchange::Events, &"k".repeat(300), None);
-        assert!(matches!(Frame::message(&broker(), &message), Err(Fault::Permanent(_))));
+        assert!(matches!(Frame::message(&any_broker(), &message), Err(Fault::Permanent(_))));
     }
 }

@@ -26,8 +26,9 @@ mod request;
 mod shared;
 mod supervise;
 
-pub use connection::{Broker, BrokerSettings};
+pub use connection::{Broker, BrokerSettings, close};
 pub use consume::{Consumer, Delivery};
+pub use fault::{CALL_DEADLINE, away, classify, within};
 pub use frame::{Publication, Reply};
 pub use names::Names;
 pub use publish::Publisher;

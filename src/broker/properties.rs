@@ -249,25 +249,15 @@ mod tests {
     use lapin::types::{ByteArray, DecimalValue, FieldArray};
 
     use super::*;
-    use crate::broker::BrokerSettings;
+    use crate::broker::connection::tests::any_broker;
 
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-
-    fn broker() -> Broker {
-        Broker::new(BrokerSettings {
-            url: "amqp://us:x@localhost/%2f".into(),
-            prefix: "stepup".into(),
-            connection_name: "test".into(),
-            ca_file: None,
-        })
-        .unwrap()
-    }
 
     fn arrived(exchange: &str, key: &str, properties: BasicProperties) -> Incoming {
         let mut delivery =
             lapin::message::Delivery::mock(1, exchange.into(), key.into(), false, b"{}".to_vec());
         delivery.properties = properties;
-        incoming(&broker(), delivery)
+        incoming(&any_broker(), delivery)
     }
 
     fn claims() -> Headers {

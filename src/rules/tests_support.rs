@@ -16,7 +16,7 @@ use crate::domain::member::{Contact, Member, Role};
 use crate::domain::phone::Country;
 use crate::domain::policy::Policy;
 use crate::message::{IssueChallenge, LoginPurpose, Request};
-use crate::rules::challenge::facts::ChallengeFacts;
+use crate::rules::challenge::facts::{ChallengeFacts, IssueFacts};
 use crate::rules::inputs::RuleInputs;
 use crate::rules::limits::NumberFacts;
 use crate::rules::text::Texts;
@@ -104,6 +104,18 @@ pub fn issue_request() -> Request<IssueChallenge> {
         purpose: LoginPurpose::Login,
     };
     Request { app: account().app, body: ask }
+}
+
+pub fn issue_facts(id: u128) -> IssueFacts {
+    IssueFacts {
+        id: ChallengeId(uuid::Uuid::from_u128(id)),
+        account: account(),
+        member: member(),
+        current: None,
+        wrong: Vec::new(),
+        number: NumberFacts::default(),
+        owned: false,
+    }
 }
 
 /// An open challenge, issued at [`NOW`], whose code is [`CODE`].

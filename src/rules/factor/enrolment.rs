@@ -166,7 +166,6 @@ mod tests {
     use crate::domain::account::Account;
     use crate::domain::activity::Action;
     use crate::domain::activity::Client;
-    use crate::domain::id::ChallengeId;
     use crate::domain::member::Member;
     use crate::message::Request;
     use crate::message::SetEmailBackup;
@@ -177,8 +176,7 @@ mod tests {
     use crate::rules::challenge::facts::IssueFacts;
     use crate::rules::factor::change::Change;
     use crate::rules::factor::email_backup::set_email_backup;
-    use crate::rules::limits::NumberFacts;
-    use crate::rules::tests_support::{NOW, account, ctx, member, rules};
+    use crate::rules::tests_support::{NOW, account, ctx, issue_facts, member, rules};
     use time::Duration;
 
     const OTHER: &str = "+12025550177";
@@ -192,15 +190,7 @@ mod tests {
     }
 
     fn facts(member: Member) -> MemberFacts {
-        let issue = IssueFacts {
-            id: ChallengeId(uuid::Uuid::from_u128(9)),
-            account: account(),
-            member,
-            current: None,
-            wrong: Vec::new(),
-            number: NumberFacts::default(),
-            owned: false,
-        };
+        let issue = IssueFacts { member, ..issue_facts(9) };
         MemberFacts { issue, proof: None, email_proof: None }
     }
 

@@ -151,20 +151,11 @@ mod tests {
     use crate::domain::challenge::Challenge;
     use crate::domain::member::Member;
     use crate::message::Sealed;
-    use crate::rules::limits::NumberFacts;
-    use crate::rules::tests_support::{NOW, account, ctx, member, rules};
+    use crate::rules::tests_support::{NOW, account, ctx, issue_facts, member, rules};
     use time::Duration;
 
     fn facts() -> IssueFacts {
-        IssueFacts {
-            id: ChallengeId(uuid::Uuid::from_u128(3)),
-            account: account(),
-            member: member(),
-            current: None,
-            wrong: Vec::new(),
-            number: NumberFacts::default(),
-            owned: false,
-        }
+        issue_facts(3)
     }
 
     fn asked(after: &str, setting: &str, facts: &IssueFacts) -> Decided<Issued> {

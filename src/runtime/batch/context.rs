@@ -14,7 +14,7 @@ use super::super::worker::Worker;
 use crate::broker::Delivery;
 use crate::domain::Timestamp;
 use crate::domain::id::AppName;
-use crate::failpoint::{Bug, seeded};
+use crate::failpoint::{Bug, Point, reach, seeded};
 use crate::fault::Fault;
 use crate::message::{DeadReason, Decoded, Outcome, Outgoing};
 use crate::observe;
@@ -138,11 +138,20 @@ impl<W: Worker> BatchContext<W> {
         observe::handled(W::NAME, "duplicate", None);
     }
 
-    pub(super) fn count<V: Verdict>(&self, judged: &[(&Item<W::Message>, &V)]) {
+    /// Commits the verdicts, and counts them.
+    pub(super) async fn commit<V: Verdict>(
+        &self,
+        tx: Tx<'_>,
+        judged: &[(&Item<W::Message>, &V)],
+    ) -> Result<(), Failure> {
+        reach(W::NAME, Point::InTransaction).await?;
+        tx.commit().await?;
+        reach(W::NAME, Point::Committed).await?;
         for (item, verdict) in judged {
             let age = item.delivery.incoming.published_at.map(super::super::age_of);
             observe::handled(W::NAME, verdict.label(), age);
         }
+        Ok(())
     }
 }
 

@@ -176,10 +176,7 @@ impl<W: ProviderWorker> BatchContext<W> {
                     }
                 }
             }
-            reach(W::NAME, Point::InTransaction).await?;
-            tx.commit().await?;
-            reach(W::NAME, Point::Committed).await?;
-            self.count(&judged);
+            self.commit(tx, &judged).await?;
             Ok(output)
         })
         .await

@@ -9,7 +9,7 @@ use super::super::faulty;
 use super::super::output::Output;
 use super::super::worker::TransactionWorker;
 use super::context::{BatchContext, Item, LockWait, begin, guarded};
-use crate::failpoint::{Bug, Point, reach, seeded};
+use crate::failpoint::{Bug, seeded};
 use crate::fault::Fault;
 use crate::rules::{Decided, DecisionContext};
 
@@ -48,10 +48,7 @@ impl<W: TransactionWorker> BatchContext<W> {
                 // Another process was faster with one of them; next time it is known.
                 return Err(Fault::Transient("handled elsewhere meanwhile".into()).into());
             }
-            reach(W::NAME, Point::InTransaction).await?;
-            tx.commit().await?;
-            reach(W::NAME, Point::Committed).await?;
-            self.count(&judged);
+            self.commit(tx, &judged).await?;
             Ok(output)
         })
         .await

@@ -4,18 +4,10 @@ use crate::domain::challenge::Purpose;
 use crate::domain::id::ChallengeId;
 use crate::domain::policy::Policy;
 use crate::rules::limits::NumberFacts;
-use crate::rules::tests_support::{NOW, account, ctx, issue_request, member, rules};
+use crate::rules::tests_support::{NOW, account, ctx, issue_facts, issue_request, member, rules};
 
 fn facts() -> IssueFacts {
-    IssueFacts {
-        id: ChallengeId(uuid::Uuid::from_u128(1)),
-        account: account(),
-        member: member(),
-        current: None,
-        wrong: Vec::new(),
-        number: NumberFacts::default(),
-        owned: false,
-    }
+    issue_facts(1)
 }
 
 fn decided(facts: &IssueFacts) -> Decided<Issued> {
