@@ -43,7 +43,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         Unit::Seconds,
         "From publishing (to the second) to the end of the pass"
     );
-    describe_counter!("stepup_dead_letters_total", "Messages set aside, by reason");
+    describe_counter!("stepup_dead_letters_total", "Messages dead-lettered, by reason");
     describe_counter!("stepup_sessions_ended_total", "Broken connections to a dependency");
     describe_gauge!("stepup_role_running", "1 for each role of this process, once it has started");
     describe_gauge!("stepup_paused", "1 while a worker waits for a dependency");

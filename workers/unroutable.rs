@@ -1,4 +1,5 @@
-//! Takes what the requests exchange could not route. Under a key that no queue takes it is set aside.
+//! Takes what the requests exchange could not route. A message with a key that no queue takes becomes a
+//! dead letter.
 //! Under a known key it is no fault of the sender: the queue or its binding is missing. It is declared
 //! again, and the message goes to it.
 //!

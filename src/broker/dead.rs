@@ -1,6 +1,6 @@
 //! Dead letters, for the operator: look, publish again, throw away.
 //!
-//! Those we set aside ourselves are sealed and say why in headers. Those the broker set aside, after
+//! Those of ours are sealed and say why in headers. Those that the broker dead-lettered, after
 //! too many returns, are as their sender published them.
 
 use lapin::{

@@ -99,7 +99,7 @@ pub struct Row {
     pub at: Timestamp,
     /// The account.
     pub account: String,
-    /// Whom it concerns; nobody in particular where it is the whole account.
+    /// The member concerned; `None` for the whole account.
     pub member: Option<String>,
     /// Who did it.
     pub actor: String,

@@ -104,7 +104,7 @@ impl ProviderAnswer {
 /// What a refusal is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// This number or address cannot be reached, whoever sends and whatever is sent.
+    /// This number or address cannot be reached, whatever the sender and the content.
     Recipient,
     /// This text is not accepted.
     Message,

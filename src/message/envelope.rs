@@ -141,7 +141,7 @@ impl<'de> serde::Deserialize<'de> for RetryDelay {
     }
 }
 
-/// Why a message was set aside.
+/// Why a message was dead-lettered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeadReason {
     /// The body or a property cannot be understood.
@@ -182,7 +182,7 @@ impl DeadReason {
     }
 }
 
-/// A message set aside for an operator. Its body is sealed to our own public key: what could not be
+/// A message that an operator must look at. Its body is sealed to our own public key: what could not be
 /// understood may hold anything, also a number in clear.
 #[derive(Clone)]
 pub struct DeadLetter {

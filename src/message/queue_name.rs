@@ -29,7 +29,7 @@ string_enum! {
         NoticeDeliveryNotices = "notice_delivery.notices",
         /// Every event.
         AuditBulk = "audit.bulk",
-        /// Events that somebody is notified of.
+        /// Events that cause notices.
         NotificationNotices = "notification.notices",
         /// Requests with a key that no queue is bound for. A worker dead-letters them with a reason,
         /// which the broker itself could not give.

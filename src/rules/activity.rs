@@ -9,7 +9,7 @@ use crate::domain::id::{AccountId, ChallengeId, MemberId};
 pub struct Activity {
     /// The account.
     pub account: AccountId,
-    /// Whom it concerns; nobody in particular where it is the whole account.
+    /// The member concerned; `None` for the whole account.
     pub member: Option<MemberId>,
     /// Who did it.
     pub actor: MemberId,

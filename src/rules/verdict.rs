@@ -67,7 +67,7 @@ impl<W> Decided<W> {
         Decided { label, write: write.map(form), effects, reply }
     }
 
-    /// A verdict that changes nothing and tells nobody.
+    /// A verdict that changes nothing and has no effects.
     pub const fn nothing(label: &'static str) -> Self {
         Self { label, write: None, effects: Vec::new(), reply: None }
     }

@@ -46,7 +46,7 @@ pub trait Worker: Send + Sync + 'static {
 
 /// A worker that decides and writes in one transaction.
 pub trait TransactionWorker: Worker {
-    /// How long to wait for more messages when the batch is not full. Zero if anybody waits for the
+    /// How long to wait for more messages when the batch is not full. Zero if a request waits for the
     /// result.
     const GATHER: Duration = Duration::ZERO;
 

@@ -47,8 +47,7 @@ pub async fn append(tx: &Tx<'_>, rows: &[&Activity]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A page of the account's report; `None` where the account is not the app's, as where nobody knows
-/// it.
+/// A page of the account's report; `None` where the account is not the app's, or does not exist.
 ///
 /// # Errors
 /// As every statement.

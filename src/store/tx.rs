@@ -93,8 +93,8 @@ impl<'a> Tx<'a> {
     /// waits for the disk, and for a synchronous standby where there is one, for as long as it takes.
     ///
     /// # Errors
-    /// `Down` when the connection is gone: then nobody knows whether it was committed, and the
-    /// inbox tells when the message comes again.
+    /// `Down` when the connection is gone: then it is unknown whether it was committed, and
+    /// the inbox shows it when the message comes again.
     pub async fn commit(mut self) -> Result<(), Fault> {
         self.begun().await?;
         self.client.batch_execute("COMMIT").await.map_err(|error| fault(&error))?;

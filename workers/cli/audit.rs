@@ -188,7 +188,7 @@ async fn verify_account(
         }
     }
     let mut check = ChainCheck::new(account, &attested);
-    let walked = loop {
+    let read = loop {
         let links = store::chain_links(tx, account, check.reached()).await?;
         if links.is_empty() {
             break Ok(());
@@ -198,7 +198,7 @@ async fn verify_account(
         }
     };
     verified.rows += check.reached().0;
-    match walked.and_then(|()| check.end()) {
+    match read.and_then(|()| check.end()) {
         Ok(rows) => verified.attested += rows,
         Err(finding) => verified.found(&finding),
     }

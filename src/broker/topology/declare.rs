@@ -159,7 +159,7 @@ pub async fn emptied(broker: &Broker) -> Result<bool, Fault> {
     Ok(false)
 }
 
-/// Leaves the mark that [`emptied`] looks for: a queue that nobody uses, and that goes when the
+/// Leaves the mark that [`emptied`] looks for: an unused queue, which disappears when the
 /// others go.
 ///
 /// # Errors

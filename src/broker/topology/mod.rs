@@ -8,7 +8,7 @@
 //! | `home` | direct | what returns to its queue after a retry delay, or by an operator |
 //! | `retry.<delay>` | fanout | what waits, one exchange and one queue per delay |
 //! | `unroutable` | fanout | requests no queue is bound for |
-//! | `dead` | fanout | what was set aside |
+//! | `dead` | fanout | dead letters |
 //!
 //! All of it is durable, and declared with arguments that mean the same to RabbitMQ 3.10 and 4.x.
 

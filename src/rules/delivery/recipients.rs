@@ -96,7 +96,7 @@ pub fn fan_out(event: &EventRecord, recipients: Recipients) -> Decided<Vec<Notic
     let Recipients { subscribers, member_has_address, member_had_address } = recipients;
     let (to_member, to_admins) = kinds(event);
     let mut notified: Vec<(NoticeKind, MemberId, bool)> = Vec::new();
-    // Whoever is notified as an admin is not notified twice.
+    // A member who is notified as an admin gets no second notice.
     let as_admin = to_admins.is_some() && subscribers.contains(member);
     if let Some(kind) = to_admins {
         notified.extend(subscribers.into_iter().map(|admin| (kind, admin, false)));

@@ -18,7 +18,7 @@ const SETTINGS_MAX: usize = 100;
 pub(super) fn put_account(request: &Request<PutAccount>, facts: Facts) -> Decided<Write> {
     let ask = &request.body;
     if let Some((known, version)) = &facts.account {
-        // Another app's account: the same answer as for one that nobody knows.
+        // Another app's account: the same answer as for one that does not exist.
         if known.app != request.app {
             return refused(Outcome::new(OutcomeKind::NotFound), &request.app);
         }

@@ -1,4 +1,4 @@
-//! What a change to a member brings with it, whoever makes it: the directory, the member, an admin
+//! The consequences of a change to a member by the directory, the member, an admin
 //! or support. Open challenges that can no longer go on end, the Activity report gets its
 //! rows, and the events are caused; all in the transaction of the change.
 

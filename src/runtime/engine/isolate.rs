@@ -31,7 +31,7 @@ impl<M, T> Identified for (Item<M>, T) {
 /// What is done for messages. A trait and no closure: the compiler does not see that the future of an
 /// async closure may be sent between threads.
 pub(super) trait Work<I> {
-    /// What comes of it.
+    /// Its result.
     type Done;
 
     fn run(

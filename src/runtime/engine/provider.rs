@@ -84,7 +84,7 @@ struct Calling<'a, W: ProviderWorker> {
 }
 
 impl<W: ProviderWorker> Calling<'_, W> {
-    /// Claims what comes, calls, and settles, until `stop` and until every call is over.
+    /// Claims arriving messages, calls and settles, until `stop` and until every call is over.
     async fn session(&self, stop: CancellationToken) -> Result<(), Fault> {
         let (mut publisher, mut consumer) = self.engine.open(self.limits.calls_max).await?;
         let mut calls = JoinSet::new();

@@ -65,7 +65,7 @@ async fn one_by_one(
 ) -> Result<(), Fault> {
     let (mut end, mut at) = (Ok(()), 0);
     while at < publications.len() && (end.is_ok() || consumer.is_alive()) {
-        // Taken out once it is stored, and not before: whoever drops this half-way tries again.
+        // Removed once it is stored, and not before: a caller that stops half-way tries the rest again.
         match publisher.publish(&publications[at..=at]).await {
             Ok(()) => drop(publications.remove(at)),
             Err(fault) => {

@@ -34,7 +34,7 @@ pub async fn run_transactions<W: TransactionWorker>(
 }
 
 impl<W: TransactionWorker> Engine<W> {
-    /// Handles what comes until `stop`, a batch at a time.
+    /// Handles arriving messages until `stop`, a batch at a time.
     async fn transactions(&self, stop: CancellationToken) -> Result<(), Fault> {
         let batch_max = self.settings.batch_max;
         let (mut publisher, mut consumer) = self.open(batch_max * 2).await?;

@@ -17,7 +17,7 @@ use crate::store::tx::Tx;
 pub const CHALLENGE_VIEW_EVENTS_MAX: i64 = 200;
 
 /// The challenge with this id, or the one that the request with this id led to. `None` for one that
-/// is not the app's, as for one that nobody knows.
+/// is not the app's, as for one that does not exist.
 ///
 /// # Errors
 /// As every statement.

@@ -146,8 +146,8 @@ fn writes_row(call: &DeliveryCall) -> bool {
     call.send.request.is_fallback() && call.send.request.tries == 0
 }
 
-/// Settles sends. What was settled stays: an answer that comes after the lease finds the send told as
-/// `unknown`, and whoever followed the events could not be told otherwise any more.
+/// Settles sends. A settled send stays as it is: an answer after the end of the lease finds it `unknown`,
+/// and the event that says so cannot be taken back.
 ///
 /// # Errors
 /// As every statement.

@@ -59,7 +59,7 @@ pub async fn actors(tx: &Tx<'_>, keys: &[(&str, &str)]) -> Result<Vec<Option<Mem
     Ok(keys.iter().map(person).collect())
 }
 
-/// The facts for a list of an account's own numbers. Nobody binds a number meanwhile.
+/// The facts for a list of an account's own numbers. No number is bound meanwhile.
 ///
 /// # Errors
 /// As every statement.

@@ -30,8 +30,8 @@ fn reset(found: &tokio_postgres::Row) -> Result<Reset, Fault> {
     })
 }
 
-/// The facts for what support asks, and for what is due; `None` where nobody knows the member or the
-/// reset, or the account is not the app's.
+/// The facts for what support asks, and for what is due; `None` where the member or the reset
+/// does not exist, or the account is not the app's.
 ///
 /// # Errors
 /// As every statement.

@@ -16,7 +16,7 @@ use crate::store::team::reviews;
 pub const REVIEW_PAGE_MAX: i64 = 1000;
 
 /// A review of contacts, with a page of what was found, in the order of the members' ids and behind
-/// `after`. `None` for one that is not the app's, as for one that nobody knows.
+/// `after`. `None` for one that is not the app's, as for one that does not exist.
 ///
 /// # Errors
 /// As every statement.
